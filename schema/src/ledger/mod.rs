@@ -1,0 +1,1 @@
+//! A site's ledger: its mathematics and its bytes.
