@@ -1,1 +1,81 @@
-//! placeholder
+//! A waag site seen from outside: pin it, push to it, pull from it, verify what came.
+//!
+//! The law of this crate: it never prints, never reads the environment and never ends the process. Paths,
+//! addresses and secrets are arguments; progress goes to a callback as plain [events](event); errors say what
+//! was tried and what was found. Nothing that a site says is believed further than its pinned key reaches.
+//!
+//! ```no_run
+//! # async fn example() -> waag_client::Result<()> {
+//! use waag_client::pull::{self, PullRequest};
+//! use waag_client::{Home, Pinning, Secret, Settings, Site, SiteUrl, event, site, verify};
+//!
+//! let home = Home::new("/home/ada/.config/waag");
+//! let url: SiteUrl = "http://127.0.0.1:7070".parse()?;
+//! let token = Secret::new("waag_...");
+//! site::login(&home, &url, &Pinning::Loopback, Some(&token), &Settings::default()).await?;
+//!
+//! let site = Site::open(&home, &url, None, &Settings::default())?;
+//! let request = PullRequest {
+//!     reference: "acme/tiny:1.0".parse().expect("a reference"),
+//!     target: "out".into(),
+//!     withdrawn: false,
+//! };
+//! let pulled = pull::pull(&site, &request).await?;
+//! let verified = verify::verify(&home, "out".as_ref(), &event::silent()).await?;
+//! assert_eq!(pulled.digest, verified.digest);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Rooms, from the ground up:
+//! ```text
+//! home, keys                 what a person keeps on this disk
+//! url, transport, site       requests, and what can be asked
+//! search
+//! trust, proof               what is believed, and what a proof shows
+//! ledger                     entries, proofs as files, the whole tree computed anew
+//! scan, ignore, read         which files there are, read once
+//! push, tag, withdraw,       signing and sending
+//! namespace, rotation, draft
+//! recipes, pull, target,     fetching, writing, and proving without a network
+//! kept, verify
+//! diff                       what two releases or directories have in common
+//! ```
+
+pub mod diff;
+pub mod draft;
+pub mod error;
+pub mod event;
+pub mod home;
+pub mod ignore;
+mod kept;
+pub mod keys;
+pub mod ledger;
+pub mod namespace;
+pub mod proof;
+pub mod pull;
+pub mod push;
+pub mod read;
+mod recipes;
+pub mod rotation;
+pub mod scan;
+mod search;
+mod sign;
+pub mod site;
+pub mod tag;
+mod target;
+pub mod transport;
+pub mod trust;
+pub mod url;
+pub mod verify;
+pub mod withdraw;
+
+pub use error::{ClientError, Result};
+pub use event::{Event, Phase, Progress};
+pub use home::{Home, Secret};
+pub use keys::KeyChoice;
+pub use scan::Links;
+pub use site::Site;
+pub use transport::Settings;
+pub use trust::{Pinning, Trust};
+pub use url::SiteUrl;

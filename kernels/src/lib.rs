@@ -1,1 +1,22 @@
-//! placeholder
+//! Numbers that are measured on weights.
+//!
+//! The law of this crate: it knows numbers and nothing else. Bytes come in as slices and numbers go out;
+//! there is no file, no network, no store and no clock in it. What the plain Rust code here computes is the
+//! meaning of each number: an accelerated backend comes with the `Backend` seam and has to give the same
+//! bits.
+//!
+//! - [`element`]: the number formats, and how their bits are read.
+//! - [`tally`]: one pass over a tensor, into integers. It may be cut and merged at will.
+//! - [`summary`]: what follows from a tally: moments, extremes, exponent entropy.
+//!
+//! `kernels/README.md` has the formulas and the accuracy of every number.
+
+pub mod element;
+mod log2;
+pub mod summary;
+pub mod tally;
+mod wide;
+
+pub use element::Element;
+pub use summary::Summary;
+pub use tally::{Tally, TallyError};

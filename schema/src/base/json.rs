@@ -2,11 +2,18 @@
 //!
 //! Two parsers that read one document differently are a hole in a signature. So a duplicate key, a number
 //! that is not an integer of at most 2^53 - 1 in size, more than 16 levels and anything past the size limit
-//! are refused (the I-JSON subset of RFC 7493, narrower on numbers).
+//! are refused (the I-JSON subset of RFC 7493, narrower on numbers). A shape has one spelling too: where an
+//! object is asked for, serde would also take a list of its fields' values, and where a word, an object with
+//! that word as its key. Here it may not.
 
 use std::fmt;
 
-use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Error as _, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
+    Visitor,
+};
+use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value};
 
 /// Objects and arrays may be nested this deep.
@@ -35,7 +42,15 @@ pub enum JsonError {
 /// # Errors
 /// When the bytes break a rule of this module or do not have the shape of `T`.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, JsonError> {
-    serde_json::from_value(parse(bytes, limit)?).map_err(|e| JsonError::Malformed(e.to_string()))
+    from_value(parse(bytes, limit)?)
+}
+
+/// Reads a value that was parsed strictly, as strictly about its shape.
+///
+/// # Errors
+/// When it does not have the shape of `T`.
+pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, JsonError> {
+    T::deserialize(Shaped(value)).map_err(|e| JsonError::Malformed(e.to_string()))
 }
 
 /// Parses strictly into a value.
@@ -148,9 +163,125 @@ impl<'de> Visitor<'de> for Strict {
     }
 }
 
+/// A value that gives structs only objects, and enums only strings.
+struct Shaped(Value);
+
+impl<'de> IntoDeserializer<'de, serde_json::Error> for Shaped {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> serde::Deserializer<'de> for Shaped {
+    type Error = serde_json::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match self.0 {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(value),
+            Value::Number(value) => value.deserialize_any(visitor),
+            Value::String(value) => visitor.visit_string(value),
+            Value::Array(items) => {
+                let mut items = SeqDeserializer::new(items.into_iter().map(Self));
+                let value = visitor.visit_seq(&mut items)?;
+                items.end()?;
+                Ok(value)
+            }
+            Value::Object(map) => {
+                let mut map = MapDeserializer::new(map.into_iter().map(|(key, value)| (key, Self(value))));
+                let value = visitor.visit_map(&mut map)?;
+                map.end()?;
+                Ok(value)
+            }
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match self.0 {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        match self.0 {
+            Value::Array(_) => Err(Self::Error::invalid_type(Unexpected::Seq, &"an object")),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        match self.0 {
+            Value::String(word) => visitor.visit_enum(word.into_deserializer()),
+            _ => Err(Self::Error::custom(
+                "expected a string where one of several words stands",
+            )),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        seq tuple tuple_struct map identifier ignored_any
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Word {
+        Yes,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Shape {
+        word: Word,
+        list: Vec<Option<u32>>,
+    }
+
+    #[test]
+    fn a_shape_has_one_spelling() {
+        let read = |text: &str| from_slice::<Vec<Shape>>(text.as_bytes(), 4096);
+        let shape = Shape {
+            word: Word::Yes,
+            list: vec![Some(1), None],
+        };
+        assert_eq!(read(r#"[{"word":"yes","list":[1,null]}]"#).unwrap(), [shape]);
+        for bad in [
+            r#"[["yes",[1,null]]]"#,
+            r#"[{"word":{"yes":null},"list":[]}]"#,
+            r#"[{"word":"no","list":[]}]"#,
+            r#"[{"word":"yes","list":[-1]}]"#,
+            r#"[{"word":"yes","list":{}}]"#,
+            r#"[{"word":"yes"}]"#,
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
 
     fn refused(text: &str) -> String {
         parse(text.as_bytes(), 4096).unwrap_err().to_string()

@@ -22,7 +22,7 @@ pub enum KeyError {
     /// The text is not `ssh-ed25519 <base64>`.
     #[error("`{0}` is not an ed25519 public key of the form `ssh-ed25519 AAAA...`")]
     Malformed(String),
-    /// The bytes are not a point of the curve, or one of small order.
+    /// The bytes are not a point of the curve in its one encoding, or one of small order.
     #[error("the 32 bytes are not a usable ed25519 public key")]
     BadPoint,
     /// The signature does not hold for this key and these bytes.
@@ -38,10 +38,12 @@ impl PublicKey {
     /// Takes the 32 raw bytes.
     ///
     /// # Errors
-    /// When they are not a point of the curve, or one of small order.
+    /// When they are not a point of the curve in its one encoding, or one of small order.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::BadPoint)?;
-        if key.is_weak() {
+        // RFC 8032, 5.1.3 refuses y >= p, the library does not: then one key would have two names.
+        let one_encoding = key.to_edwards().compress().as_bytes() == bytes;
+        if key.is_weak() || !one_encoding {
             Err(KeyError::BadPoint)
         } else {
             Ok(Self(key))
@@ -223,6 +225,18 @@ mod tests {
         let mut identity = [0; 32];
         identity[0] = 1;
         assert_eq!(PublicKey::from_bytes(&identity).unwrap_err(), KeyError::BadPoint);
+    }
+
+    #[test]
+    fn a_point_has_one_encoding() {
+        let (mut small, mut beyond) = ([0; 32], [0xff; 32]);
+        let twice = (2..19).filter(|y| {
+            // y and p + y
+            (small[0], beyond[0], beyond[31]) = (*y, 0xed + *y, 0x7f);
+            assert!(PublicKey::from_bytes(&beyond).is_err(), "{y}");
+            PublicKey::from_bytes(&small).is_ok()
+        });
+        assert!(twice.count() > 0, "some of these are points");
     }
 
     #[test]

@@ -1,1 +1,21 @@
 //! How a file becomes chunks and comes back.
+//!
+//! ```text
+//! file --planner--> chunk lengths --BLAKE3--> recipe = [(chunk, offset, length)...]
+//!                                             chunk  = 8-byte header + body, raw or encoded
+//!                                             frame  = digest + length + chunk, on the wire
+//! ```
+//! [`safetensors`] reads the header that tells where tensors lie, [`planner`] decides where to cut,
+//! [`recipe`] remembers the pieces, [`chunk`] is the stored form, [`frame`] the travelling form.
+
+pub mod chunk;
+pub mod frame;
+pub mod planner;
+pub mod recipe;
+pub mod safetensors;
+
+pub use chunk::{ChunkError, Encoding, StoredChunk};
+pub use frame::{Frame, FrameDecoder, FrameError};
+pub use planner::{CHUNK_MAX, ChunkPlan, PlanError, PlannerId};
+pub use recipe::{Piece, Recipe, RecipeBuilder, RecipeError};
+pub use safetensors::{Header, SafetensorsError, Tensor};

@@ -1,0 +1,464 @@
+//! The whole command line. Help texts are the documentation of each command; `tests/help` keeps a snapshot of
+//! every page, so a change of words is seen in review.
+//!
+//! Names are parsed here, into the types of `waag-schema`: what a command gets has the right form.
+
+mod ledger;
+mod owners;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+use waag_schema::policy::label::Action;
+use waag_schema::policy::place::{Country, Where};
+use waag_schema::release::kind::Kind;
+use waag_schema::{ArtifactName, Namespace, Reference, SiteId, Tag};
+
+#[cfg(feature = "server")]
+pub(crate) use ledger::LedgerFsck;
+pub(crate) use ledger::{LedgerCommand, LedgerErase, LedgerProve, LedgerShow, LedgerVerify};
+pub(crate) use owners::{NamespaceRotate, NamespaceSubmit, Sign, Withdraw};
+
+use crate::typed::{Compared, ScopeArg, Target, token_id};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const MORE: &str = "\
+First steps:
+  waag serve                          a site on this machine; the rest in another terminal
+  waag login http://127.0.0.1:7070 --token-file waag-data/admin-token
+  waag key generate
+  waag namespace create acme
+  waag push ./model acme/tiny:1.0
+  waag pull acme/tiny:1.0 ./out
+  waag verify ./out
+
+Exit codes:
+  0  done
+  1  failed
+  2  the command line makes no sense
+  3  refused by policy: a label, a token or a namespace's keys do not allow it
+  4  verification failed: something is not what was signed
+  5  not found
+  6  the site cannot be reached
+
+Environment:
+  WAAG_SITE    the site that is meant when --site is not given
+  WAAG_HOME    where keys, tokens and pinned sites are kept (default: $XDG_CONFIG_HOME/waag or ~/.config/waag)
+  NO_COLOR     no colours
+  RUST_LOG     what `waag serve` logs (default: info)";
+
+/// A federated registry for AI models and datasets.
+///
+/// Publishers sign what they push, the site records it in a ledger that cannot be rewritten unseen,
+/// and whoever pulls can prove offline that the files are what was signed.
+#[derive(Debug, Parser)]
+#[command(name = "waag", version, styles = STYLES, after_long_help = MORE)]
+#[command(
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    verbatim_doc_comment
+)]
+pub(crate) struct CommandLine {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Global {
+    /// The site to talk to; without it, the one logged in to last
+    #[arg(long, global = true, value_name = "URL", env = "WAAG_SITE", hide_env = true, value_hint = ValueHint::Url)]
+    pub(crate) site: Option<String>,
+    /// Print results and errors as one line of JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print nothing but the essential: no progress, a result as one word
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Print more: each file, each repeated request
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Send tokens over plain HTTP to other machines as well
+    #[arg(long, global = true)]
+    pub(crate) insecure: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Serve(Serve),
+    Login(Login),
+    Logout(Logout),
+    Whoami(Whoami),
+    #[command(subcommand)]
+    Key(Key),
+    #[command(subcommand)]
+    Namespace(NamespaceCommand),
+    Push(Push),
+    Pull(Pull),
+    Verify(Verify),
+    Show(Show),
+    List(List),
+    Search(Search),
+    Diff(Diff),
+    Tag(TagArgs),
+    Sign(Sign),
+    Withdraw(Withdraw),
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    #[command(subcommand)]
+    Token(Token),
+    Completions(Completions),
+}
+
+/// Run a site
+///
+/// The first start makes the data directory, the site's keys, a commented waag.toml and a first admin
+/// token. When the site is ready, `listening on http://...` is printed. SIGTERM or Ctrl-C ends it after
+/// the requests under way are answered.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Serve {
+    /// The data directory
+    #[arg(long, value_name = "DIR", default_value = "waag-data", value_hint = ValueHint::DirPath)]
+    pub(crate) data: PathBuf,
+    /// Where to listen, instead of what waag.toml says; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// The data directory comes from a backup: go on only if nobody has seen more than was restored
+    #[arg(long)]
+    pub(crate) recovered: bool,
+}
+
+/// Get to know a site, and keep a token for it
+///
+/// The first contact pins the site's key. On this machine that is done without asking; elsewhere the
+/// fingerprint is shown and asked about, or compared with --trust. `waag serve` prints it.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Login {
+    /// The site's address
+    #[arg(value_hint = ValueHint::Url)]
+    pub(crate) url: String,
+    /// Read the token from this file, `-` for standard input; without it, the token is asked for
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Keep no token: for what everybody may read
+    #[arg(long, conflicts_with = "token_file")]
+    pub(crate) anonymous: bool,
+    /// Pin the site without asking if this is its fingerprint
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub(crate) trust: Option<SiteId>,
+}
+
+/// Forget the token for a site; its pin is kept
+#[derive(Debug, Args)]
+pub(crate) struct Logout {}
+
+/// Show what the token for the site allows
+#[derive(Debug, Args)]
+pub(crate) struct Whoami {}
+
+/// Make and show signing keys
+///
+/// Keys are ed25519 in OpenSSH's format. A key made by ssh-keygen works as well: name it by its path, as
+/// in --key ~/.ssh/id_ed25519.
+#[derive(Debug, Subcommand)]
+#[command(verbatim_doc_comment)]
+pub(crate) enum Key {
+    Generate(KeyGenerate),
+    Show(KeyShow),
+    List(KeyList),
+}
+
+/// Make a new signing key
+#[derive(Debug, Args)]
+pub(crate) struct KeyGenerate {
+    /// What to call it
+    #[arg(long, default_value = "default")]
+    pub(crate) name: String,
+    /// Keep it without a passphrase: whoever reads the file can sign
+    #[arg(long, conflicts_with = "passphrase_file")]
+    pub(crate) no_passphrase: bool,
+    /// Read the passphrase from the first line of this file, `-` for standard input, instead of asking
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+/// Show the public half of a key
+#[derive(Debug, Args)]
+pub(crate) struct KeyShow {
+    /// A key's name, or the path of its file
+    #[arg(value_name = "NAME|PATH", default_value = "default")]
+    pub(crate) key: String,
+}
+
+/// List the keys in WAAG_HOME
+#[derive(Debug, Args)]
+pub(crate) struct KeyList {}
+
+/// Which keys sign.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Signing")]
+pub(crate) struct Signing {
+    /// Sign with this key; several times for several owners [default: default]
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) key: Vec<String>,
+    /// Read the passphrase from the first line of this file, `-` for standard input, instead of asking
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+/// Create and show namespaces, and change their keys
+///
+/// A namespace is the part of a name before the `/`. Only its owners' keys can publish in it; a site cannot.
+#[derive(Debug, Subcommand)]
+#[command(verbatim_doc_comment)]
+pub(crate) enum NamespaceCommand {
+    Create(NamespaceCreate),
+    Show(NamespaceShow),
+    Rotate(NamespaceRotate),
+    Submit(NamespaceSubmit),
+}
+
+/// Claim a namespace at the site; needs an admin token
+#[derive(Debug, Args)]
+pub(crate) struct NamespaceCreate {
+    /// Its name: 1 to 39 lower-case letters and digits, joined by single `-`
+    pub(crate) name: Namespace,
+    /// Only tokens that carry the namespace may read it
+    #[arg(long)]
+    pub(crate) private: bool,
+    /// How many of the owners' keys must sign each statement
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub(crate) threshold: u32,
+    /// The keys given with --key own the namespace
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+}
+
+/// Show a namespace's owners and who may read it
+#[derive(Debug, Args)]
+pub(crate) struct NamespaceShow {
+    /// Its name
+    pub(crate) name: Namespace,
+}
+
+/// Publish a directory or a file
+///
+/// Reads the files, sends what the site does not have yet, signs the release and has it recorded. What
+/// was sent before an interruption is not sent again. A file .waagignore names what is left out, in the
+/// way of .gitignore.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Push {
+    /// What to publish
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) path: PathBuf,
+    /// Under which name, and which tag (default: latest)
+    #[arg(value_name = "NAMESPACE/NAME[:TAG]")]
+    pub(crate) target: Target,
+    /// What it is
+    #[arg(long, default_value = "model", value_name = "model|dataset|suite")]
+    pub(crate) kind: Kind,
+    /// Where it may be: countries (DE), EU, EEA, site:ID or `*`
+    #[arg(long, value_name = "PLACE,...", value_delimiter = ',')]
+    pub(crate) residency: Vec<Where>,
+    /// What may be done there: hold, serve, evaluate [default: all]
+    #[arg(
+        long,
+        value_name = "ACTION,...",
+        value_delimiter = ',',
+        requires = "residency"
+    )]
+    pub(crate) allow: Vec<Action>,
+    /// What may be done nowhere: hold, serve, evaluate
+    #[arg(
+        long,
+        value_name = "ACTION,...",
+        value_delimiter = ',',
+        requires = "residency"
+    )]
+    pub(crate) deny: Vec<Action>,
+    /// Its licence, as an SPDX expression
+    #[arg(long, value_name = "SPDX")]
+    pub(crate) license: Option<String>,
+    /// The release that it was made from
+    #[arg(long, value_name = "REF")]
+    pub(crate) base: Option<Reference>,
+    /// Move the tag if it names another release (`latest` and `main` always move)
+    #[arg(long = "move")]
+    pub(crate) move_tag: bool,
+    /// Take the regular files that symbolic links lead to, as in a Hugging Face cache
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Say what would be sent, and send nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+}
+
+/// Fetch a release, and prove that its publisher signed it
+///
+/// Every chunk is checked as it arrives. The proof is kept beside the files, in .waag, so that
+/// `waag verify` can repeat the check offline. What is on disk already is used; what was fetched before
+/// an interruption is not fetched again.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Pull {
+    /// Which release: by tag (default: latest) or by digest
+    #[arg(value_name = "NAMESPACE/NAME[:TAG|@DIGEST]")]
+    pub(crate) reference: Reference,
+    /// Where to put it [default: the artifact's name, in this directory]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) directory: Option<PathBuf>,
+    /// Take it even if its publisher has withdrawn it
+    #[arg(long)]
+    pub(crate) withdrawn: bool,
+}
+
+/// Check pulled files against the proof that was kept beside them; needs no network
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// A directory that `waag pull` filled
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) directory: PathBuf,
+    /// Fail if what was withdrawn is known as of longer ago than this; pull again to know it anew
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(0..=36_500))]
+    pub(crate) max_age: Option<u32>,
+}
+
+/// Show an artifact: its tags, releases and label
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Its name
+    #[arg(value_name = "NAMESPACE/NAME")]
+    pub(crate) artifact: ArtifactName,
+}
+
+/// List the artifacts of the site
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only those of this namespace
+    pub(crate) namespace: Option<Namespace>,
+}
+
+/// Find artifacts by words
+///
+/// Each word must stand in the artifact's name, kind, licence, architecture or size, in any case.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Search {
+    /// The words
+    #[arg(required = true, value_name = "WORD")]
+    pub(crate) words: Vec<String>,
+    /// Only in this namespace
+    #[arg(long)]
+    pub(crate) namespace: Option<Namespace>,
+}
+
+/// Compare two releases, or directories: files, tensors, configuration
+///
+/// What holds a `/` and begins with neither `.` nor `/` is a release. Of a release only metadata is
+/// fetched; a directory is read whole.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Diff {
+    /// The earlier one
+    #[arg(value_name = "REF|DIR")]
+    pub(crate) a: Compared,
+    /// The later one
+    #[arg(value_name = "REF|DIR")]
+    pub(crate) b: Compared,
+}
+
+/// Let a tag name a release
+#[derive(Debug, Args)]
+pub(crate) struct TagArgs {
+    /// The release, by another tag or by digest
+    #[arg(value_name = "NAMESPACE/NAME[:TAG|@DIGEST]")]
+    pub(crate) reference: Reference,
+    /// The tag
+    pub(crate) tag: Tag,
+    /// Move the tag if it names another release (`latest` and `main` always move)
+    #[arg(long = "move")]
+    pub(crate) move_tag: bool,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+}
+
+/// Create, list and revoke tokens; needs an admin token
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    Create(TokenCreate),
+    List(TokenList),
+    Revoke(TokenRevoke),
+}
+
+/// Make a token; its secret is shown this once
+#[derive(Debug, Args)]
+pub(crate) struct TokenCreate {
+    /// What it is for, in your words
+    pub(crate) label: String,
+    /// What it allows
+    #[arg(
+        long,
+        value_name = "SCOPE,...",
+        value_delimiter = ',',
+        default_value = "read",
+        value_enum
+    )]
+    pub(crate) scope: Vec<ScopeArg>,
+    /// In which namespaces; an admin token needs none
+    #[arg(long, value_name = "NAMESPACE,...", value_delimiter = ',')]
+    pub(crate) namespace: Vec<Namespace>,
+    /// The country whose law its holder is under, which labels are matched against
+    #[arg(long, value_name = "COUNTRY")]
+    pub(crate) jurisdiction: Option<Country>,
+    /// After how many days it ends [default: never]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) days: Option<u32>,
+}
+
+/// List the tokens of the site, without their secrets
+#[derive(Debug, Args)]
+pub(crate) struct TokenList {}
+
+/// End a token at once
+#[derive(Debug, Args)]
+pub(crate) struct TokenRevoke {
+    /// Its id, as `waag token list` shows it
+    #[arg(value_parser = token_id)]
+    pub(crate) id: String,
+}
+
+/// Write the completions of a shell to standard output
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+}

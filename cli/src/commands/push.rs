@@ -1,0 +1,172 @@
+//! `waag push`: plan, then deeds.
+
+use serde::Serialize;
+use waag_client::keys;
+use waag_client::push::{Push as Work, PushPlan, PushRequest, Pushed};
+use waag_client::scan::Links;
+use waag_client::site::Site;
+use waag_schema::base::key::{KeyPair, PublicKey};
+use waag_schema::base::name::{Reference, Version};
+use waag_schema::policy::label::Label;
+use waag_schema::release::About;
+
+use super::{open_site, secrets};
+use crate::args::Push;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::typed::Target;
+use crate::ui::{Bytes, Page, Report, Ui, count, listed};
+
+pub(crate) async fn run(args: Push, config: &Config, ui: Ui) -> Result<(), Failure> {
+    let site = open_site(config, ui)?;
+    // A passphrase is asked for now, while somebody is looking, and not minutes later.
+    let keys = match args.dry_run {
+        true => Vec::new(),
+        false => secrets::signers(&args.signing, config, ui)?,
+    };
+    let signers = match args.dry_run {
+        true => known_keys(&args, config),
+        false => keys.iter().map(KeyPair::public).collect(),
+    };
+    let (target, dry_run) = (args.target.clone(), args.dry_run);
+    let request = request(args, signers, &site).await?;
+    let work = Work::prepare(&site, request).await?;
+    if dry_run {
+        return ui.report(&Planned {
+            name: target.artifact.to_string(),
+            tag: target.tag.to_string(),
+            dry_run: true,
+            plan: work.plan(),
+        });
+    }
+    announce(work.plan(), &target, ui);
+    let pushed = work.execute(&keys).await?;
+    ui.report(&Done(pushed))
+}
+
+/// The keys of a dry run: their public halves, which need no passphrase, and only where there are any.
+fn known_keys(args: &Push, config: &Config) -> Vec<PublicKey> {
+    let choices = args.signing.key.iter().map(|text| config.environment.key(text));
+    choices
+        .filter_map(|choice| keys::show(&config.home, &choice).ok())
+        .map(|info| info.public)
+        .collect()
+}
+
+async fn request(args: Push, signers: Vec<PublicKey>, site: &Site) -> Result<PushRequest, Failure> {
+    let label = match args.residency.as_slice() {
+        [] => None,
+        places => Some(Label::from_cli(places, &args.allow, &args.deny).map_err(Failure::usage)?),
+    };
+    let base = match args.base {
+        Some(base) => Some(pinned(base, site).await?),
+        None => None,
+    };
+    Ok(PushRequest {
+        path: args.path,
+        artifact: args.target.artifact,
+        tag: args.target.tag,
+        kind: args.kind,
+        about: About {
+            license: args.license,
+            ..About::default()
+        },
+        base,
+        data: Vec::new(),
+        label,
+        move_tag: args.move_tag,
+        links: if args.follow { Links::Follow } else { Links::Refuse },
+        signers,
+    })
+}
+
+/// What a tag names now: lineage must not change when the tag moves.
+async fn pinned(base: Reference, site: &Site) -> Result<Reference, Failure> {
+    let proven = site.resolve(&base.artifact, &base.version).await?;
+    Ok(Reference {
+        artifact: base.artifact,
+        version: Version::Manifest(proven.manifest.digest()),
+    })
+}
+
+fn announce(plan: &PushPlan, target: &Target, ui: Ui) {
+    ui.note(format_args!(
+        "{}:{}  {}, {}: {} to send, {} there already",
+        target.artifact,
+        target.tag,
+        count(plan.files, "file"),
+        Bytes(plan.bytes),
+        Bytes(plan.send_bytes),
+        Bytes(plan.reused_bytes),
+    ));
+    if plan.ignored > 0 {
+        ui.note(format_args!("{} left out by .waagignore", plan.ignored));
+    }
+}
+
+#[derive(Serialize)]
+struct Planned<'a> {
+    name: String,
+    tag: String,
+    /// Always true: nothing was sent.
+    dry_run: bool,
+    #[serde(flatten)]
+    plan: &'a PushPlan,
+}
+
+impl Report for Planned<'_> {
+    fn page(&self, page: &mut Page) {
+        let plan = self.plan;
+        page.fact("would push", format_args!("{}:{}", self.name, self.tag));
+        page.fact("digest", plan.digest);
+        page.fact("files", format_args!("{}, {}", plan.files, Bytes(plan.bytes)));
+        if plan.ignored > 0 {
+            page.fact("left out", format_args!("{} by .waagignore", plan.ignored));
+        }
+        page.fact(
+            "to send",
+            format_args!(
+                "{} in {} of {}",
+                Bytes(plan.send_bytes),
+                plan.missing_chunks,
+                count(plan.chunks, "chunk")
+            ),
+        );
+        page.fact("reused", Bytes(plan.reused_bytes));
+        let records = match plan.records.as_slice() {
+            [] => "nothing: it is recorded already".to_owned(),
+            records => listed(records),
+        };
+        page.fact("to record", records);
+    }
+
+    fn essential(&self) -> String {
+        self.plan.digest.to_string()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Done(Pushed);
+
+impl Report for Done {
+    fn page(&self, page: &mut Page) {
+        let Self(pushed) = self;
+        page.fact("pushed", format_args!("{}:{}", pushed.name, pushed.tag));
+        page.fact("digest", pushed.digest);
+        page.fact("files", format_args!("{}, {}", pushed.files, Bytes(pushed.bytes)));
+        page.fact(
+            "sent",
+            format_args!(
+                "{} ({} reused)",
+                Bytes(pushed.sent_bytes),
+                Bytes(pushed.reused_bytes)
+            ),
+        );
+        page.fact("entry", pushed.entry);
+    }
+
+    fn essential(&self) -> String {
+        self.0.digest.to_string()
+    }
+}

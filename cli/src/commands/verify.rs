@@ -1,0 +1,87 @@
+//! `waag verify`
+
+use std::time::SystemTime;
+
+use serde::Serialize;
+use waag_client::verify::{self, Verified};
+use waag_schema::Timestamp;
+
+use crate::args::Verify;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::progress;
+use crate::ui::{Bytes, Page, Report, Ui, count, listed};
+
+/// Files beside the artifact's that are named; a directory of data may hold thousands.
+const EXTRA_SHOWN: usize = 5;
+
+pub(crate) async fn run(args: Verify, config: &Config, ui: Ui) -> Result<(), Failure> {
+    let verified = verify::verify(&config.home, &args.directory, &progress::watch(ui)).await?;
+    if let Some(reason) = &verified.withdrawn {
+        ui.warn(format_args!("its publisher has withdrawn it: {reason}"));
+    }
+    warn_of_others(&verified.extra, ui);
+    if let Some(days) = args.max_age {
+        let checked = verified.check_fresh(now(), days);
+        checked
+            .map_err(|e| Failure::from(e).hint("the same `waag pull` again brings what is known today"))?;
+    }
+    ui.report(&Done {
+        verified: true,
+        what: verified,
+    })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where a command asks for the time"
+)]
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Timestamp::from_unix(since.map_or(0, |since| since.as_secs()))
+}
+
+/// What nobody signed is no reason to fail, but somebody may take it for part of the artifact.
+fn warn_of_others(extra: &[String], ui: Ui) {
+    if extra.is_empty() {
+        return;
+    }
+    let shown = &extra[..extra.len().min(EXTRA_SHOWN)];
+    let more = if extra.len() > shown.len() { ", ..." } else { "" };
+    let number = count(extra.len() as u64, "file");
+    ui.warn(format_args!("{number} not part of it: {}{more}", listed(shown)));
+}
+
+#[derive(Serialize)]
+struct Done {
+    /// Always true: anything else is a failure.
+    verified: bool,
+    #[serde(flatten)]
+    what: Verified,
+}
+
+impl Report for Done {
+    fn page(&self, page: &mut Page) {
+        let Self { what, .. } = self;
+        match &what.tag {
+            Some(tag) => page.fact("verified", format_args!("{}:{tag}", what.name)),
+            None => page.fact("verified", &what.name),
+        }
+        page.fact("digest", what.digest);
+        page.fact(
+            "files",
+            format_args!("{}, {}: all as signed", what.files, Bytes(what.bytes)),
+        );
+        page.fact("signed by", listed(&what.signed_by));
+        page.fact(
+            "recorded",
+            format_args!("entry {} of {}, {}", what.entry, what.site, what.at),
+        );
+        page.fact_if("withdrawn", what.withdrawn.as_ref());
+        page.fact_if("fresh as of", what.fresh_as_of);
+    }
+
+    fn essential(&self) -> String {
+        self.what.digest.to_string()
+    }
+}

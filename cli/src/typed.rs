@@ -1,0 +1,100 @@
+//! What a person types that no other crate has a type for.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use waag_schema::base::name::Version;
+use waag_schema::wire::token::Scope;
+use waag_schema::{ArtifactName, Reference, Tag};
+
+/// Reads a token's public name.
+pub(crate) fn token_id(text: &str) -> Result<String, String> {
+    let is_id = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    is_id
+        .then(|| text.to_owned())
+        .ok_or_else(|| "a token's id has 16 hex digits".to_owned())
+}
+
+/// A scope as it is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScopeArg {
+    /// Read the artifacts of its namespaces
+    Read,
+    /// Publish in its namespaces; an owner's key must sign as well
+    Publish,
+    /// Admit namespaces and make tokens
+    Admin,
+}
+
+impl From<ScopeArg> for Scope {
+    fn from(scope: ScopeArg) -> Self {
+        match scope {
+            ScopeArg::Read => Self::Read,
+            ScopeArg::Publish => Self::Publish,
+            ScopeArg::Admin => Self::Admin,
+        }
+    }
+}
+
+/// Where a push goes: a name and a tag. A digest cannot be chosen, it is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) artifact: ArtifactName,
+    pub(crate) tag: Tag,
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Reference { artifact, version } = text.parse().map_err(|e| format!("{e}"))?;
+        match version {
+            Version::Tag(tag) => Ok(Self { artifact, tag }),
+            Version::Manifest(_) => Err("a push names a tag; the digest follows from the files".to_owned()),
+        }
+    }
+}
+
+/// One side of a comparison. What can be read as a reference is one; `./` before it makes it a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Compared {
+    Release(Reference),
+    Directory(PathBuf),
+}
+
+impl FromStr for Compared {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(text
+            .parse()
+            .map_or_else(|_| Self::Directory(PathBuf::from(text)), Self::Release))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_goes_to_a_tag_never_to_a_digest() {
+        let target: Target = "acme/tiny".parse().unwrap();
+        assert_eq!(target.tag, Tag::latest());
+        let digest = waag_schema::Sha256::of(b"m");
+        assert!(format!("acme/tiny@{digest}").parse::<Target>().is_err());
+    }
+
+    #[test]
+    fn a_slash_makes_a_reference_unless_it_can_only_be_a_path() {
+        for release in ["acme/tiny", "acme/tiny:1.0"] {
+            assert!(matches!(release.parse(), Ok(Compared::Release(_))), "{release}");
+        }
+        for directory in ["tiny", "./acme/tiny", "acme/tiny/", "/acme/tiny", "a/b/c", "."] {
+            assert!(
+                matches!(directory.parse(), Ok(Compared::Directory(_))),
+                "{directory}"
+            );
+        }
+    }
+}

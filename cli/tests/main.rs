@@ -1,0 +1,18 @@
+//! The tests of the `waag` package that go through its public face only, as one binary.
+#![allow(
+    clippy::unwrap_used,
+    reason = "what the tests set up must work, helpers included"
+)]
+
+mod bad_input;
+mod comparing;
+mod end_to_end;
+mod help;
+mod independent;
+mod kill;
+mod ledger_commands;
+mod ordinary;
+mod owners;
+mod rollback;
+mod supply;
+mod world;

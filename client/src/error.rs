@@ -1,0 +1,239 @@
+//! What can go wrong at a site or on this disk, by what the caller must do.
+//!
+//! Messages say what was tried and what was found. What to type next is for the command line to say.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use waag_schema::wire::Problem;
+use waag_schema::{ArtifactName, Namespace, Sha256, SiteId, Tag};
+
+use crate::keys::KeyFileError;
+use crate::scan::ScanError;
+
+/// What every verb of this crate returns.
+pub type Result<T, E = ClientError> = std::result::Result<T, E>;
+
+/// A verb could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// What was asked makes no sense: ask differently.
+    #[error("{0}")]
+    Usage(String),
+    /// A residency label denies it: no repetition will help.
+    #[error("{message}")]
+    Denied {
+        /// What was denied.
+        message: String,
+        /// The verdict's reasons.
+        reasons: Vec<String>,
+    },
+    /// Something is not what its signature, digest or proof says: trust nothing of it.
+    #[error("{what}: {reason}")]
+    Verification {
+        /// What was checked: a file, a proof, a checkpoint.
+        what: String,
+        /// What was found.
+        reason: String,
+    },
+    /// Files are not what was signed.
+    #[error("{}", Listed(.0))]
+    Damaged(Vec<BadFile>),
+    /// Nobody has said yet that this site is to be trusted: compare the fingerprint, then pin it.
+    #[error("the site at {url} is not known yet; it says that it is {site}")]
+    Unpinned {
+        /// Where it answered.
+        url: String,
+        /// Who it says it is.
+        site: SiteId,
+    },
+    /// There is no pin for this address: log in first.
+    #[error("no site is pinned for {url}")]
+    NoPin {
+        /// The address.
+        url: String,
+    },
+    /// Another site answers than the one that was pinned or asked for.
+    #[error("the site at {url} is {found}, expected {expected}")]
+    WrongSite {
+        /// Where it answered.
+        url: String,
+        /// Who was expected.
+        expected: SiteId,
+        /// Who answered.
+        found: SiteId,
+    },
+    /// Nothing of this name, or nothing that this token may know of.
+    #[error("{0}")]
+    NotFound(String),
+    /// The site did not answer: try later, or look at the address.
+    #[error("{url} cannot be reached: {reason}")]
+    Unreachable {
+        /// What was asked.
+        url: String,
+        /// What happened.
+        reason: String,
+    },
+    /// Others wrote in between, more than once: try again.
+    #[error("{0}")]
+    Conflict(String),
+    /// The name belongs to somebody else.
+    #[error("{0}")]
+    Taken(String),
+    /// The token is missing, unknown or expired: log in.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// The token does not allow this: ask for another one.
+    #[error("{0}")]
+    Forbidden(String),
+    /// A token would cross the network in plain text.
+    #[error("a token is not sent to {url}: plain HTTP to another machine shows it to everybody on the way")]
+    Insecure {
+        /// The address.
+        url: String,
+    },
+    /// A tag that does not move by itself names something else already.
+    #[error("{artifact}:{tag} names {names} already")]
+    TagNeedsMove {
+        /// The artifact.
+        artifact: ArtifactName,
+        /// The tag.
+        tag: Tag,
+        /// What it names.
+        names: Sha256,
+    },
+    /// The keys at hand are not enough for the namespace.
+    #[error(
+        "{found} of the owner keys of `{namespace}` would sign, {needed} must; the keys at hand are {}",
+        .keys.join(", ")
+    )]
+    NotOwner {
+        /// The namespace.
+        namespace: Namespace,
+        /// How many of its keys are at hand.
+        found: usize,
+        /// How many must sign.
+        needed: usize,
+        /// The fingerprints of the keys at hand.
+        keys: Vec<String>,
+    },
+    /// Not enough have signed a statement yet: let the others sign as well.
+    #[error("{what} needs more signatures: {}", .lacking.join("; "))]
+    Unsigned {
+        /// Which statement.
+        what: String,
+        /// How far those have come whose signatures are lacking.
+        lacking: Vec<String>,
+    },
+    /// The publisher withdrew this release.
+    #[error("{release} was withdrawn by its publisher: {reason}")]
+    Withdrawn {
+        /// The release.
+        release: String,
+        /// Why.
+        reason: String,
+    },
+    /// A file was written to while it was being pushed: stop whoever writes, and push again.
+    #[error("{} changed while it was read", .0.display())]
+    Changed(PathBuf),
+    /// The directory cannot be published as it is.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// A key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The site refused for a reason of its own.
+    #[error("the site refused: {}", .0.message)]
+    Refused(Problem),
+    /// The site's answer is not of the form that was agreed: one of the two is too old, or it is no site.
+    #[error("the answer of {url} is not understood: {reason}")]
+    Answer {
+        /// What was asked.
+        url: String,
+        /// What came.
+        reason: String,
+    },
+    /// This disk failed.
+    #[error("cannot {doing} {}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// What is wrong with a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not there.
+    Missing,
+    /// It is something else than a regular file.
+    NotAFile,
+    /// It has another length.
+    Size {
+        /// What was signed.
+        expected: u64,
+        /// What is there.
+        found: u64,
+    },
+    /// It has other bytes.
+    Digest {
+        /// What was signed.
+        expected: Sha256,
+        /// What is there.
+        found: Sha256,
+    },
+}
+
+/// A file that is not what was signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadFile {
+    /// Its path within the artifact.
+    pub path: String,
+    /// What is wrong with it.
+    pub fault: Fault,
+}
+
+impl fmt::Display for BadFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.path)?;
+        match &self.fault {
+            Fault::Missing => f.write_str("is missing"),
+            Fault::NotAFile => f.write_str("is not a regular file"),
+            Fault::Size { expected, found } => write!(f, "has {found} bytes, {expected} were signed"),
+            Fault::Digest { expected, found } => write!(f, "has the digest {found}, {expected} was signed"),
+        }
+    }
+}
+
+struct Listed<'a>(&'a [BadFile]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, file) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("; ")?;
+            }
+            fmt::Display::fmt(file, f)?;
+        }
+        Ok(())
+    }
+}
+
+impl ClientError {
+    /// Names what was tried on which path when the disk failed.
+    pub(crate) fn io(doing: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Self::Io { doing, path, source }
+    }
+
+    pub(crate) fn verification(what: impl fmt::Display, reason: impl fmt::Display) -> Self {
+        Self::Verification {
+            what: what.to_string(),
+            reason: reason.to_string(),
+        }
+    }
+}

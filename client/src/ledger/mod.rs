@@ -1,0 +1,278 @@
+//! A site's ledger, read by somebody who believes nothing but its pinned key.
+//!
+//! Every entry that is shown was proven to stand where it is said to stand. An entry whose opening is not
+//! served is shown as what its leaf says it is, and the leaf too is checked against the signed root.
+
+mod audit;
+mod leaves;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde::Serialize;
+use waag_schema::ledger::{Class, RefKind, SignedCheckpoint, TlogProof};
+use waag_schema::statement::{Predicate, Subject};
+use waag_schema::wire::artifact::Proof;
+use waag_schema::wire::ledger::EraseRequest;
+use waag_schema::{Sha256, SiteId, Timestamp};
+
+use crate::error::{ClientError, Result};
+use crate::proof::{Said, read_entries};
+use crate::site::Site;
+use crate::transport::Ask;
+use crate::trust::{Pin, Trust};
+
+pub use audit::{Audited, audit};
+use leaves::Leaves;
+
+/// Entries asked for at once.
+const ENTRIES_AT_ONCE: usize = 8;
+/// The most entries that are shown at once.
+pub const SHOWN_MAX: u64 = 10_000;
+
+/// What is known of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It was read and proven.
+    Proven,
+    /// Its opening is for others to read.
+    Restricted,
+    /// Its opening was erased, as a later entry says.
+    Erased,
+    /// It never had an opening.
+    Pad,
+    /// Anybody may read it, no entry says that it was erased, and yet the site does not serve it.
+    Withheld,
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Proven => "proven",
+            Self::Restricted => "restricted",
+            Self::Erased => "erased",
+            Self::Pad => "pad",
+            Self::Withheld => "withheld",
+        })
+    }
+}
+
+/// An entry of a ledger, as far as it can be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EntryView {
+    /// Its position.
+    pub entry: u64,
+    /// What is known of it.
+    pub state: State,
+    /// When the site recorded it.
+    pub at: Option<Timestamp>,
+    /// What kind of statement it is, such as `release`.
+    pub kind: Option<String>,
+    /// The name that it is about.
+    pub subject: Option<String>,
+    /// The manifest that it is about, if it is about one.
+    pub digest: Option<Sha256>,
+}
+
+/// Some entries of a ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Page {
+    /// The site.
+    pub site: SiteId,
+    /// How many entries the ledger has.
+    pub size: u64,
+    /// The entries, in the ledger's order.
+    pub entries: Vec<EntryView>,
+}
+
+/// An entry with a proof that stands on its own.
+#[derive(Debug, Clone)]
+pub struct ProvenEntry {
+    /// The site whose ledger holds it.
+    pub site: SiteId,
+    /// How many entries the ledger had when it was proven.
+    pub size: u64,
+    /// What it says.
+    pub view: EntryView,
+    /// The proof, as C2SP's tlog-proof.
+    pub proof: TlogProof,
+}
+
+/// An entry whose opening is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Erased {
+    /// The entry.
+    pub erased: u64,
+    /// The ground that was recorded.
+    pub ground: String,
+    /// The entry that says so.
+    pub entry: u64,
+}
+
+impl EntryView {
+    fn unread(entry: u64, state: State) -> Self {
+        Self {
+            entry,
+            state,
+            at: None,
+            kind: None,
+            subject: None,
+            digest: None,
+        }
+    }
+
+    fn of(said: &Said) -> Self {
+        let subject = &said.statement.subject;
+        Self {
+            entry: said.index,
+            state: State::Proven,
+            at: Some(said.at),
+            kind: Some(said.statement.predicate.name().to_owned()),
+            subject: Some(subject.name()),
+            digest: match subject {
+                Subject::Manifest(_, digest) => Some(*digest),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// Shows entries: from `from` on, or the last ones.
+///
+/// # Errors
+/// When the site does not answer, or what it answers does not hold.
+pub async fn show(site: &Site, from: Option<u64>, limit: u64) -> Result<Page> {
+    let checkpoint = site.observe_newest().await?;
+    let limit = limit.min(SHOWN_MAX);
+    let from = from.unwrap_or(checkpoint.size.saturating_sub(limit));
+    let to = from.saturating_add(limit).min(checkpoint.size);
+    let read: Vec<(u64, Option<EntryView>)> = stream::iter(from..to)
+        .map(|entry| async move {
+            match fetch(site, entry).await {
+                Ok((_, said, _)) => Ok((entry, Some(EntryView::of(&said)))),
+                Err(ClientError::NotFound(_)) => Ok((entry, None)),
+                Err(error) => Err(error),
+            }
+        })
+        .buffered(ENTRIES_AT_ONCE)
+        .try_collect()
+        .await?;
+    let mut leaves = Leaves::new(site, checkpoint.clone());
+    let mut entries = Vec::with_capacity(read.len());
+    for (entry, view) in read {
+        entries.push(match view {
+            Some(view) => view,
+            None => EntryView::unread(entry, why_unread(&mut leaves, entry).await?),
+        });
+    }
+    Ok(Page {
+        site: site.pin().site.clone(),
+        size: checkpoint.size,
+        entries,
+    })
+}
+
+/// Finds out from the leaves why an entry is not served.
+async fn why_unread(leaves: &mut Leaves<'_>, entry: u64) -> Result<State> {
+    match leaves.leaf(entry).await?.class {
+        Class::Pad => Ok(State::Pad),
+        _ if leaves.is_referred_to(RefKind::Erases, entry).await? => Ok(State::Erased),
+        Class::Restricted => Ok(State::Restricted),
+        Class::Open | Class::Admin => Ok(State::Withheld),
+    }
+}
+
+/// Fetches an entry with its proof, and checks both.
+///
+/// # Errors
+/// When there is no such entry for the caller, or the proof does not hold.
+pub async fn prove(site: &Site, entry: u64) -> Result<ProvenEntry> {
+    let (signed, said, proof) = fetch(site, entry).await?;
+    site.observe(&signed).await?;
+    let size = signed.checkpoint().size;
+    let found = proof.entries.first();
+    let found = found.ok_or_else(|| ClientError::verification("proof", "it holds no entry"))?;
+    Ok(ProvenEntry {
+        site: site.pin().site.clone(),
+        size,
+        view: EntryView::of(&said),
+        proof: TlogProof::of_entry(found, signed),
+    })
+}
+
+/// Checks a proof that was kept as a file, without a network: only pins are believed.
+///
+/// # Errors
+/// [`ClientError::Verification`] when it is none, its site is not pinned, or it does not hold.
+pub fn check_proof(trust: &Trust, text: &[u8]) -> Result<ProvenEntry> {
+    let refused = |reason: &dyn std::fmt::Display| ClientError::verification("proof", reason);
+    let proof = TlogProof::parse(text).map_err(|e| refused(&e))?;
+    let signed = &proof.checkpoint;
+    let site = signed.checkpoint().origin.site().clone();
+    let pin = trust.by_site(&site)?;
+    let pin = pin.ok_or_else(|| {
+        refused(&format_args!(
+            "it is of the site {site}, which is not pinned here"
+        ))
+    })?;
+    pin.check_signed(signed)?;
+    // Of another size it cannot be judged without the network; of the same size it must be the same tree.
+    trust.compare(&pin, signed)?;
+    let one = Proof {
+        checkpoint: signed.to_string(),
+        entries: vec![proof.entry().map_err(|e| refused(&e))?],
+    };
+    let (_, said) = read_one(&pin, proof.index, &one)?;
+    Ok(ProvenEntry {
+        site,
+        size: signed.checkpoint().size,
+        view: EntryView::of(&said),
+        proof,
+    })
+}
+
+/// Has the opening of an entry erased, and checks that the ledger says so.
+///
+/// # Errors
+/// When the token is no admin's, there is no such opening (any more), or the ground is no code.
+pub async fn erase(site: &Site, entry: u64, ground: &str) -> Result<Erased> {
+    let request = EraseRequest {
+        entry,
+        ground: ground.to_owned(),
+    };
+    let ask = Ask::post("/api/v1/ledger/erasures", &request).once();
+    let proof: Proof = site.transport().json(ask).await?;
+    let refused = |reason: String| ClientError::verification("receipt", reason);
+    let signed = SignedCheckpoint::parse(proof.checkpoint.as_bytes()).map_err(|e| refused(e.to_string()))?;
+    site.pin().check_signed(&signed)?;
+    let said = read_entries(&signed, &proof).map_err(refused)?;
+    let recorded = said.iter().find(|said| match &said.statement.predicate {
+        Predicate::Erasure(erasure) => erasure.entry == entry && erasure.ground == ground,
+        _ => false,
+    });
+    let recorded = recorded.ok_or_else(|| refused(format!("no entry says that entry {entry} is erased")))?;
+    site.observe(&signed).await?;
+    Ok(Erased {
+        erased: entry,
+        ground: ground.to_owned(),
+        entry: recorded.index,
+    })
+}
+
+async fn fetch(site: &Site, entry: u64) -> Result<(SignedCheckpoint, Said, Proof)> {
+    let ask = Ask::get(format!("/api/v1/ledger/entries/{entry}"));
+    let proof: Proof = site.transport().json(ask).await?;
+    let (signed, said) = read_one(site.pin(), entry, &proof)?;
+    Ok((signed, said, proof))
+}
+
+/// Checks a proof of exactly this entry.
+fn read_one(pin: &Pin, entry: u64, proof: &Proof) -> Result<(SignedCheckpoint, Said)> {
+    let refused = |reason: String| ClientError::verification(format_args!("entry {entry}"), reason);
+    let signed = SignedCheckpoint::parse(proof.checkpoint.as_bytes()).map_err(|e| refused(e.to_string()))?;
+    pin.check_signed(&signed)?;
+    let mut said = read_entries(&signed, proof).map_err(refused)?;
+    match said.pop() {
+        Some(one) if one.index == entry && said.is_empty() => Ok((signed, one)),
+        _ => Err(refused("the proof is of other entries".to_owned())),
+    }
+}

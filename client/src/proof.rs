@@ -1,0 +1,395 @@
+//! What a proof shows, given a site's pinned key. Pure: nothing is fetched, nothing is remembered.
+//!
+//! ```text
+//! pinned key -- signs --> checkpoint -- contains --> genesis, rotations, release, tag, label, withdrawal
+//! genesis, rotations -- give --> the namespace's keys at each position -- sign --> the other statements
+//! ```
+//! A statement counts by the keys that held at its position. That nothing newer exists cannot be proven by
+//! anybody offline; that nothing older was slipped in between is proven where two statements of one chain
+//! stand side by side.
+
+use waag_schema::base::name::Version;
+use waag_schema::ledger::SignedCheckpoint;
+use waag_schema::policy::label::Label;
+use waag_schema::release::Manifest;
+use waag_schema::release::manifest::{Blob, ManifestError};
+use waag_schema::release::role::Packing;
+use waag_schema::statement::predicate::Release;
+use waag_schema::statement::{
+    Chain, Content, Envelope, NamespaceState, Predicate, RevocationList, Statement, Subject,
+};
+use waag_schema::wire::artifact::Proof;
+use waag_schema::{ArtifactName, Namespace, Sha256, Timestamp};
+
+use crate::error::{ClientError, Result};
+use crate::trust::Pin;
+
+/// No honest proof has more entries: a genesis, rotations, and four statements.
+const ENTRIES_MAX: usize = 10_000;
+
+/// A release, as its publisher signed it and a ledger recorded it.
+#[derive(Debug, Clone)]
+pub struct Proven {
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// The manifest, whose digest is the release's identity.
+    pub manifest: Manifest,
+    /// What the publisher signed about it.
+    pub release: Release,
+    /// The ledger entry of the release.
+    pub entry: u64,
+    /// When the ledger recorded it.
+    pub at: Timestamp,
+    /// The fingerprints of the owner keys that signed it.
+    pub signed_by: Vec<String>,
+    /// The namespace at the end of the proof.
+    pub namespace: NamespaceState,
+    /// The ledger entry that lets the tag name it, where a tag was asked for.
+    pub tag_entry: Option<u64>,
+    /// The artifact's newest label.
+    pub label: Option<Label>,
+    /// Why the publisher withdrew it, if so.
+    pub withdrawn: Option<String>,
+    /// As of when the site said which releases are withdrawn, if it has said so.
+    pub fresh_as_of: Option<Timestamp>,
+    /// The checkpoint under which all of this was proven.
+    pub checkpoint: SignedCheckpoint,
+}
+
+impl Proven {
+    /// Returns what the publisher signed about a file's chunks.
+    #[must_use]
+    pub fn content(&self, file: &Sha256) -> Option<&Content> {
+        let all = &self.release.content;
+        all.binary_search_by_key(file, |content| content.sha256)
+            .ok()
+            .map(|at| &all[at])
+    }
+}
+
+/// An entry that was found in the ledger, with what it says.
+pub(crate) struct Said {
+    pub(crate) index: u64,
+    pub(crate) at: Timestamp,
+    pub(crate) envelope: Envelope,
+    pub(crate) statement: Statement,
+}
+
+/// Checks everything about a version of an artifact: the checkpoint's signature, each entry's inclusion, the
+/// namespace's keys, the publisher's signatures, and that they speak of exactly this manifest.
+///
+/// # Errors
+/// [`ClientError::Verification`], saying what does not hold.
+pub fn check_release(
+    pin: &Pin,
+    artifact: &ArtifactName,
+    version: &Version,
+    manifest: &[u8],
+    proof: &Proof,
+) -> Result<Proven> {
+    let refused = |reason: String| ClientError::verification(format_args!("proof of {artifact}"), reason);
+    let digest = Sha256::of(manifest);
+    if let Version::Manifest(asked) = version
+        && *asked != digest
+    {
+        return Err(refused(format!(
+            "the manifest {asked} was asked for, {digest} came"
+        )));
+    }
+    let signed = SignedCheckpoint::parse(proof.checkpoint.as_bytes()).map_err(|e| refused(e.to_string()))?;
+    pin.check_signed(&signed)?;
+    let entries = read_entries(&signed, proof).map_err(refused)?;
+    let mut reading = Reading::new(pin, artifact, version, digest);
+    for said in &entries {
+        reading
+            .take(said)
+            .map_err(|reason| refused(format!("entry {}: {reason}", said.index)))?;
+    }
+    let Reading {
+        namespace,
+        release,
+        tag_entry,
+        label,
+        withdrawn,
+        revocations,
+        ..
+    } = reading;
+    let namespace =
+        namespace.ok_or_else(|| refused("it does not show how the namespace began".to_owned()))?;
+    let found = release.ok_or_else(|| refused(format!("no statement releases the manifest {digest}")))?;
+    if let (Version::Tag(tag), None) = (version, tag_entry) {
+        return Err(refused(format!(
+            "no statement lets the tag `{tag}` name {digest}"
+        )));
+    }
+    let listed = revocations
+        .as_ref()
+        .is_some_and(|list| list.entries.contains(&found.entry));
+    let withdrawn = withdrawn.or_else(|| listed.then(|| "the site lists it as withdrawn".to_owned()));
+    let parsed = Manifest::parse(manifest.to_vec()).map_err(|e: ManifestError| refused(e.to_string()))?;
+    check_content(&parsed, &found.release).map_err(refused)?;
+    Ok(Proven {
+        artifact: artifact.clone(),
+        manifest: parsed,
+        release: found.release,
+        entry: found.entry,
+        at: found.at,
+        signed_by: found.signed_by,
+        namespace,
+        tag_entry,
+        label,
+        withdrawn,
+        fresh_as_of: revocations.map(|list| list.at),
+        checkpoint: signed,
+    })
+}
+
+/// Checks that a ledger recorded exactly these envelopes, and returns the checkpoint and their positions.
+///
+/// # Errors
+/// [`ClientError::Verification`], saying what does not hold.
+pub fn check_recorded(
+    pin: &Pin,
+    proof: &Proof,
+    envelopes: &[Envelope],
+) -> Result<(SignedCheckpoint, Vec<u64>)> {
+    let refused = |reason: String| ClientError::verification("receipt", reason);
+    let signed = SignedCheckpoint::parse(proof.checkpoint.as_bytes()).map_err(|e| refused(e.to_string()))?;
+    pin.check_signed(&signed)?;
+    let entries = read_entries(&signed, proof).map_err(refused)?;
+    let mut positions = Vec::with_capacity(envelopes.len());
+    for envelope in envelopes {
+        let found = entries
+            .iter()
+            .find(|said| said.envelope.bytes() == envelope.bytes());
+        let found =
+            found.ok_or_else(|| refused(format!("the statement {} is not in it", envelope.digest())))?;
+        positions.push(found.index);
+    }
+    Ok((signed, positions))
+}
+
+/// Checks how a namespace began and how its keys changed, and returns the checkpoint and what it is now.
+///
+/// # Errors
+/// [`ClientError::Verification`], saying what does not hold.
+pub fn check_namespace(
+    pin: &Pin,
+    name: &Namespace,
+    proof: &Proof,
+) -> Result<(SignedCheckpoint, NamespaceState)> {
+    let refused =
+        |reason: String| ClientError::verification(format_args!("proof of the namespace `{name}`"), reason);
+    let signed = SignedCheckpoint::parse(proof.checkpoint.as_bytes()).map_err(|e| refused(e.to_string()))?;
+    pin.check_signed(&signed)?;
+    let mut state: Option<NamespaceState> = None;
+    for said in read_entries(&signed, proof).map_err(refused)? {
+        let next = match &state {
+            None => NamespaceState::begin(&said.envelope, &pin.site),
+            Some(state) => state.rotate(&said.envelope),
+        };
+        let next = next.map_err(|e| refused(format!("entry {}: {e}", said.index)))?;
+        if next.name != *name || said.statement.subject != Subject::Namespace(name.clone()) {
+            return Err(refused(format!(
+                "entry {} is about {}",
+                said.index,
+                said.statement.subject.name()
+            )));
+        }
+        state = Some(next);
+    }
+    let state = state.ok_or_else(|| refused("it does not show how the namespace began".to_owned()))?;
+    Ok((signed, state))
+}
+
+/// Checks each entry's way to the root, and reads what it says.
+pub(crate) fn read_entries(signed: &SignedCheckpoint, proof: &Proof) -> Result<Vec<Said>, String> {
+    if proof.entries.len() > ENTRIES_MAX {
+        return Err(format!(
+            "{} entries, at most {ENTRIES_MAX} are read",
+            proof.entries.len()
+        ));
+    }
+    let mut entries: Vec<Said> = Vec::with_capacity(proof.entries.len());
+    for entry in &proof.entries {
+        let named = |e: &dyn std::fmt::Display| format!("entry {}: {e}", entry.index);
+        if entries.last().is_some_and(|last| last.index >= entry.index) {
+            return Err(named(&"it does not stand in the ledger's order"));
+        }
+        let opening = entry.verify(signed.checkpoint()).map_err(|e| named(&e))?;
+        let envelope = Envelope::parse(opening.envelope()).map_err(|e| named(&e))?;
+        let statement = Statement::parse(envelope.payload()).map_err(|e| named(&e))?;
+        entries.push(Said {
+            index: entry.index,
+            at: opening.header().at,
+            envelope,
+            statement,
+        });
+    }
+    Ok(entries)
+}
+
+struct Found {
+    release: Release,
+    entry: u64,
+    at: Timestamp,
+    signed_by: Vec<String>,
+}
+
+/// What the entries so far have shown.
+struct Reading<'a> {
+    pin: &'a Pin,
+    artifact: &'a ArtifactName,
+    version: &'a Version,
+    digest: Sha256,
+    namespace: Option<NamespaceState>,
+    /// The artifact's chain after the last of its statements that was read.
+    chain: Chain,
+    release: Option<Found>,
+    tag_entry: Option<u64>,
+    label: Option<Label>,
+    withdrawn: Option<String>,
+    revocations: Option<RevocationList>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(pin: &'a Pin, artifact: &'a ArtifactName, version: &'a Version, digest: Sha256) -> Self {
+        Self {
+            pin,
+            artifact,
+            version,
+            digest,
+            namespace: None,
+            chain: Chain::default(),
+            release: None,
+            tag_entry: None,
+            label: None,
+            withdrawn: None,
+            revocations: None,
+        }
+    }
+
+    fn take(&mut self, said: &Said) -> Result<(), String> {
+        let Statement { subject, predicate } = &said.statement;
+        if let Predicate::RevocationList(list) = predicate {
+            // In the ledger it can only have come from the site, whose ledger this is.
+            self.revocations = Some(list.clone());
+            return Ok(());
+        }
+        if subject.namespace().as_ref() != Some(&self.artifact.namespace()) {
+            return Err(format!("it is about {}", subject.name()));
+        }
+        match (predicate, &self.namespace) {
+            (Predicate::Genesis(_), None) => {
+                let begun =
+                    NamespaceState::begin(&said.envelope, &self.pin.site).map_err(|e| e.to_string())?;
+                self.namespace = Some(begun);
+                Ok(())
+            }
+            (Predicate::Genesis(_), Some(_)) => Err("the namespace begins twice".to_owned()),
+            (_, None) => Err("it stands before the beginning of its namespace".to_owned()),
+            (Predicate::Rotation(_), Some(namespace)) => {
+                self.namespace = Some(namespace.rotate(&said.envelope).map_err(|e| e.to_string())?);
+                Ok(())
+            }
+            (_, Some(_)) => self.take_statement(said),
+        }
+    }
+
+    fn take_statement(&mut self, said: &Said) -> Result<(), String> {
+        let Statement { subject, predicate } = &said.statement;
+        if subject.name() != self.artifact.as_str() {
+            return Err(format!("it is about {}", subject.name()));
+        }
+        let signed_by = self.check_signed(said)?;
+        let about_it = matches!(subject, Subject::Manifest(_, found) if *found == self.digest);
+        match predicate {
+            Predicate::Release(release) if about_it => {
+                // The first one counts; a second says nothing new.
+                self.release.get_or_insert_with(|| Found {
+                    release: release.clone(),
+                    entry: said.index,
+                    at: said.at,
+                    signed_by,
+                });
+            }
+            Predicate::Tag(tag) if matches!(self.version, Version::Tag(asked) if *asked == tag.tag) => {
+                self.tag_entry = about_it.then_some(said.index);
+            }
+            Predicate::Residency(residency) => self.label = Some(residency.label.clone()),
+            Predicate::Withdrawal(withdrawal) if about_it => self.withdrawn = Some(withdrawal.reason.clone()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Checks the signatures by the keys that hold here, and the chain as far as it is shown.
+    fn check_signed(&mut self, said: &Said) -> Result<Vec<String>, String> {
+        let namespace = self.namespace.as_ref().ok_or("there is no namespace")?;
+        let link = said
+            .statement
+            .predicate
+            .link()
+            .ok_or("it has no place in a chain")?;
+        // Statements between may be missing from a proof; what stands side by side must fit.
+        let chain = if link.counter == self.chain.counter + 1 {
+            self.chain
+        } else if link.counter > self.chain.counter + 1 {
+            Chain {
+                counter: link.counter - 1,
+                head: link.previous,
+            }
+        } else {
+            return Err(format!(
+                "statement {} stands behind statement {}",
+                link.counter, self.chain.counter
+            ));
+        };
+        namespace
+            .admit(&said.envelope, &said.statement, &chain)
+            .map_err(|e| e.to_string())?;
+        self.chain = chain.then(said.envelope.digest());
+        // `admit` has checked every signature that claims to be an owner's.
+        let owners = namespace.keys.owners.iter().map(|key| key.fingerprint());
+        Ok(owners
+            .filter(|owner| said.envelope.key_ids().any(|id| id == owner))
+            .collect())
+    }
+}
+
+/// Checks that the release speaks of exactly the manifest's files.
+fn check_content(manifest: &Manifest, release: &Release) -> Result<(), String> {
+    if manifest.kind() != release.kind {
+        return Err(format!(
+            "the release is a {}, its manifest a {}",
+            release.kind,
+            manifest.kind()
+        ));
+    }
+    let fits = |content: &Content, blob: Blob| content.sha256 == blob.digest && content.size == blob.size;
+    if !fits(&release.config, manifest.config()) {
+        return Err("the release names another config than its manifest".to_owned());
+    }
+    for layer in manifest.layers() {
+        let path = &layer.path;
+        if layer.packing != Packing::Raw {
+            return Err(format!(
+                "{path} is packed in an archive, which this version does not unpack"
+            ));
+        }
+        let found = release
+            .content
+            .binary_search_by_key(&layer.blob.digest, |c| c.sha256);
+        if !found.is_ok_and(|at| fits(&release.content[at], layer.blob)) {
+            return Err(format!("the release does not say how {path} is made of chunks"));
+        }
+    }
+    let of_manifest = |content: &Content| manifest.layers().iter().any(|l| l.blob.digest == content.sha256);
+    match release.content.iter().find(|content| !of_manifest(content)) {
+        Some(extra) => Err(format!(
+            "the release names {}, its manifest does not",
+            extra.sha256
+        )),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,71 @@
+//! Recipes of a release: how each file is made of chunks, checked against the digests that the publisher
+//! signed. Nothing of a file itself is fetched here.
+
+use waag_schema::ChunkDigest;
+use waag_schema::content::Recipe;
+use waag_schema::statement::Content;
+
+use crate::error::{ClientError, Result};
+use crate::proof::Proven;
+use crate::site::Site;
+
+/// Files in one request, and their bytes, which bound the answer's.
+const FILES_AT_ONCE: usize = 256;
+const BYTES_AT_ONCE: u64 = 64 << 30;
+
+/// Fetches the recipes of files of a release, in the order asked.
+pub(crate) async fn fetch_recipes(site: &Site, proven: &Proven, wanted: &[&Content]) -> Result<Vec<Recipe>> {
+    let mut recipes = Vec::with_capacity(wanted.len());
+    let mut rest = wanted;
+    while !rest.is_empty() {
+        let mut bytes = 0_u64;
+        let fits = rest.iter().take(FILES_AT_ONCE).take_while(|content| {
+            bytes = bytes.saturating_add(content.size);
+            bytes <= BYTES_AT_ONCE
+        });
+        let (batch, left) = rest.split_at(fits.count().max(1));
+        rest = left;
+        let files = batch.iter().map(|content| content.sha256).collect();
+        let answer = site.recipes(&proven.artifact, files).await?;
+        if answer.recipes.len() != batch.len() {
+            return Err(ClientError::Answer {
+                url: site.url().to_string(),
+                reason: format!("{} recipes came for {} files", answer.recipes.len(), batch.len()),
+            });
+        }
+        for (content, bytes) in batch.iter().zip(&answer.recipes) {
+            let checked = check(content, &bytes.0);
+            recipes.push(checked.map_err(|why| ClientError::verification(names(proven, content), why))?);
+        }
+    }
+    Ok(recipes)
+}
+
+fn check(content: &Content, bytes: &[u8]) -> Result<Recipe, String> {
+    let found = ChunkDigest::of(bytes);
+    if found != content.recipe {
+        return Err(format!(
+            "its recipe has the digest {found}, {} was signed",
+            content.recipe
+        ));
+    }
+    let recipe = Recipe::decode(bytes).map_err(|e| e.to_string())?;
+    if recipe.size() != content.size || recipe.planner() != content.planner {
+        return Err(format!(
+            "its recipe makes {} bytes, {} were signed",
+            recipe.size(),
+            content.size
+        ));
+    }
+    Ok(recipe)
+}
+
+/// The files that have this content.
+fn names(proven: &Proven, content: &Content) -> String {
+    let layers = proven.manifest.layers().iter();
+    let named = layers.filter(|layer| layer.blob.digest == content.sha256);
+    named
+        .map(|layer| layer.path.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
+}

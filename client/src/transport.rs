@@ -1,0 +1,497 @@
+//! Requests to one address: how long they may take, when they are repeated, and what their answers mean.
+//!
+//! A request is repeated only where that is harmless: when it never left (connection refused), when the site
+//! says that it did nothing (429, 503), or when it may be done twice; what is signed is sent once, since what
+//! the ledger says then decides. A request fails when nothing moves, not when it takes long. Redirects are
+//! refused: a token goes where it was meant to go. Proxies are taken as `reqwest` finds them, but never for
+//! this machine's own addresses.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE, RETRY_AFTER};
+use reqwest::{Method, Response, StatusCode, redirect};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use waag_schema::wire::{Code, Problem};
+
+use crate::error::{ClientError, Result};
+use crate::event::{Event, Progress, silent};
+use crate::home::Secret;
+use crate::url::SiteUrl;
+
+/// The largest JSON answer that is read: a manifest of 4 MiB with its proofs has less than a quarter.
+const ANSWER_MAX_BYTES: usize = 64 << 20;
+/// A refusal is short.
+const PROBLEM_MAX_BYTES: usize = 1 << 20;
+/// How often a request is tried in all. With the waits below that outlasts a restart of the site.
+const ATTEMPTS_MAX: u32 = 5;
+/// How often nobody needs to answer before we believe that nobody is there.
+const CONNECT_ATTEMPTS_MAX: u32 = 3;
+/// The wait before the second attempt; it doubles each time.
+const WAIT_FIRST: Duration = Duration::from_millis(250);
+/// A site may ask for a longer wait than ours, but not for any wait.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+/// A site's disk hashes at least this fast; so long may a request take that makes it hash.
+const WORK_BYTES_PER_SECOND: u64 = 20 << 20;
+/// A network is at least this fast; so long may a body take to leave.
+const SEND_BYTES_PER_SECOND: u64 = 64 << 10;
+
+/// How requests are made.
+#[derive(Clone)]
+pub struct Settings {
+    /// Send tokens over plain HTTP to other machines all the same.
+    pub insecure: bool,
+    /// How long a connection may take to come about.
+    pub connect_timeout: Duration,
+    /// How long nothing may move.
+    pub idle_timeout: Duration,
+    /// Where events go.
+    pub progress: Progress,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            insecure: false,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            progress: silent(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("insecure", &self.insecure)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("idle_timeout", &self.idle_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    method: Method,
+    path: String,
+    body: Option<(&'static str, Bytes)>,
+    range: Option<Range<u64>>,
+    repeatable: bool,
+    work_bytes: u64,
+}
+
+impl Ask {
+    pub(crate) fn get(path: impl Into<String>) -> Self {
+        Self {
+            method: Method::GET,
+            path: path.into(),
+            body: None,
+            range: None,
+            repeatable: true,
+            work_bytes: 0,
+        }
+    }
+
+    pub(crate) fn delete(path: impl Into<String>) -> Self {
+        Self {
+            method: Method::DELETE,
+            ..Self::get(path)
+        }
+    }
+
+    pub(crate) fn post(path: impl Into<String>, body: &impl Serialize) -> Self {
+        let bytes = serde_json::to_vec(body).expect("bodies hold only strings, numbers, lists and objects");
+        Self {
+            method: Method::POST,
+            body: Some(("application/json", bytes.into())),
+            ..Self::get(path)
+        }
+    }
+
+    pub(crate) fn post_bytes(path: impl Into<String>, content_type: &'static str, bytes: Bytes) -> Self {
+        Self {
+            method: Method::POST,
+            body: Some((content_type, bytes)),
+            ..Self::get(path)
+        }
+    }
+
+    /// Asks for these bytes only, of which there is at least one.
+    pub(crate) fn range(self, range: Range<u64>) -> Self {
+        Self {
+            range: Some(range),
+            ..self
+        }
+    }
+
+    /// Forbids to repeat the request when it is not known whether it was done.
+    pub(crate) fn once(self) -> Self {
+        Self {
+            repeatable: false,
+            ..self
+        }
+    }
+
+    /// Says how many bytes the site has to read before it can answer.
+    pub(crate) fn work(self, bytes: u64) -> Self {
+        Self {
+            work_bytes: bytes,
+            ..self
+        }
+    }
+}
+
+/// Makes requests to one address.
+#[derive(Clone)]
+pub(crate) struct Transport {
+    http: reqwest::Client,
+    url: SiteUrl,
+    settings: Settings,
+    authorization: Option<HeaderValue>,
+}
+
+/// How one attempt failed.
+struct Failure {
+    error: ClientError,
+    /// Whether it is known that nothing was done.
+    undone: bool,
+    /// Whether trying again could help at all.
+    passing: bool,
+    connecting: bool,
+    /// What the site asked for.
+    wait: Option<Duration>,
+}
+
+impl Failure {
+    fn lasting(error: ClientError) -> Self {
+        Self {
+            error,
+            undone: false,
+            passing: false,
+            connecting: false,
+            wait: None,
+        }
+    }
+}
+
+impl Transport {
+    /// Prepares requests; nothing is sent yet.
+    ///
+    /// # Errors
+    /// When a token would cross the network in plain text, or holds what no header may hold.
+    pub(crate) fn new(url: &SiteUrl, token: Option<&Secret>, settings: &Settings) -> Result<Self> {
+        let authorization = token
+            .map(|token| authorization(url, token, settings))
+            .transpose()?;
+        static PROVIDER: OnceLock<()> = OnceLock::new();
+        PROVIDER.get_or_init(|| {
+            // An error says that the program around us has chosen one already, which serves as well.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        });
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("waag/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .connect_timeout(settings.connect_timeout);
+        if url.is_loopback() {
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|e| ClientError::Unreachable {
+            url: url.to_string(),
+            reason: told(&e),
+        })?;
+        Ok(Self {
+            http,
+            url: url.clone(),
+            settings: settings.clone(),
+            authorization,
+        })
+    }
+
+    pub(crate) const fn url(&self) -> &SiteUrl {
+        &self.url
+    }
+
+    pub(crate) const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Asks, and reads the answer as JSON.
+    pub(crate) async fn json<T: DeserializeOwned>(&self, ask: Ask) -> Result<T> {
+        let url = self.url.at(&ask.path);
+        let bytes = self.bytes(ask, ANSWER_MAX_BYTES).await?;
+        serde_json::from_slice(&bytes).map_err(|e| ClientError::Answer {
+            url,
+            reason: e.to_string(),
+        })
+    }
+
+    /// Asks, and reads the answer's bytes.
+    pub(crate) async fn bytes(&self, ask: Ask, limit: usize) -> Result<Vec<u8>> {
+        self.repeat(&ask, async || {
+            let response = self.attempt(&ask).await?;
+            self.collect(&ask, response, limit).await
+        })
+        .await
+    }
+
+    /// Asks, and returns the answer as soon as it begins; [`Self::next_bytes`] reads on.
+    pub(crate) async fn stream(&self, ask: Ask) -> Result<Response> {
+        self.repeat(&ask, async || self.attempt(&ask).await).await
+    }
+
+    /// Returns the next bytes of an answer, none at its end.
+    pub(crate) async fn next_bytes(&self, response: &mut Response) -> Result<Option<Bytes>> {
+        let url = response.url().to_string();
+        let unreachable = |reason: String| ClientError::Unreachable { url, reason };
+        match tokio::time::timeout(self.settings.idle_timeout, response.chunk()).await {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(e)) => Err(unreachable(told(&e))),
+            Err(_) => Err(unreachable(self.stalled())),
+        }
+    }
+
+    fn stalled(&self) -> String {
+        format!("nothing came for {} s", self.settings.idle_timeout.as_secs())
+    }
+
+    async fn repeat<T>(&self, ask: &Ask, attempt: impl AsyncFn() -> Result<T, Failure>) -> Result<T> {
+        let mut tried = 0;
+        loop {
+            let failure = match attempt().await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            tried += 1;
+            let limit = if failure.connecting {
+                CONNECT_ATTEMPTS_MAX
+            } else {
+                ATTEMPTS_MAX
+            };
+            let harmless = failure.undone || ask.repeatable;
+            if !failure.passing || !harmless || tried >= limit {
+                return Err(failure.error);
+            }
+            self.wait(&ask.path, tried, failure.wait, &failure.error).await;
+        }
+    }
+
+    /// Waits before another attempt, longer each time.
+    pub(crate) async fn wait(&self, path: &str, tried: u32, asked: Option<Duration>, error: &ClientError) {
+        let ours = WAIT_FIRST * 2_u32.saturating_pow(tried.saturating_sub(1).min(16));
+        let wait = asked.unwrap_or(ours).clamp(WAIT_FIRST, WAIT_MAX);
+        (self.settings.progress)(Event::Retrying {
+            url: self.url.at(path),
+            reason: error.to_string(),
+            wait,
+        });
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place where a client waits for a site to come back"
+        )]
+        tokio::time::sleep(wait).await;
+    }
+
+    async fn attempt(&self, ask: &Ask) -> Result<Response, Failure> {
+        let url = self.url.at(&ask.path);
+        let mut headers = HeaderMap::new();
+        if let Some(value) = &self.authorization {
+            headers.insert(AUTHORIZATION, value.clone());
+        }
+        if let Some(range) = &ask.range {
+            // Digits are a header's value.
+            headers.extend(
+                HeaderValue::from_str(&format!("bytes={}-{}", range.start, range.end.saturating_sub(1)))
+                    .map(|value| (RANGE, value)),
+            );
+        }
+        let mut request = self.http.request(ask.method.clone(), &url);
+        let mut allowed = self.settings.connect_timeout
+            + self.settings.idle_timeout
+            + Duration::from_secs(ask.work_bytes / WORK_BYTES_PER_SECOND);
+        if let Some((content_type, bytes)) = &ask.body {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            allowed += Duration::from_secs(bytes.len() as u64 / SEND_BYTES_PER_SECOND);
+            request = request.body(bytes.clone());
+        }
+        let sent = tokio::time::timeout(allowed, request.headers(headers).send()).await;
+        let response = match sent {
+            Ok(Ok(response)) => response,
+            Ok(Err(e)) => {
+                return Err(Failure {
+                    undone: e.is_connect(),
+                    passing: !e.is_builder(),
+                    connecting: e.is_connect(),
+                    wait: None,
+                    error: ClientError::Unreachable {
+                        url,
+                        reason: told(&e),
+                    },
+                });
+            }
+            Err(_) => {
+                let reason = format!("no answer within {} s", allowed.as_secs());
+                return Err(Failure {
+                    passing: true,
+                    ..Failure::lasting(ClientError::Unreachable { url, reason })
+                });
+            }
+        };
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(self.refused(ask, response).await)
+    }
+
+    async fn refused(&self, ask: &Ask, response: Response) -> Failure {
+        let url = self.url.at(&ask.path);
+        let status = response.status();
+        let wait = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .map(Duration::from_secs);
+        let body = match self.collect(ask, response, PROBLEM_MAX_BYTES).await {
+            Ok(body) => body,
+            Err(failure) => return failure,
+        };
+        let error = match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => meaning(problem, &self.url),
+            // A proxy answers for a site that is not there.
+            Err(_) if status.is_server_error() => ClientError::Unreachable {
+                url,
+                reason: format!("it answered {status}"),
+            },
+            Err(_) if status == StatusCode::NOT_FOUND => ClientError::Answer {
+                url,
+                reason: "there is no such address; is it a waag site?".to_owned(),
+            },
+            Err(_) => ClientError::Answer {
+                url,
+                reason: format!("it answered {status}"),
+            },
+        };
+        let undone = matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        );
+        let passing = undone || matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT);
+        Failure {
+            undone,
+            passing,
+            wait,
+            ..Failure::lasting(error)
+        }
+    }
+
+    async fn collect(&self, ask: &Ask, mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> {
+        let mut bytes = Vec::new();
+        loop {
+            let next = self.next_bytes(&mut response).await.map_err(|error| Failure {
+                passing: true,
+                ..Failure::lasting(error)
+            })?;
+            let Some(next) = next else { return Ok(bytes) };
+            if bytes.len() + next.len() > limit {
+                return Err(Failure::lasting(ClientError::Answer {
+                    url: self.url.at(&ask.path),
+                    reason: format!("it has more than {limit} bytes"),
+                }));
+            }
+            bytes.extend_from_slice(&next);
+        }
+    }
+}
+
+fn authorization(url: &SiteUrl, token: &Secret, settings: &Settings) -> Result<HeaderValue> {
+    if !url.takes_tokens() && !settings.insecure {
+        return Err(ClientError::Insecure { url: url.to_string() });
+    }
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+        .map_err(|_| ClientError::Usage("the token holds characters that no token has".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Says what a refusal asks of the caller.
+fn meaning(problem: Problem, url: &SiteUrl) -> ClientError {
+    let Problem { message, reasons, .. } = problem;
+    match problem.code {
+        Code::Unauthorized => ClientError::Unauthorized(message),
+        Code::Forbidden => ClientError::Forbidden(message),
+        Code::Denied => ClientError::Denied { message, reasons },
+        Code::NotFound => ClientError::NotFound(message),
+        Code::Taken => ClientError::Taken(message),
+        Code::Conflict => ClientError::Conflict(message),
+        Code::Busy => ClientError::Unreachable {
+            url: url.to_string(),
+            reason: message,
+        },
+        code => ClientError::Refused(Problem {
+            code,
+            message,
+            reasons,
+        }),
+    }
+}
+
+/// The error with its causes: the first words of `reqwest` alone say little.
+fn told(error: &reqwest::Error) -> String {
+    let mut text = String::new();
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    while let Some(one) = next {
+        let words = one.to_string();
+        if !text.contains(&words) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&words);
+        }
+        next = one.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_not_sent_in_plain_text_to_another_machine() {
+        let token = Secret::new("waag_x");
+        let far: SiteUrl = "http://waag.example".parse().unwrap();
+        let near: SiteUrl = "http://127.0.0.1:1".parse().unwrap();
+        let settings = Settings::default();
+        assert!(matches!(
+            Transport::new(&far, Some(&token), &settings),
+            Err(ClientError::Insecure { .. })
+        ));
+        assert!(Transport::new(&far, None, &settings).is_ok());
+        assert!(Transport::new(&near, Some(&token), &settings).is_ok());
+        let insecure = Settings {
+            insecure: true,
+            ..settings
+        };
+        assert!(Transport::new(&far, Some(&token), &insecure).is_ok());
+    }
+
+    #[test]
+    fn refusals_mean_what_the_caller_must_do() {
+        let url: SiteUrl = "http://127.0.0.1:1".parse().unwrap();
+        let said = |code| {
+            let problem = Problem {
+                code,
+                message: "m".to_owned(),
+                reasons: vec!["r".to_owned()],
+            };
+            meaning(problem, &url)
+        };
+        assert!(matches!(said(Code::Denied), ClientError::Denied { reasons, .. } if reasons == ["r"]));
+        assert!(matches!(said(Code::NotFound), ClientError::NotFound(_)));
+        assert!(matches!(said(Code::Conflict), ClientError::Conflict(_)));
+        assert!(matches!(said(Code::MissingContent), ClientError::Refused(_)));
+    }
+}

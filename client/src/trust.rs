@@ -1,0 +1,613 @@
+//! Which sites a person believes, and what each of them has said so far.
+//!
+//! A pin binds a site's id to its log key and to the addresses under which it answers; it is made once, by a
+//! person's decision, and everything else is checked against it. Beside it stands the newest checkpoint that
+//! was verified. A site that signs a tree of the same size with another root, or one that does not continue
+//! what it signed before, has two histories: both notes are kept as evidence and nothing more is believed.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use waag_schema::base::key::PublicKey;
+use waag_schema::ledger::{Checkpoint, KeyKind, Origin, SignedCheckpoint, VerifierKey};
+use waag_schema::wire::site::SiteView;
+use waag_schema::{Namespace, Sha256, SiteId};
+
+use crate::error::{ClientError, Result};
+use crate::home::Home;
+use crate::url::SiteUrl;
+
+/// The series of a site's ledger that this version follows.
+pub(crate) const SERIES: u32 = 1;
+
+/// A site that a person decided to believe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// Who it is.
+    pub site: SiteId,
+    /// The key that signs its ledger, under the ledger's name.
+    pub log_key: VerifierKey,
+    /// Where it answers.
+    pub urls: Vec<SiteUrl>,
+}
+
+/// Who decides about a site that is seen for the first time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pinning {
+    /// Nobody: on this machine it is pinned, elsewhere [`ClientError::Unpinned`] says its fingerprint, so that
+    /// a person can be asked.
+    Loopback,
+    /// The person has named the fingerprint.
+    Fingerprint(SiteId),
+}
+
+#[derive(Serialize, Deserialize)]
+struct PinJson {
+    version: u32,
+    site: SiteId,
+    log_key: VerifierKey,
+    urls: Vec<String>,
+}
+
+impl Pin {
+    /// Returns the name of the ledger.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        Origin::of(&self.site, SERIES)
+    }
+
+    /// Returns the key that signs the ledger.
+    #[must_use]
+    pub const fn key(&self) -> &PublicKey {
+        self.log_key.key()
+    }
+
+    /// Makes a pin of what a site says about itself, if that holds together.
+    ///
+    /// # Errors
+    /// When its id is not that of its log key, or its ledger has another name.
+    pub fn of(view: &SiteView, url: &SiteUrl) -> Result<Self> {
+        let wrong = |reason: String| ClientError::verification(format_args!("the site at {url}"), reason);
+        let log_key: VerifierKey = view.log_key.parse().map_err(|e| wrong(format!("{e}")))?;
+        let pin = Self {
+            site: view.id.clone(),
+            log_key,
+            urls: vec![url.clone()],
+        };
+        pin.check().map_err(wrong)?;
+        if view.origin != pin.origin().to_string() {
+            return Err(wrong(format!(
+                "its ledger is called {}, not {}",
+                view.origin,
+                pin.origin()
+            )));
+        }
+        Ok(pin)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let found = self.key().site_id();
+        if found != self.site {
+            return Err(format!(
+                "it calls itself {}, its log key is that of {found}",
+                self.site
+            ));
+        }
+        let origin = self.origin().to_string();
+        if self.log_key.name() != origin || self.log_key.kind() != KeyKind::Ledger {
+            return Err(format!("its log key is not a ledger's key called {origin}"));
+        }
+        Ok(())
+    }
+
+    /// Checks that this site's ledger signed a checkpoint.
+    ///
+    /// # Errors
+    /// When it is another ledger's, or the signature is missing or does not hold.
+    pub fn check_signed(&self, signed: &SignedCheckpoint) -> Result<()> {
+        let refused =
+            |reason: String| ClientError::verification(format_args!("checkpoint of {}", self.site), reason);
+        let found = &signed.checkpoint().origin;
+        if *found != self.origin() {
+            return Err(refused(format!("it is of the ledger {found}")));
+        }
+        signed
+            .verify(&[*self.key()], &[])
+            .map_err(|e| refused(e.to_string()))?;
+        Ok(())
+    }
+}
+
+/// How a checkpoint stands to the newest one that was verified before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// There was none.
+    First,
+    /// It is the same tree.
+    Same,
+    /// It is larger than this one, which it must be shown to continue.
+    Newer(Checkpoint),
+    /// It is smaller than this one, which must be shown to continue it.
+    Older(Checkpoint),
+}
+
+/// The pins and checkpoints of a home directory.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    home: Home,
+}
+
+impl Trust {
+    /// Believes what this home directory holds.
+    #[must_use]
+    pub const fn new(home: Home) -> Self {
+        Self { home }
+    }
+
+    /// Returns the home directory.
+    #[must_use]
+    pub const fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Returns all pins, by site.
+    ///
+    /// # Errors
+    /// When a pin cannot be read.
+    pub fn pins(&self) -> Result<Vec<Pin>> {
+        let mut pins = Vec::new();
+        for name in self.home.names(&self.home.root().join("sites"))? {
+            if let Ok(site) = name.parse() {
+                pins.extend(self.by_site(&site)?);
+            }
+        }
+        Ok(pins)
+    }
+
+    /// Returns the pin of a site.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not what this crate writes.
+    pub fn by_site(&self, site: &SiteId) -> Result<Option<Pin>> {
+        let path = self.home.site_dir(site).join("site.json");
+        let Some(bytes) = self.home.read(&path)? else {
+            return Ok(None);
+        };
+        let damaged = |reason: String| ClientError::verification(path.display(), reason);
+        let json: PinJson = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+        if json.version != 1 {
+            return Err(damaged(format!(
+                "it has the version {}, this program reads 1",
+                json.version
+            )));
+        }
+        let urls = json.urls.iter().map(|url| url.parse()).collect::<Result<_>>()?;
+        let pin = Pin {
+            site: json.site,
+            log_key: json.log_key,
+            urls,
+        };
+        pin.check().map_err(damaged)?;
+        if pin.site != *site {
+            return Err(damaged(format!("it is the pin of {}", pin.site)));
+        }
+        Ok(Some(pin))
+    }
+
+    /// Returns the pin of the site at an address.
+    ///
+    /// # Errors
+    /// When a pin cannot be read.
+    pub fn by_url(&self, url: &SiteUrl) -> Result<Option<Pin>> {
+        Ok(self.pins()?.into_iter().find(|pin| pin.urls.contains(url)))
+    }
+
+    /// Decides about what answered at an address, and remembers the decision. Says whether it is a new one.
+    ///
+    /// # Errors
+    /// When the site's words do not hold together, it is another one than was pinned or named, or nobody has
+    /// decided yet.
+    pub fn decide(&self, view: &SiteView, url: &SiteUrl, pinning: &Pinning) -> Result<(Pin, bool)> {
+        let claimed = Pin::of(view, url)?;
+        let wrong = |expected: &SiteId| ClientError::WrongSite {
+            url: url.to_string(),
+            expected: expected.clone(),
+            found: claimed.site.clone(),
+        };
+        if let Pinning::Fingerprint(expected) = pinning
+            && *expected != claimed.site
+        {
+            return Err(wrong(expected));
+        }
+        let named = matches!(pinning, Pinning::Fingerprint(_));
+        match self.by_url(url)? {
+            Some(known) if known.site == claimed.site => return Ok((known, false)),
+            // Whoever names a fingerprint has seen that another site has moved in here.
+            Some(known) if !named => return Err(wrong(&known.site)),
+            Some(known) => self.forget_url(known, url)?,
+            None => {}
+        }
+        let known = self.by_site(&claimed.site)?;
+        if known.is_none() && !named && !url.is_loopback() {
+            return Err(ClientError::Unpinned {
+                url: url.to_string(),
+                site: claimed.site,
+            });
+        }
+        let new = known.is_none();
+        let mut pin = known.unwrap_or(Pin {
+            urls: Vec::new(),
+            ..claimed
+        });
+        pin.urls.push(url.clone());
+        self.keep(&pin)?;
+        Ok((pin, new))
+    }
+
+    fn forget_url(&self, mut pin: Pin, url: &SiteUrl) -> Result<()> {
+        pin.urls.retain(|known| known != url);
+        self.keep(&pin)
+    }
+
+    fn keep(&self, pin: &Pin) -> Result<()> {
+        let json = PinJson {
+            version: 1,
+            site: pin.site.clone(),
+            log_key: pin.log_key.clone(),
+            urls: pin.urls.iter().map(ToString::to_string).collect(),
+        };
+        let bytes = serde_json::to_vec_pretty(&json).expect("strings always serialise");
+        self.home
+            .write(&self.home.site_dir(&pin.site).join("site.json"), &bytes)
+    }
+
+    /// Returns the newest checkpoint of a site that was verified, if any.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the site's key did not sign it.
+    pub fn remembered(&self, pin: &Pin) -> Result<Option<SignedCheckpoint>> {
+        let path = self.home.site_dir(&pin.site).join("checkpoint");
+        let Some(bytes) = self.home.read(&path)? else {
+            return Ok(None);
+        };
+        let signed =
+            SignedCheckpoint::parse(&bytes).map_err(|e| ClientError::verification(path.display(), e))?;
+        pin.check_signed(&signed)?;
+        Ok(Some(signed))
+    }
+
+    /// Compares a checkpoint with the newest one that was verified before.
+    ///
+    /// # Errors
+    /// When the site's key did not sign it, or it has the same size and another root; then both are kept.
+    pub fn compare(&self, pin: &Pin, signed: &SignedCheckpoint) -> Result<Standing> {
+        pin.check_signed(signed)?;
+        let Some(known) = self.remembered(pin)? else {
+            return Ok(Standing::First);
+        };
+        let (before, now) = (known.checkpoint(), signed.checkpoint());
+        if before.size == now.size && before.root != now.root {
+            return Err(self.two_histories(pin, &known, signed));
+        }
+        Ok(match now.size.cmp(&before.size) {
+            std::cmp::Ordering::Equal => Standing::Same,
+            std::cmp::Ordering::Greater => Standing::Newer(before.clone()),
+            std::cmp::Ordering::Less => Standing::Older(before.clone()),
+        })
+    }
+
+    /// Remembers a checkpoint that stands as the caller found and, where it is newer, has shown it to stand.
+    /// Says no, and changes nothing, if another process has remembered something meanwhile: compare again.
+    ///
+    /// # Errors
+    /// When the disk fails, or what another process remembered is of another history.
+    pub fn remember(&self, pin: &Pin, signed: &SignedCheckpoint, standing: &Standing) -> Result<bool> {
+        let _lock = self.home.lock(&pin.site)?;
+        if self.compare(pin, signed)? != *standing {
+            return Ok(false);
+        }
+        if matches!(standing, Standing::First | Standing::Newer(_)) {
+            let path = self.home.site_dir(&pin.site).join("checkpoint");
+            self.home.write(&path, signed.to_string().as_bytes())?;
+        }
+        Ok(true)
+    }
+
+    /// Keeps two checkpoints that cannot both be true, and returns the error that says so.
+    pub(crate) fn two_histories(
+        &self,
+        pin: &Pin,
+        known: &SignedCheckpoint,
+        found: &SignedCheckpoint,
+    ) -> ClientError {
+        let [before, now] = [known.checkpoint(), found.checkpoint()];
+        let reason = format!(
+            "the ledger of {} has two histories: it signed {} leaves under {} and {} leaves under {}",
+            pin.site, before.size, before.root, now.size, now.root
+        );
+        self.contradiction(pin, known, found, reason)
+    }
+
+    /// Keeps the newest checkpoint that was seen and the older one that the site shows as its newest now, and
+    /// returns the error that says so.
+    pub(crate) fn set_back(&self, pin: &Pin, found: &SignedCheckpoint) -> ClientError {
+        let known = match self.remembered(pin) {
+            Ok(Some(known)) => known,
+            Ok(None) => {
+                return ClientError::verification(
+                    "checkpoint",
+                    "what was remembered has gone from this disk",
+                );
+            }
+            Err(error) => return error,
+        };
+        let reason = format!(
+            "the ledger of {} was set back: it has {} leaves, it had {} before",
+            pin.site,
+            found.checkpoint().size,
+            known.checkpoint().size
+        );
+        self.contradiction(pin, &known, found, reason)
+    }
+
+    fn contradiction(
+        &self,
+        pin: &Pin,
+        known: &SignedCheckpoint,
+        found: &SignedCheckpoint,
+        mut reason: String,
+    ) -> ClientError {
+        match [known, found].map(|signed| self.keep_evidence(pin, signed)) {
+            [Ok(first), Ok(second)] => {
+                reason.push_str(&format!(
+                    "; both are kept in {} and {}",
+                    first.display(),
+                    second.display()
+                ));
+            }
+            [Err(error), _] | [_, Err(error)] => {
+                reason.push_str(&format!("; they could not be kept: {error}"));
+            }
+        }
+        ClientError::verification("checkpoint", reason)
+    }
+
+    fn keep_evidence(&self, pin: &Pin, signed: &SignedCheckpoint) -> Result<PathBuf> {
+        let text = signed.to_string();
+        let checkpoint = signed.checkpoint();
+        let name = format!(
+            "{}-{}.note",
+            checkpoint.size,
+            &Sha256::of(text.as_bytes()).hex()[..16]
+        );
+        let path = self.home.site_dir(&pin.site).join("evidence").join(name);
+        // The name holds the digest: what is there already is the same.
+        self.home.create(&path, text.as_bytes())?;
+        Ok(path)
+    }
+
+    /// Checks that a namespace is the one that was seen under this name before; the first time it is noted.
+    ///
+    /// # Errors
+    /// When the site now shows another namespace of this name.
+    pub fn believe_namespace(&self, pin: &Pin, name: &Namespace, id: &Sha256) -> Result<()> {
+        let path = self.namespace_path(pin, name);
+        if self.home.create(&path, id.to_string().as_bytes())? {
+            return Ok(());
+        }
+        self.check_namespace(pin, name, id)
+    }
+
+    /// Checks that a namespace is none other than the one that was seen under this name before; notes nothing.
+    ///
+    /// # Errors
+    /// When another one was seen.
+    pub fn check_namespace(&self, pin: &Pin, name: &Namespace, id: &Sha256) -> Result<()> {
+        let known = self.home.read(&self.namespace_path(pin, name))?;
+        match known {
+            Some(known) if known != id.to_string().as_bytes() => Err(ClientError::verification(
+                format_args!("namespace `{name}`"),
+                format_args!(
+                    "its id is {id}, it was {} before",
+                    String::from_utf8_lossy(&known)
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn namespace_path(&self, pin: &Pin, name: &Namespace) -> PathBuf {
+        self.home
+            .site_dir(&pin.site)
+            .join("namespaces")
+            .join(name.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use waag_schema::base::key::KeyPair;
+    use waag_schema::ledger::{Hash, Root};
+
+    struct World {
+        _dir: tempfile::TempDir,
+        trust: Trust,
+        key: KeyPair,
+        url: SiteUrl,
+    }
+
+    fn world() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        World {
+            trust: Trust::new(Home::new(dir.path())),
+            _dir: dir,
+            key: KeyPair::from_seed(&[1; 32]),
+            url: "http://127.0.0.1:7070".parse().unwrap(),
+        }
+    }
+
+    fn view(key: &KeyPair) -> SiteView {
+        let id = key.public().site_id();
+        let origin = Origin::of(&id, SERIES);
+        SiteView {
+            log_key: origin.verifier(key.public()).to_string(),
+            origin: origin.to_string(),
+            id,
+            jurisdiction: None,
+            version: "0".to_owned(),
+        }
+    }
+
+    fn checkpoint(key: &KeyPair, size: u64, root: u8) -> SignedCheckpoint {
+        let checkpoint = Checkpoint {
+            origin: Origin::of(&key.public().site_id(), SERIES),
+            size,
+            root: Root::from_bytes(*Hash::leaf(&[root]).as_bytes()),
+        };
+        SignedCheckpoint::sign(checkpoint, key)
+    }
+
+    #[test]
+    fn a_site_on_this_machine_is_pinned_and_found_again() {
+        let w = world();
+        let (pin, new) = w.trust.decide(&view(&w.key), &w.url, &Pinning::Loopback).unwrap();
+        assert!(new);
+        assert_eq!(w.trust.by_url(&w.url).unwrap(), Some(pin.clone()));
+        assert_eq!(w.trust.by_site(&pin.site).unwrap(), Some(pin.clone()));
+        assert_eq!(
+            w.trust.decide(&view(&w.key), &w.url, &Pinning::Loopback).unwrap(),
+            (pin, false)
+        );
+    }
+
+    #[test]
+    fn a_site_elsewhere_is_pinned_by_its_fingerprint_only() {
+        let w = world();
+        let url: SiteUrl = "https://waag.example".parse().unwrap();
+        let id = w.key.public().site_id();
+        let error = w
+            .trust
+            .decide(&view(&w.key), &url, &Pinning::Loopback)
+            .unwrap_err();
+        assert!(matches!(error, ClientError::Unpinned { site, .. } if site == id));
+        let other = KeyPair::from_seed(&[2; 32]).public().site_id();
+        let error = w
+            .trust
+            .decide(&view(&w.key), &url, &Pinning::Fingerprint(other))
+            .unwrap_err();
+        assert!(matches!(error, ClientError::WrongSite { .. }));
+        assert!(
+            w.trust
+                .decide(&view(&w.key), &url, &Pinning::Fingerprint(id))
+                .unwrap()
+                .1
+        );
+    }
+
+    #[test]
+    fn another_site_at_a_pinned_address_is_refused_until_it_is_named() {
+        let w = world();
+        w.trust.decide(&view(&w.key), &w.url, &Pinning::Loopback).unwrap();
+        let other = KeyPair::from_seed(&[2; 32]);
+        let error = w
+            .trust
+            .decide(&view(&other), &w.url, &Pinning::Loopback)
+            .unwrap_err();
+        assert!(matches!(error, ClientError::WrongSite { .. }));
+        let named = Pinning::Fingerprint(other.public().site_id());
+        w.trust.decide(&view(&other), &w.url, &named).unwrap();
+        assert_eq!(
+            w.trust.by_url(&w.url).unwrap().unwrap().site,
+            other.public().site_id()
+        );
+    }
+
+    #[test]
+    fn a_site_whose_words_do_not_hold_together_is_refused() {
+        let w = world();
+        let other = KeyPair::from_seed(&[2; 32]);
+        let mut lies = [view(&w.key), view(&w.key), view(&w.key)];
+        lies[0].log_key = view(&other).log_key;
+        lies[1].id = other.public().site_id();
+        lies[2].origin = format!("waag/{}/2", w.key.public().site_id());
+        for lie in lies {
+            let error = w.trust.decide(&lie, &w.url, &Pinning::Loopback).unwrap_err();
+            assert!(matches!(error, ClientError::Verification { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_fork_is_refused_and_kept_as_evidence() {
+        let w = world();
+        let (pin, _) = w.trust.decide(&view(&w.key), &w.url, &Pinning::Loopback).unwrap();
+        let (first, second) = (checkpoint(&w.key, 5, 1), checkpoint(&w.key, 5, 2));
+        assert_eq!(w.trust.compare(&pin, &first).unwrap(), Standing::First);
+        assert!(w.trust.remember(&pin, &first, &Standing::First).unwrap());
+        assert_eq!(w.trust.compare(&pin, &first).unwrap(), Standing::Same);
+        let error = w.trust.compare(&pin, &second).unwrap_err();
+        assert!(error.to_string().contains("two histories"), "{error}");
+        let evidence = w.trust.home().site_dir(&pin.site).join("evidence");
+        assert_eq!(w.trust.home().names(&evidence).unwrap().len(), 2);
+        assert_eq!(w.trust.remembered(&pin).unwrap(), Some(first));
+    }
+
+    #[test]
+    fn a_ledger_that_was_set_back_is_kept_as_evidence() {
+        let w = world();
+        let (pin, _) = w.trust.decide(&view(&w.key), &w.url, &Pinning::Loopback).unwrap();
+        let (large, small) = (checkpoint(&w.key, 9, 1), checkpoint(&w.key, 5, 2));
+        assert!(w.trust.remember(&pin, &large, &Standing::First).unwrap());
+        let error = w.trust.set_back(&pin, &small).to_string();
+        assert!(
+            error.contains("was set back: it has 5 leaves, it had 9"),
+            "{error}"
+        );
+        let evidence = w.trust.home().site_dir(&pin.site).join("evidence");
+        let names = w.trust.home().names(&evidence).unwrap();
+        assert_eq!(names.len(), 2);
+        assert!(names.iter().all(|name| error.contains(name)), "{error}");
+    }
+
+    #[test]
+    fn the_largest_checkpoint_is_remembered() {
+        let w = world();
+        let (pin, _) = w.trust.decide(&view(&w.key), &w.url, &Pinning::Loopback).unwrap();
+        let (small, large) = (checkpoint(&w.key, 5, 1), checkpoint(&w.key, 9, 2));
+        assert!(w.trust.remember(&pin, &small, &Standing::First).unwrap());
+        // Another process was first: what was found before does not hold any more.
+        assert!(!w.trust.remember(&pin, &large, &Standing::First).unwrap());
+        let standing = w.trust.compare(&pin, &large).unwrap();
+        assert_eq!(standing, Standing::Newer(small.checkpoint().clone()));
+        assert!(w.trust.remember(&pin, &large, &standing).unwrap());
+        let standing = w.trust.compare(&pin, &small).unwrap();
+        assert_eq!(standing, Standing::Older(large.checkpoint().clone()));
+        assert!(w.trust.remember(&pin, &small, &standing).unwrap());
+        assert_eq!(w.trust.remembered(&pin).unwrap(), Some(large));
+    }
+
+    #[test]
+    fn a_checkpoint_by_another_key_is_refused() {
+        let w = world();
+        let (pin, _) = w.trust.decide(&view(&w.key), &w.url, &Pinning::Loopback).unwrap();
+        let other = KeyPair::from_seed(&[2; 32]);
+        let own = checkpoint(&w.key, 5, 1).checkpoint().clone();
+        assert!(w.trust.compare(&pin, &checkpoint(&other, 5, 1)).is_err());
+        assert!(
+            w.trust
+                .compare(&pin, &SignedCheckpoint::sign(own, &other))
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_namespace_that_changes_its_id_is_refused() {
+        let w = world();
+        let (pin, _) = w.trust.decide(&view(&w.key), &w.url, &Pinning::Loopback).unwrap();
+        let name: Namespace = "acme".parse().unwrap();
+        let (first, second) = (Sha256::of(b"1"), Sha256::of(b"2"));
+        w.trust.believe_namespace(&pin, &name, &first).unwrap();
+        w.trust.believe_namespace(&pin, &name, &first).unwrap();
+        assert!(w.trust.believe_namespace(&pin, &name, &second).is_err());
+    }
+}

@@ -1,0 +1,274 @@
+//! Verify: are the files in a directory what their publisher signed and a ledger recorded? Without a network.
+//!
+//! What is believed is the pin in the home directory, and nothing that lies beside the files. Every file is
+//! hashed; many at once.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+use serde::Serialize;
+use waag_schema::base::digest::Sha256Hasher;
+use waag_schema::base::name::Version;
+use waag_schema::release::Layer;
+use waag_schema::{ArtifactName, Sha256, SiteId, Tag, Timestamp};
+
+use crate::error::{BadFile, ClientError, Fault, Result};
+use crate::event::{Event, Phase, Progress};
+use crate::home::Home;
+use crate::kept::{KEPT_DIR, Kept};
+use crate::proof::{Proven, check_release};
+use crate::read::{blocking, cores};
+use crate::trust::Trust;
+
+/// Hashing gains nothing from more at once.
+const BUFFER_BYTES: usize = 1 << 20;
+/// Files that are not part of the artifact are named up to this number.
+const EXTRA_MAX: usize = 1000;
+
+/// A directory whose files are what was signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// The artifact.
+    pub name: ArtifactName,
+    /// The tag under which it was pulled, if by a tag.
+    pub tag: Option<Tag>,
+    /// The manifest's digest.
+    pub digest: Sha256,
+    /// How many files it has.
+    pub files: u64,
+    /// Their bytes together.
+    pub bytes: u64,
+    /// The ledger entry of the release.
+    pub entry: u64,
+    /// When the ledger recorded it.
+    pub at: Timestamp,
+    /// The fingerprints of the keys that signed it.
+    pub signed_by: Vec<String>,
+    /// The site whose ledger proves it.
+    pub site: SiteId,
+    /// Why the publisher has withdrawn it, if that was known when it was pulled.
+    pub withdrawn: Option<String>,
+    /// As of when its site had said which releases are withdrawn, if it had.
+    pub fresh_as_of: Option<Timestamp>,
+    /// Files in the directory that are not part of the artifact; the first thousand.
+    pub extra: Vec<String>,
+}
+
+impl Verified {
+    /// Checks that its site had said, no longer than so many days before `now`, which releases are withdrawn.
+    ///
+    /// # Errors
+    /// [`ClientError::Verification`] when it had not said so, or longer ago.
+    pub fn check_fresh(&self, now: Timestamp, days: u32) -> Result<()> {
+        let refused = |reason: String| {
+            Err(ClientError::verification(
+                format_args!("freshness of {}", self.name),
+                reason,
+            ))
+        };
+        match self.fresh_as_of {
+            None => {
+                refused("its site had not said which releases are withdrawn when it was pulled".to_owned())
+            }
+            Some(at) if at.plus(u64::from(days) * 86_400) < now => refused(format!(
+                "what was withdrawn is known as of {at}, more than {days} days ago"
+            )),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+/// Verifies a directory that was pulled.
+///
+/// # Errors
+/// [`ClientError::NotFound`] when nothing was pulled there, [`ClientError::Verification`] when the proof does
+/// not hold or its site is not pinned, [`ClientError::Damaged`] with all files that are not what was signed.
+pub async fn verify(home: &Home, directory: &Path, progress: &Progress) -> Result<Verified> {
+    let (trust, place) = (Trust::new(home.clone()), directory.to_owned());
+    let (kept, proven) = blocking(move || prove(&trust, &place)).await?;
+    check_files(directory, &proven, progress).await?;
+    let (place, layers) = (directory.to_owned(), proven.manifest.layers().to_vec());
+    let extra = blocking(move || extra_files(&place, &layers)).await?;
+    Ok(Verified {
+        name: kept.artifact,
+        tag: match kept.asked {
+            Version::Tag(tag) => Some(tag),
+            Version::Manifest(_) => None,
+        },
+        digest: proven.manifest.digest(),
+        files: proven.manifest.layers().len() as u64,
+        bytes: proven.manifest.total_size(),
+        entry: proven.entry,
+        at: proven.at,
+        signed_by: proven.signed_by,
+        site: kept.site,
+        withdrawn: proven.withdrawn,
+        fresh_as_of: proven.fresh_as_of,
+        extra,
+    })
+}
+
+/// Checks the proof that lies in the directory against the pin of its site.
+fn prove(trust: &Trust, directory: &Path) -> Result<(Kept, Proven)> {
+    let kept = Kept::read(directory)?;
+    let pin = trust.by_site(&kept.site)?.ok_or_else(|| {
+        ClientError::verification(
+            directory.display(),
+            format_args!(
+                "it was pulled from the site {}, which is not pinned here",
+                kept.site
+            ),
+        )
+    })?;
+    let proven = check_release(&pin, &kept.artifact, &kept.asked, &kept.manifest, &kept.proof)?;
+    // Of another size it cannot be judged without the network; of the same size it must be the same tree.
+    trust.compare(&pin, &proven.checkpoint)?;
+    trust.check_namespace(&pin, &proven.namespace.name, &proven.namespace.id)?;
+    Ok((kept, proven))
+}
+
+async fn check_files(directory: &Path, proven: &Proven, progress: &Progress) -> Result<()> {
+    progress(Event::Began {
+        phase: Phase::Check,
+        items: proven.manifest.layers().len() as u64,
+        bytes: proven.manifest.total_size(),
+    });
+    let bad: Vec<Result<Option<BadFile>>> = stream::iter(proven.manifest.layers().to_vec())
+        .map(|layer| {
+            let (place, progress) = (directory.join(layer.path.as_str()), Arc::clone(progress));
+            blocking(move || check_file(&place, &layer, &progress))
+        })
+        .buffered(cores())
+        .collect()
+        .await;
+    progress(Event::Ended { phase: Phase::Check });
+    let bad: Vec<BadFile> = bad
+        .into_iter()
+        .filter_map(Result::transpose)
+        .collect::<Result<_>>()?;
+    if bad.is_empty() {
+        Ok(())
+    } else {
+        Err(ClientError::Damaged(bad))
+    }
+}
+
+fn check_file(place: &Path, layer: &Layer, progress: &Progress) -> Result<Option<BadFile>> {
+    let fault = find_fault(place, layer, progress)?;
+    progress(Event::Done {
+        phase: Phase::Check,
+        path: layer.path.to_string(),
+    });
+    Ok(fault.map(|fault| BadFile {
+        path: layer.path.to_string(),
+        fault,
+    }))
+}
+
+fn find_fault(place: &Path, layer: &Layer, progress: &Progress) -> Result<Option<Fault>> {
+    let meta = match fs::symlink_metadata(place) {
+        Ok(meta) => meta,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Some(Fault::Missing));
+        }
+        Err(e) => return Err(ClientError::io("read", place)(e)),
+    };
+    if !meta.is_file() {
+        return Ok(Some(Fault::NotAFile));
+    }
+    let expected = layer.blob;
+    if meta.len() != expected.size {
+        return Ok(Some(Fault::Size {
+            expected: expected.size,
+            found: meta.len(),
+        }));
+    }
+    let mut file = File::open(place).map_err(ClientError::io("open", place))?;
+    let mut hasher = Sha256Hasher::default();
+    let mut buffer = vec![0; BUFFER_BYTES.min(usize::try_from(expected.size).unwrap_or(BUFFER_BYTES).max(1))];
+    loop {
+        let read = file.read(&mut buffer).map_err(ClientError::io("read", place))?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&buffer[..read]);
+        progress(Event::Advanced {
+            phase: Phase::Check,
+            bytes: read as u64,
+        });
+    }
+    let found = hasher.finish();
+    Ok((found != expected.digest).then_some(Fault::Digest {
+        expected: expected.digest,
+        found,
+    }))
+}
+
+/// Names what lies in the directory beside the artifact's files.
+fn extra_files(directory: &Path, layers: &[Layer]) -> Result<Vec<String>> {
+    let own: HashSet<&str> = layers.iter().map(|layer| layer.path.as_str()).collect();
+    let mut extra = Vec::new();
+    let mut waiting: Vec<(PathBuf, String)> = vec![(directory.to_owned(), String::new())];
+    while let Some((place, prefix)) = waiting.pop() {
+        for entry in fs::read_dir(&place).map_err(ClientError::io("list", &place))? {
+            let entry = entry.map_err(ClientError::io("list", &place))?;
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            if name == KEPT_DIR || own.contains(name.as_str()) {
+                continue;
+            }
+            if entry
+                .file_type()
+                .map_err(ClientError::io("read", entry.path()))?
+                .is_dir()
+            {
+                waiting.push((entry.path(), format!("{name}/")));
+            } else if extra.len() < EXTRA_MAX {
+                extra.push(name);
+            }
+        }
+    }
+    extra.sort();
+    Ok(extra)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use waag_schema::base::key::KeyPair;
+
+    #[test]
+    fn what_is_known_of_withdrawals_grows_old() {
+        let mut verified = Verified {
+            name: "acme/tiny".parse().unwrap(),
+            tag: None,
+            digest: Sha256::of(b"m"),
+            files: 0,
+            bytes: 0,
+            entry: 0,
+            at: Timestamp::from_unix(0),
+            signed_by: Vec::new(),
+            site: KeyPair::from_seed(&[1; 32]).public().site_id(),
+            withdrawn: None,
+            fresh_as_of: Some(Timestamp::from_unix(1000)),
+            extra: Vec::new(),
+        };
+        let day = 86_400;
+        for (now, days, fresh) in [
+            (1000, 0, true),
+            // A clock that is behind the site's is no reason to refuse.
+            (0, 0, true),
+            (1001, 0, false),
+            (1000 + day, 1, true),
+            (1001 + day, 1, false),
+        ] {
+            let found = verified.check_fresh(Timestamp::from_unix(now), days);
+            assert_eq!(found.is_ok(), fresh, "{now} {days}");
+        }
+        verified.fresh_as_of = None;
+        assert!(verified.check_fresh(Timestamp::from_unix(0), 3650).is_err());
+    }
+}

@@ -1,0 +1,11 @@
+//! The client against a real site in this process, over a real socket on this machine.
+#![allow(
+    clippy::unwrap_used,
+    reason = "what the tests set up must work, helpers included"
+)]
+
+mod proving;
+mod pulling;
+mod pushing;
+mod trusting;
+mod world;

@@ -1,0 +1,158 @@
+//! Trust: which site is believed, and what it may not take back.
+
+use std::fs;
+use std::path::Path;
+
+use waag_client::push::Push;
+use waag_client::{ClientError, Home, Pinning, Secret, Settings, Site, site};
+
+use crate::world::{Running, World};
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_site_that_grows_is_followed() {
+    let w = World::new().await;
+    for i in 0..20 {
+        w.write("m", &[("a.txt", format!("{i}").as_bytes())]);
+        w.push("m", &format!("acme/tiny:{i}")).await.unwrap();
+    }
+    assert_eq!(w.site.observe_newest().await.unwrap().size, 41);
+    // A second home sees it at once, without the steps between.
+    let home = Home::new(w.path("second"));
+    site::login(
+        &home,
+        &w.running.url,
+        &Pinning::Loopback,
+        None,
+        &Settings::default(),
+    )
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_site_that_is_set_back_is_refused() {
+    let w = World::new().await;
+    let World {
+        dir,
+        running,
+        home,
+        site,
+        key,
+    } = w;
+    let url = running.stop().await;
+    let (data, backup) = (dir.path().join("data"), dir.path().join("backup"));
+    copy(&data, &backup);
+    let running = Running::at(&data, Some(&url)).await;
+    let w = World {
+        dir,
+        running,
+        home,
+        site,
+        key,
+    };
+    w.write("m", &[("a.txt", b"one")]);
+    w.push("m", "acme/tiny:1").await.unwrap();
+    let World {
+        dir,
+        running,
+        home,
+        site,
+        key,
+    } = w;
+    running.stop().await;
+    let running = Running::at(&backup, Some(&url)).await;
+    let error = site.observe_newest().await.unwrap_err();
+    assert!(matches!(&error, ClientError::Verification { .. }), "{error}");
+
+    // Nothing is signed for it, by who knows; and when it goes on differently, there are two histories.
+    let w = World {
+        dir,
+        running,
+        home,
+        site,
+        key,
+    };
+    w.write("m", &[("a.txt", b"two")]);
+    let error = w.push("m", "acme/tiny:1").await.unwrap_err();
+    assert!(error.to_string().contains("was set back"), "{error}");
+    let pin = w.site.pin().site.to_string();
+    let evidence = w.home.root().join("sites").join(pin).join("evidence");
+    assert_eq!(fs::read_dir(&evidence).unwrap().count(), 2);
+    let (other, settings) = (Home::new(w.path("other")), Settings::default());
+    let token = fs::read_to_string(backup.join("admin-token")).unwrap();
+    let token = Secret::new(token.trim());
+    site::login(&other, &url, &Pinning::Loopback, Some(&token), &settings)
+        .await
+        .unwrap();
+    let unknowing = Site::open(&other, &url, None, &settings).unwrap();
+    let push = Push::prepare(&unknowing, w.push_request("m", "acme/tiny:1"));
+    let push = push.await.unwrap().execute(std::slice::from_ref(&w.key));
+    push.await.unwrap();
+    let error = w.site.observe_newest().await.unwrap_err();
+    assert!(error.to_string().contains("two histories"), "{error}");
+    assert_eq!(fs::read_dir(&evidence).unwrap().count(), 3);
+}
+
+#[tokio::test]
+async fn another_site_at_the_same_address_is_refused() {
+    let w = World::new().await;
+    let World {
+        dir, running, home, ..
+    } = w;
+    let url = running.stop().await;
+    let _running = Running::at(&dir.path().join("other"), Some(&url)).await;
+    let error = site::login(&home, &url, &Pinning::Loopback, None, &Settings::default())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ClientError::WrongSite { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_not_kept() {
+    let w = World::new().await;
+    let home = Home::new(w.path("second"));
+    let token = Secret::new("waag_wrong");
+    let error = site::login(
+        &home,
+        &w.running.url,
+        &Pinning::Loopback,
+        Some(&token),
+        &Settings::default(),
+    )
+    .await
+    .unwrap_err();
+    assert!(matches!(error, ClientError::Unauthorized(_)), "{error}");
+    assert!(home.token(&w.site.pin().site).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_site_that_does_not_answer_is_unreachable() {
+    let w = World::new().await;
+    let World {
+        running, site, home, ..
+    } = w;
+    let url = running.stop().await;
+    assert!(matches!(
+        site.whoami().await,
+        Err(ClientError::Unreachable { .. })
+    ));
+    let nowhere = "http://127.0.0.1:1".parse().unwrap();
+    assert!(matches!(
+        Site::open(&home, &nowhere, None, &Settings::default()),
+        Err(ClientError::NoPin { .. })
+    ));
+    assert!(Site::open(&home, &url, None, &Settings::default()).is_ok());
+}

@@ -1,0 +1,321 @@
+//! One pass over a tensor's bytes, into integers.
+//!
+//! For each sign and exponent a tally holds how many elements there are, the sum of their mantissas and the
+//! sum of the mantissas' squares; beside it the zeros, the infinities, the smallest and the greatest element.
+//! All of that is integers, and adding integers does not depend on the order: so a tensor may be cut anywhere
+//! between two elements, its parts tallied on any number of threads, nodes or devices and merged in any
+//! order, and the tally is the same to the last bit. [`Summary`](crate::Summary) derives the rest from it.
+//!
+//! Cost: every byte is read once. Memory: at most 512 bins of 48 bytes, whatever the tensor's size.
+
+use crate::element::Element;
+
+/// A tally takes at most this many elements, 2^48: no accumulator can overflow below that. It is 512 TiB of
+/// BF16.
+pub const ELEMENTS_MAX: u64 = 1 << 48;
+
+/// Elements between two transfers of the narrow sums into the wide ones: 2^16 squares of 23-bit mantissas
+/// stay below 2^62.
+const BLOCK_ELEMENTS: usize = 1 << 16;
+
+/// Bytes cannot be tallied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TallyError {
+    /// The bytes end within an element.
+    #[error("{bytes} bytes are not a whole number of {} elements of {} bytes", .element.name(), .element.size_bytes())]
+    Ragged {
+        /// The tally's format.
+        element: Element,
+        /// How many bytes there are.
+        bytes: usize,
+    },
+    /// Tallies of two formats cannot be merged.
+    #[error("a tally of {} cannot take in one of {}", .into.name(), .from.name())]
+    Mixed {
+        /// The format of the tally that was to grow.
+        into: Element,
+        /// The format of the other one.
+        from: Element,
+    },
+    /// More elements than [`ELEMENTS_MAX`].
+    #[error("{found} elements, at most {ELEMENTS_MAX} are tallied together")]
+    TooMany {
+        /// How many there would be.
+        found: u128,
+    },
+}
+
+/// What is known of the elements that share a sign and an exponent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bin {
+    /// How many there are.
+    pub count: u64,
+    /// The sum of their mantissa fields; 0 for infinities and what is not a number.
+    pub mantissas: u128,
+    /// The sum of the squares of their mantissa fields; 0 for infinities and what is not a number.
+    pub squares: u128,
+}
+
+/// The integers that one pass over elements leaves behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tally {
+    element: Element,
+    elements: u64,
+    /// Indexed by sign and exponent, as they stand at the top of an element's bits.
+    bins: Vec<Bin>,
+    /// Positive and negative.
+    zeros: [u64; 2],
+    /// Positive and negative.
+    infinities: [u64; 2],
+    /// The least and the greatest element that is a number, as integers that order as the values do.
+    extremes: Option<(u32, u32)>,
+}
+
+impl Tally {
+    /// Makes the tally of no elements.
+    #[must_use]
+    pub fn new(element: Element) -> Self {
+        Self {
+            element,
+            elements: 0,
+            bins: vec![Bin::default(); 2 << element.exponent_bits()],
+            zeros: [0; 2],
+            infinities: [0; 2],
+            extremes: None,
+        }
+    }
+
+    /// Makes the tally of a tensor that is in memory.
+    ///
+    /// # Errors
+    /// See [`Tally::add`].
+    pub fn of(element: Element, bytes: &[u8]) -> Result<Self, TallyError> {
+        let mut tally = Self::new(element);
+        tally.add(bytes)?;
+        Ok(tally)
+    }
+
+    /// Takes in the elements of these little-endian bytes. After an error the tally is as it was.
+    ///
+    /// # Errors
+    /// When the bytes end within an element, or the elements would be more than [`ELEMENTS_MAX`].
+    pub fn add(&mut self, bytes: &[u8]) -> Result<(), TallyError> {
+        let size = self.element.size_bytes();
+        if !bytes.len().is_multiple_of(size) {
+            return Err(TallyError::Ragged {
+                element: self.element,
+                bytes: bytes.len(),
+            });
+        }
+        self.grow((bytes.len() / size) as u64)?;
+        for block in bytes.chunks(BLOCK_ELEMENTS * size) {
+            match self.element {
+                Element::Bf16 => self.add_block::<8, 7>(block.as_chunks().0.iter().map(half_word)),
+                Element::F16 => self.add_block::<5, 10>(block.as_chunks().0.iter().map(half_word)),
+                Element::F32 => self.add_block::<8, 23>(block.as_chunks().0.iter().map(word)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in all that another tally has seen. After an error the tally is as it was.
+    ///
+    /// # Errors
+    /// When the other one is of another format, or both together have more than [`ELEMENTS_MAX`] elements.
+    pub fn merge(&mut self, other: &Self) -> Result<(), TallyError> {
+        if self.element != other.element {
+            return Err(TallyError::Mixed {
+                into: self.element,
+                from: other.element,
+            });
+        }
+        self.grow(other.elements)?;
+        for (bin, theirs) in self.bins.iter_mut().zip(&other.bins) {
+            bin.count += theirs.count;
+            bin.mantissas += theirs.mantissas;
+            bin.squares += theirs.squares;
+        }
+        for sign in 0..2 {
+            self.zeros[sign] += other.zeros[sign];
+            self.infinities[sign] += other.infinities[sign];
+        }
+        if let Some((least, greatest)) = other.extremes {
+            self.stretch(least, greatest);
+        }
+        Ok(())
+    }
+
+    /// Returns the format.
+    #[must_use]
+    pub const fn element(&self) -> Element {
+        self.element
+    }
+
+    /// Returns how many elements were taken in.
+    #[must_use]
+    pub const fn elements(&self) -> u64 {
+        self.elements
+    }
+
+    /// Returns the bins of one sign, indexed by the exponent field.
+    #[must_use]
+    pub fn bins(&self, negative: bool) -> &[Bin] {
+        let (positives, negatives) = self.bins.split_at(self.bins.len() / 2);
+        if negative { negatives } else { positives }
+    }
+
+    /// Returns how many elements have each exponent field, whatever their sign.
+    #[must_use]
+    pub fn exponent_histogram(&self) -> Vec<u64> {
+        let both = self.bins(false).iter().zip(self.bins(true));
+        both.map(|(positive, negative)| positive.count + negative.count)
+            .collect()
+    }
+
+    /// Returns how many zeros there are, of both signs.
+    #[must_use]
+    pub const fn zeros(&self) -> u64 {
+        self.zeros[0] + self.zeros[1]
+    }
+
+    /// Returns how many of the zeros have the sign bit set.
+    #[must_use]
+    pub const fn negative_zeros(&self) -> u64 {
+        self.zeros[1]
+    }
+
+    /// Returns how many subnormal elements there are; zeros are none.
+    #[must_use]
+    pub fn subnormals(&self) -> u64 {
+        self.with_exponent(0) - self.zeros()
+    }
+
+    /// Returns how many infinities there are, of both signs.
+    #[must_use]
+    pub const fn infinities(&self) -> u64 {
+        self.infinities[0] + self.infinities[1]
+    }
+
+    /// Returns how many of the infinities are negative.
+    #[must_use]
+    pub const fn negative_infinities(&self) -> u64 {
+        self.infinities[1]
+    }
+
+    /// Returns how many elements are not a number.
+    #[must_use]
+    pub fn nans(&self) -> u64 {
+        self.with_exponent(self.element.top_exponent()) - self.infinities()
+    }
+
+    /// Returns how many elements are neither infinite nor not a number.
+    #[must_use]
+    pub fn finite(&self) -> u64 {
+        self.elements - self.with_exponent(self.element.top_exponent())
+    }
+
+    /// Returns the bits of the least element that is a number, infinities included; -0 is less than +0.
+    #[must_use]
+    pub fn minimum_bits(&self) -> Option<u32> {
+        self.extremes.map(|(least, _)| self.unordered(least))
+    }
+
+    /// Returns the bits of the greatest element that is a number, infinities included; -0 is less than +0.
+    #[must_use]
+    pub fn maximum_bits(&self) -> Option<u32> {
+        self.extremes.map(|(_, greatest)| self.unordered(greatest))
+    }
+
+    fn with_exponent(&self, exponent: u32) -> u64 {
+        let count = |bins: &[Bin]| bins.get(exponent as usize).map_or(0, |bin| bin.count);
+        count(self.bins(false)) + count(self.bins(true))
+    }
+
+    fn grow(&mut self, by: u64) -> Result<(), TallyError> {
+        match self.elements.checked_add(by) {
+            Some(elements) if elements <= ELEMENTS_MAX => {
+                self.elements = elements;
+                Ok(())
+            }
+            _ => Err(TallyError::TooMany {
+                found: u128::from(self.elements) + u128::from(by),
+            }),
+        }
+    }
+
+    fn stretch(&mut self, least: u32, greatest: u32) {
+        self.extremes = Some(match self.extremes {
+            Some((a, b)) => (a.min(least), b.max(greatest)),
+            None => (least, greatest),
+        });
+    }
+
+    /// Turns an order back into the bits it was made of.
+    fn unordered(&self, order: u32) -> u32 {
+        let sign = 1 << (self.element.exponent_bits() + self.element.mantissa_bits());
+        if order & sign != 0 {
+            order ^ sign
+        } else {
+            !order & (sign | (sign - 1))
+        }
+    }
+
+    /// Takes in at most [`BLOCK_ELEMENTS`] elements. The widths are constants here so that the loop's shifts
+    /// and masks are, too.
+    fn add_block<const EXPONENT: u32, const MANTISSA: u32>(&mut self, elements: impl Iterator<Item = u32>) {
+        let sign = 1_u32 << (EXPONENT + MANTISSA);
+        let infinity = sign - (1 << MANTISSA);
+        let mut narrow = [Narrow::default(); 512];
+        let (mut least, mut greatest) = (u32::MAX, 0);
+        for bits in elements {
+            let mantissa = u64::from(bits & ((1 << MANTISSA) - 1));
+            // `bits` has no more than the format's bits: at most 9 remain. The mask tells the compiler.
+            let bin = &mut narrow[(bits >> MANTISSA) as usize & 511];
+            bin.count += 1;
+            bin.mantissas += mantissa;
+            bin.squares += mantissa * mantissa;
+
+            let magnitude = bits & (sign - 1);
+            let negative = usize::from(bits & sign != 0);
+            self.zeros[negative] += u64::from(magnitude == 0);
+            self.infinities[negative] += u64::from(magnitude == infinity);
+            if magnitude <= infinity {
+                // Orders as the values do: negatives turned round below the positives.
+                let order = if negative == 1 {
+                    !bits & (sign | (sign - 1))
+                } else {
+                    bits | sign
+                };
+                least = least.min(order);
+                greatest = greatest.max(order);
+            }
+        }
+        if least <= greatest {
+            self.stretch(least, greatest);
+        }
+        let top = self.element.top_exponent() as usize;
+        for (i, (bin, narrow)) in self.bins.iter_mut().zip(&narrow).enumerate() {
+            bin.count += narrow.count;
+            if i & top != top {
+                bin.mantissas += u128::from(narrow.mantissas);
+                bin.squares += u128::from(narrow.squares);
+            }
+        }
+    }
+}
+
+/// A bin within one block.
+#[derive(Clone, Copy, Default)]
+struct Narrow {
+    count: u64,
+    mantissas: u64,
+    squares: u64,
+}
+
+fn half_word(bytes: &[u8; 2]) -> u32 {
+    u32::from(u16::from_le_bytes(*bytes))
+}
+
+fn word(bytes: &[u8; 4]) -> u32 {
+    u32::from_le_bytes(*bytes)
+}

@@ -1,0 +1,5 @@
+//! Formats, tallies and summaries.
+
+mod element;
+mod summary;
+mod tally;

@@ -1,0 +1,126 @@
+//! `waag.toml`: one file, every key documented, unknown keys refused. The first start writes a commented one.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use waag_schema::policy::place::Country;
+
+/// The commented file that the first start writes. A test reads it back and compares it with the defaults.
+pub const TEMPLATE: &str = include_str!("waag.toml");
+
+/// What an operator decides.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// ISO 3166-1 code of the country in which this site's storage stands.
+    pub jurisdiction: Option<Country>,
+    /// Uploads that nobody continued for this many days are forgotten.
+    pub upload_days: u32,
+    /// `text` or `json`.
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For collectors: one JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            jurisdiction: None,
+            upload_days: 7,
+            log_format: LogFormat::Text,
+        }
+    }
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read or written.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The file does not say what it should.
+    #[error("{path}: {error}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with its line.
+        error: String,
+    },
+}
+
+impl Config {
+    /// Reads the file, or writes the commented template where there is none.
+    ///
+    /// # Errors
+    /// When the file can be neither read nor written, or holds an unknown key or a wrong value.
+    pub fn load_or_create(path: &Path) -> Result<Self, ConfigError> {
+        let io = |error| ConfigError::Io {
+            path: path.to_owned(),
+            error,
+        };
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text).map_err(|error| ConfigError::Malformed {
+                path: path.to_owned(),
+                error,
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                std::fs::write(path, TEMPLATE).map_err(io)?;
+                Ok(Self::default())
+            }
+            Err(error) => Err(io(error)),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|e| e.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_says_what_the_defaults_are() {
+        assert_eq!(Config::parse(TEMPLATE).unwrap(), Config::default());
+        let uncommented: String = TEMPLATE
+            .lines()
+            .map(|l| l.strip_prefix("# ").filter(|l| l.contains(" = ")).unwrap_or(l))
+            .collect::<Vec<_>>()
+            .join("\n");
+        let all = Config::parse(&uncommented).unwrap();
+        assert_eq!(
+            Config {
+                jurisdiction: None,
+                ..all
+            },
+            Config::default()
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        assert!(
+            Config::parse("lisen = \"127.0.0.1:1\"")
+                .unwrap_err()
+                .contains("lisen")
+        );
+    }
+}

@@ -1,0 +1,125 @@
+//! Files from their recipes: any range, chunk by chunk.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use waag_schema::ChunkDigest;
+use waag_schema::content::chunk::StoredChunk;
+use waag_schema::content::recipe::Recipe;
+
+use super::ContentError;
+use crate::pool::Pool;
+use crate::store::{Key, Store, StoreError};
+
+/// Chunks read ahead of the one that is being sent: hides the disk, costs at most 4 x 4 MiB.
+const READ_AHEAD: usize = 4;
+
+/// The content of a site, read.
+#[derive(Clone)]
+pub struct Content {
+    store: Arc<dyn Store>,
+    pool: Pool,
+}
+
+impl Content {
+    /// Reads content from this store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, pool: Pool) -> Self {
+        Self { store, pool }
+    }
+
+    /// Returns a recipe, or none where it is not at this site.
+    ///
+    /// # Errors
+    /// When it is damaged or the store fails.
+    pub async fn recipe(&self, digest: &ChunkDigest) -> Result<Option<Recipe>, ContentError> {
+        let bytes = match self.store.get(&Key::recipe(digest)).await {
+            Ok(bytes) => bytes,
+            Err(StoreError::NotFound(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let damaged = || ContentError::Damaged {
+            what: "recipe",
+            digest: *digest,
+        };
+        if ChunkDigest::of(&bytes) != *digest {
+            return Err(damaged());
+        }
+        Recipe::decode(&bytes).map(Some).map_err(|_| damaged())
+    }
+
+    /// Returns a chunk as it is stored, unchecked: the receiver checks it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn stored_chunk(&self, digest: &ChunkDigest) -> Result<Bytes, ContentError> {
+        Ok(self.store.get(&Key::chunk(digest)).await?)
+    }
+
+    /// Returns a chunk's raw bytes, checked.
+    ///
+    /// # Errors
+    /// When it is damaged or the store fails.
+    pub async fn chunk(&self, digest: ChunkDigest) -> Result<Bytes, ContentError> {
+        let stored = self.store.get(&Key::chunk(&digest)).await?;
+        self.pool
+            .run(move || open(&stored, digest))
+            .await
+            .ok_or(ContentError::Damaged {
+                what: "chunk",
+                digest,
+            })
+    }
+
+    /// Streams a range of a file's bytes; the range must lie within the file.
+    pub fn range(
+        &self,
+        recipe: &Recipe,
+        range: Range<u64>,
+    ) -> impl Stream<Item = Result<Bytes, ContentError>> + use<> {
+        let parts: Vec<(ChunkDigest, Range<usize>)> = recipe
+            .pieces_for(range)
+            .map(|part| (part.chunk, part.within.start as usize..part.within.end as usize))
+            .collect();
+        let content = self.clone();
+        stream::iter(parts)
+            .map(move |(chunk, within)| {
+                let content = content.clone();
+                async move {
+                    let bytes = content.chunk(chunk).await?;
+                    let damaged = ContentError::Damaged {
+                        what: "chunk",
+                        digest: chunk,
+                    };
+                    if within.end > bytes.len() {
+                        Err(damaged)
+                    } else {
+                        Ok(bytes.slice(within))
+                    }
+                }
+            })
+            .buffered(READ_AHEAD)
+    }
+
+    /// Returns the first bytes of a file, at most `limit` and at most what it has.
+    ///
+    /// # Errors
+    /// When a chunk is damaged or the store fails.
+    pub async fn head(&self, recipe: &Recipe, limit: u64) -> Result<Vec<u8>, ContentError> {
+        let end = limit.min(recipe.size());
+        let parts: Vec<Bytes> = self.range(recipe, 0..end).try_collect().await?;
+        Ok(parts.concat())
+    }
+}
+
+/// Decodes a stored chunk and checks its digest.
+pub(super) fn open(stored: &Bytes, digest: ChunkDigest) -> Option<Bytes> {
+    match StoredChunk::parse(stored).ok()?.verify(&digest).ok()? {
+        // Stored raw: the body is the tail of what was read, so nothing is copied.
+        Cow::Borrowed(raw) => Some(stored.slice(stored.len() - raw.len()..)),
+        Cow::Owned(raw) => Some(raw.into()),
+    }
+}

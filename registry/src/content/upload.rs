@@ -1,0 +1,422 @@
+//! Upload sessions: what one publisher is sending for one manifest.
+//!
+//! A session's id is a function of token, artifact and manifest, so the same push by the same token finds its
+//! session again after any crash; what it staged is still there, except after a power loss. A chunk is
+//! written once, staged; when its file is complete and has the right SHA-256, its chunks become durable
+//! together and are named.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+use waag_schema::base::digest::Sha256Hasher;
+use waag_schema::content::chunk::StoredChunk;
+use waag_schema::content::recipe::{Piece, Recipe};
+use waag_schema::policy::Label;
+use waag_schema::wire::upload::{FileRecipe, PlanAnswer};
+use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, Timestamp};
+
+use super::ContentError;
+use super::rebuild::open;
+use crate::access::{Caller, Here};
+use crate::clock::Clock;
+use crate::index::Reader;
+use crate::pool::Pool;
+use crate::store::{Key, Put, Store, StoreError, Swap};
+
+/// Chunks read ahead while a file is hashed.
+const READ_AHEAD: usize = 4;
+/// Chunks that are looked up side by side.
+const LOOKED_UP_AT_ONCE: usize = 16;
+/// Keys handled in one listing of a sweep.
+const SWEPT_AT_ONCE: usize = 1000;
+
+/// The upload sessions of a site.
+#[derive(Clone)]
+pub struct Uploads {
+    here: Here,
+    store: Arc<dyn Store>,
+    reader: Reader,
+    clock: Arc<dyn Clock>,
+    pool: Pool,
+}
+
+/// What the store keeps of a session.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Session {
+    /// The id of the token that opened it.
+    pub owner: String,
+    /// Where it shall be published.
+    pub artifact: ArtifactName,
+    /// The manifest that will be published.
+    pub manifest: Sha256,
+    /// When it was opened.
+    pub created: Timestamp,
+}
+
+impl Uploads {
+    /// Keeps sessions in this store; asks this index what a caller may read.
+    #[must_use]
+    pub fn new(here: Here, store: Arc<dyn Store>, reader: Reader, clock: Arc<dyn Clock>, pool: Pool) -> Self {
+        Self {
+            here,
+            store,
+            reader,
+            clock,
+            pool,
+        }
+    }
+
+    /// Opens a session, or finds the one that the same token opened for the same manifest.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn open(
+        &self,
+        owner: &str,
+        artifact: ArtifactName,
+        manifest: Sha256,
+    ) -> Result<Sha256, ContentError> {
+        let id = Sha256::of(format!("waag/upload/v1\0{owner}\0{artifact}\0{manifest}").as_bytes());
+        let session = Session {
+            owner: owner.to_owned(),
+            artifact,
+            manifest,
+            created: self.clock.now(),
+        };
+        let bytes = serde_json::to_vec(&session).expect("a session always serialises");
+        match self
+            .store
+            .swap_cell(&Key::upload(&id), None, bytes.into())
+            .await?
+        {
+            Swap::Swapped(_) | Swap::Lost => Ok(id),
+        }
+    }
+
+    /// Returns the caller's session.
+    ///
+    /// # Errors
+    /// When the caller has none of this id.
+    pub async fn session(&self, caller: &Caller, id: &Sha256) -> Result<Session, ContentError> {
+        let owner = caller.token().map(|t| t.id.as_str());
+        let cell = self.store.read_cell(&Key::upload(id)).await?;
+        cell.and_then(|c| serde_json::from_slice::<Session>(&c.bytes).ok())
+            .filter(|session| Some(session.owner.as_str()) == owner)
+            .ok_or(ContentError::NoUpload(*id))
+    }
+
+    /// Says which of these files need nothing more, and which chunks the others lack.
+    ///
+    /// # Errors
+    /// When a recipe is malformed or the store fails.
+    pub async fn plan(
+        &self,
+        caller: &Caller,
+        id: &Sha256,
+        files: &[FileRecipe],
+    ) -> Result<PlanAnswer, ContentError> {
+        let mut ready = Vec::new();
+        let mut missing = Vec::new();
+        let mut seen = HashSet::new();
+        for file in files {
+            let recipe = decode(&file.sha256, &file.recipe.0)?;
+            if self.is_ready(caller, id, &file.sha256, &recipe).await? {
+                ready.push(file.sha256);
+                continue;
+            }
+            let new: Vec<ChunkDigest> = recipe
+                .pieces()
+                .iter()
+                .map(|p| p.chunk)
+                .filter(|chunk| seen.insert(*chunk))
+                .collect();
+            let located = self.locate(caller, id, new).await?;
+            missing.extend(
+                located
+                    .into_iter()
+                    .filter(|(_, key)| key.is_none())
+                    .map(|(chunk, _)| chunk),
+            );
+        }
+        Ok(PlanAnswer { ready, missing })
+    }
+
+    /// Takes in one chunk as it is stored. Returns its raw length.
+    ///
+    /// # Errors
+    /// When the bytes are not the chunk of this digest, or the store fails.
+    pub async fn receive(&self, id: &Sha256, chunk: ChunkDigest, stored: Bytes) -> Result<u64, ContentError> {
+        let checked = stored.clone();
+        let raw = self
+            .pool
+            .run(move || {
+                StoredChunk::parse(&checked).and_then(|stored| stored.verify(&chunk).map(|raw| raw.len()))
+            })
+            .await
+            .map_err(|error| ContentError::Chunk { chunk, error })?;
+        // A crash after this may lose the chunk; the publisher is told so when the session is planned again.
+        self.store.stage(&Key::incoming(id, &chunk), stored).await?;
+        Ok(raw as u64)
+    }
+
+    /// Completes a file: checks its SHA-256 over all its chunks, then makes them durable and names them.
+    ///
+    /// # Errors
+    /// When a chunk is missing, the digest is another, or the store fails; then nothing was named.
+    pub async fn seal(
+        &self,
+        caller: &Caller,
+        id: &Sha256,
+        file: &Sha256,
+        recipe: &[u8],
+    ) -> Result<(), ContentError> {
+        let bytes = Bytes::copy_from_slice(recipe);
+        let recipe = decode(file, &bytes)?;
+        let digest = recipe.digest();
+        if self.is_ready(caller, id, file, &recipe).await? {
+            return Ok(());
+        }
+        let mut distinct: Vec<ChunkDigest> = recipe.pieces().iter().map(|p| p.chunk).collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let mut keys = HashMap::with_capacity(distinct.len());
+        for (chunk, key) in self.locate(caller, id, distinct).await? {
+            keys.insert(
+                chunk,
+                key.ok_or(ContentError::MissingChunk { file: *file, chunk })?,
+            );
+        }
+        let found = match self.hash(&recipe, &keys).await {
+            // What is damaged is of no use to anybody. It goes, and the publisher is asked for it.
+            Err(ContentError::Damaged { digest: chunk, .. }) => {
+                tracing::error!(%chunk, "a chunk is damaged and is asked for again");
+                self.store.delete(&keys[&chunk]).await?;
+                return Err(ContentError::MissingChunk { file: *file, chunk });
+            }
+            hashed => hashed?,
+        };
+        if found != *file {
+            return Err(ContentError::WrongDigest {
+                expected: *file,
+                found,
+            });
+        }
+        self.make_way(&keys).await?;
+        let staged = |(chunk, key): (&ChunkDigest, &Key)| {
+            let target = Key::chunk(chunk);
+            (*key != target).then(|| (key.clone(), target))
+        };
+        self.store
+            .promote(keys.iter().filter_map(staged).collect())
+            .await?;
+        // A crash here leaves named chunks that nothing cites: the next seal of this file finds them staged.
+        self.store.put_if_absent(&Key::recipe(&digest), bytes).await?;
+        let mark = Bytes::from(digest.hex());
+        let _: Put = self.store.put_if_absent(&Key::sealed(id, file), mark).await?;
+        Ok(())
+    }
+
+    /// Returns the recipe of a file that is complete in this session or that the caller may read already.
+    ///
+    /// # Errors
+    /// When the index or the store fails.
+    pub async fn complete(
+        &self,
+        caller: &Caller,
+        id: &Sha256,
+        file: &Sha256,
+    ) -> Result<Vec<ChunkDigest>, ContentError> {
+        let (reach, wanted, allows) = (caller.reach(), *file, self.allows(caller));
+        let rows = self
+            .reader
+            .ask(move |q| q.reusable_content(&reach, &wanted, allows))
+            .await?;
+        let mut recipes: Vec<ChunkDigest> = rows.into_iter().map(|row| row.recipe).collect();
+        match self.store.get(&Key::sealed(id, file)).await {
+            Ok(mark) => recipes.extend(
+                std::str::from_utf8(&mark)
+                    .ok()
+                    .and_then(|hex| ChunkDigest::from_hex(hex).ok()),
+            ),
+            Err(StoreError::NotFound(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(recipes)
+    }
+
+    /// Forgets a session and what it staged. What was named stays.
+    ///
+    /// # Errors
+    /// When the store fails; the next sweep finishes it.
+    pub async fn close(&self, id: &Sha256) -> Result<(), ContentError> {
+        for prefix in [Key::incoming_prefix(id), Key::sealed_prefix(id)] {
+            loop {
+                let keys = self.store.list(&prefix, None, SWEPT_AT_ONCE).await?;
+                if keys.is_empty() {
+                    break;
+                }
+                for key in keys {
+                    self.store.delete(&key).await?;
+                }
+            }
+        }
+        // The session goes last: while it is there, a sweep finds what a crash left above.
+        Ok(self.store.delete(&Key::upload(id)).await?)
+    }
+
+    /// Forgets the sessions that were opened this many days ago or earlier. Returns how many.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn sweep(&self, days: u32) -> Result<usize, ContentError> {
+        let now = self.clock.now();
+        let mut swept = 0;
+        let mut after = None;
+        loop {
+            let keys = self.store.list("uploads/", after.as_ref(), SWEPT_AT_ONCE).await?;
+            let Some(last) = keys.last().cloned() else {
+                return Ok(swept);
+            };
+            for key in keys.iter().filter(|k| !k.as_str().contains(".sealed/")) {
+                let Ok(id) = Sha256::from_hex(key.last()) else {
+                    continue;
+                };
+                let cell = self.store.read_cell(key).await?;
+                let session = cell.and_then(|c| serde_json::from_slice::<Session>(&c.bytes).ok());
+                if session.is_none_or(|s| s.created.plus(u64::from(days) * 86_400) <= now) {
+                    self.close(&id).await?;
+                    swept += 1;
+                }
+            }
+            after = Some(last);
+        }
+    }
+
+    /// Takes away stored chunks that are damaged where good ones are staged: a name that is taken would keep them.
+    async fn make_way(&self, keys: &HashMap<ChunkDigest, Key>) -> Result<(), ContentError> {
+        for (chunk, key) in keys {
+            let target = Key::chunk(chunk);
+            if *key == target || self.store.head(&target).await?.is_none() {
+                continue;
+            }
+            let (stored, digest) = (self.store.get(&target).await?, *chunk);
+            if self.pool.run(move || open(&stored, digest)).await.is_none() {
+                tracing::error!(%chunk, "a stored chunk is damaged; a good one takes its place");
+                self.store.delete(&target).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says whether a file needs nothing more. One that was published before must still have all its chunks: so
+    /// an upload heals what damage took away.
+    async fn is_ready(
+        &self,
+        caller: &Caller,
+        id: &Sha256,
+        file: &Sha256,
+        recipe: &Recipe,
+    ) -> Result<bool, ContentError> {
+        if !self.complete(caller, id, file).await?.contains(&recipe.digest()) {
+            return Ok(false);
+        }
+        let keys: HashSet<Key> = recipe.pieces().iter().map(|p| Key::chunk(&p.chunk)).collect();
+        let stored = stream::iter(
+            keys.into_iter()
+                .map(|key| is_stored(Arc::clone(&self.store), key)),
+        )
+        .buffer_unordered(LOOKED_UP_AT_ONCE)
+        .try_fold(true, |all, stored| async move { Ok(all && stored) });
+        stored.await
+    }
+
+    /// Through which artifacts this caller may reuse content: a label that denies serving it to them denies that
+    /// too, or publishing would be a way around it.
+    fn allows(&self, caller: &Caller) -> impl Fn(&Namespace, Option<&Label>) -> bool + Send + use<> {
+        let (here, caller, now) = (self.here.clone(), caller.clone(), self.clock.now());
+        move |namespace, label| here.may_reuse(&caller, namespace, label, now)
+    }
+
+    /// Finds each chunk: staged in this session, or stored and readable by the caller, or neither.
+    async fn locate(
+        &self,
+        caller: &Caller,
+        id: &Sha256,
+        chunks: Vec<ChunkDigest>,
+    ) -> Result<Vec<(ChunkDigest, Option<Key>)>, ContentError> {
+        let mut located = Vec::with_capacity(chunks.len());
+        let mut elsewhere = Vec::new();
+        for chunk in chunks {
+            let key = Key::incoming(id, &chunk);
+            if self.store.head(&key).await?.is_some() {
+                located.push((chunk, Some(key)));
+            } else {
+                elsewhere.push(chunk);
+            }
+        }
+        let (reach, allows) = (caller.reach(), self.allows(caller));
+        let readable: Vec<(ChunkDigest, bool)> = self
+            .reader
+            .ask(move |q| {
+                elsewhere
+                    .into_iter()
+                    .map(|c| Ok((c, q.reusable_chunk(&reach, &c, &allows)?)))
+                    .collect()
+            })
+            .await?;
+        // A readable chunk that is gone from the store is asked for again: so an upload heals it.
+        for (chunk, readable) in readable {
+            let key = Key::chunk(&chunk);
+            let stored = readable && self.store.head(&key).await?.is_some();
+            located.push((chunk, stored.then_some(key)));
+        }
+        Ok(located)
+    }
+
+    /// Computes a file's SHA-256 from its chunks, each checked against its BLAKE3 on the way.
+    async fn hash(&self, recipe: &Recipe, keys: &HashMap<ChunkDigest, Key>) -> Result<Sha256, ContentError> {
+        let reads: Vec<_> = recipe
+            .pieces()
+            .iter()
+            .map(|piece| fetch(Arc::clone(&self.store), *piece, keys[&piece.chunk].clone()))
+            .collect();
+        let hasher = stream::iter(reads)
+            .buffered(READ_AHEAD)
+            .try_fold(
+                Sha256Hasher::default(),
+                |mut hasher, (piece, stored)| async move {
+                    let digest = piece.chunk;
+                    self.pool
+                        .run(move || {
+                            let raw = open(&stored, digest)?;
+                            hasher.update(
+                                raw.get(piece.offset as usize..(piece.offset + piece.length) as usize)?,
+                            );
+                            Some(hasher)
+                        })
+                        .await
+                        .ok_or(ContentError::Damaged {
+                            what: "chunk",
+                            digest,
+                        })
+                },
+            )
+            .await?;
+        Ok(hasher.finish())
+    }
+}
+
+async fn is_stored(store: Arc<dyn Store>, key: Key) -> Result<bool, ContentError> {
+    Ok(store.head(&key).await?.is_some())
+}
+
+async fn fetch(store: Arc<dyn Store>, piece: Piece, key: Key) -> Result<(Piece, Bytes), ContentError> {
+    Ok((piece, store.get(&key).await?))
+}
+
+fn decode(file: &Sha256, bytes: &[u8]) -> Result<Recipe, ContentError> {
+    Recipe::decode(bytes).map_err(|error| ContentError::Recipe { file: *file, error })
+}

@@ -1,0 +1,324 @@
+//! Tree, openings and index against the signed checkpoint.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use waag_schema::Sha256;
+use waag_schema::ledger::{
+    Checkpoint, Class, Commitment, Edge, Leaf, Origin, Pack, PackPath, RefKind, Root, SaltedOpening,
+    SignedCheckpoint, Stream, TileKind, TilePath, bundle,
+};
+use waag_schema::statement::{Envelope, Predicate, Release, Subject};
+
+use super::{FsckError, Mode, Report};
+use crate::index::{Folded, Home, Index};
+use crate::ledger::{AppendError, SERIES, prepare};
+use crate::store::{Key, Store, StoreError};
+use crate::vault::Vault;
+
+/// Entries in one bundle.
+const WIDTH: u64 = 256;
+/// Keys handled in one listing.
+const LISTED_AT_ONCE: usize = 1000;
+
+/// Where an opening was found.
+type Opened = HashMap<Commitment, (Stream, u64, SaltedOpening)>;
+
+/// Checks the ledger. Returns the releases that it holds, unless not even the checkpoint can be believed.
+pub(super) async fn check(
+    vault: &Vault,
+    store: &Arc<dyn Store>,
+    mode: Mode,
+    report: &mut Report,
+) -> Result<Option<Vec<(Sha256, Release)>>, FsckError> {
+    let Some(checkpoint) = checkpoint(vault, store, report).await? else {
+        return Ok(None);
+    };
+    report.entries = checkpoint.size;
+    check_guard(vault, &checkpoint, report);
+    let Some(leaves) = leaves(store, &checkpoint, mode, report).await? else {
+        return Ok(None);
+    };
+    let opened = openings(store, &vault.origin(), report).await?;
+    refold(vault, store, mode, &checkpoint, &leaves, opened, report)
+        .await
+        .map(Some)
+}
+
+/// Reads the checkpoint, which everything else is measured by.
+async fn checkpoint(
+    vault: &Vault,
+    store: &Arc<dyn Store>,
+    report: &mut Report,
+) -> Result<Option<Checkpoint>, FsckError> {
+    let key = Key::checkpoint(SERIES);
+    let Some(cell) = store.read_cell(&key).await? else {
+        return Ok(Some(Checkpoint {
+            origin: vault.origin(),
+            size: 0,
+            root: Root::empty(),
+        }));
+    };
+    let read = SignedCheckpoint::parse(&cell.bytes).and_then(|signed| {
+        signed.verify(&[vault.key().public()], &[])?;
+        Ok(signed.checkpoint().clone())
+    });
+    match read {
+        Ok(checkpoint) if checkpoint.origin == vault.origin() => Ok(Some(checkpoint)),
+        Ok(other) => {
+            report.found(
+                &key,
+                format_args!("it is of another ledger, {}", other.origin),
+                false,
+            );
+            Ok(None)
+        }
+        Err(error) => {
+            report.found(&key, error, false);
+            Ok(None)
+        }
+    }
+}
+
+fn check_guard(vault: &Vault, checkpoint: &Checkpoint, report: &mut Report) {
+    match vault.guard().load() {
+        Ok(Some(guarded)) if guarded.size > checkpoint.size => {
+            let problem = format!(
+                "{} entries were signed, {} are published",
+                guarded.size, checkpoint.size
+            );
+            report.found("guard", problem, false);
+        }
+        Ok(Some(guarded)) if guarded.size == checkpoint.size && guarded.root != checkpoint.root => {
+            report.found(
+                "guard",
+                "another tree of this size was signed: there are two histories",
+                false,
+            );
+        }
+        Ok(None) if checkpoint.size > 0 => report.found("guard", "it is missing", false),
+        Ok(_) => {}
+        Err(error) => report.found("guard", error, false),
+    }
+}
+
+/// Reads all leaves, checks that they give the signed root, and compares every tile with what they give.
+async fn leaves(
+    store: &Arc<dyn Store>,
+    checkpoint: &Checkpoint,
+    mode: Mode,
+    report: &mut Report,
+) -> Result<Option<Vec<Leaf>>, FsckError> {
+    let mut leaves = Vec::new();
+    let mut differing = Vec::new();
+    let mut whole = true;
+    for index in 0..checkpoint.size.div_ceil(WIDTH) {
+        let Some(path) = TilePath::in_tree(TileKind::Entries, index, checkpoint.size) else {
+            break;
+        };
+        let key = Key::tile(SERIES, &path);
+        let decoded = match store.get(&key).await {
+            Ok(bytes) => bundle::decode(&path, &bytes).map_err(|e| e.to_string()),
+            Err(StoreError::NotFound(_)) => Err("it is missing".to_owned()),
+            Err(error) => return Err(error.into()),
+        };
+        match decoded {
+            Ok(found) => {
+                differing.extend(differs_from_tile(store, &path, &found).await);
+                leaves.extend(found);
+            }
+            Err(problem) => {
+                report.found(&key, problem, false);
+                whole = false;
+            }
+        }
+    }
+    if !whole {
+        return Ok(None);
+    }
+    let hashes: Vec<_> = leaves.iter().map(Leaf::hash).collect();
+    let growth = Edge::default().grow(&hashes).map_err(AppendError::from)?;
+    if growth.root != checkpoint.root {
+        for (bundle, problem) in differing {
+            report.found(bundle, problem, false);
+        }
+        let problem = format!(
+            "its {} entries give the root {}, not the signed {}",
+            growth.size, growth.root, checkpoint.root
+        );
+        report.found(Key::checkpoint(SERIES), problem, false);
+        return Ok(None);
+    }
+    for (path, bytes) in growth.tiles {
+        check_tile(store, mode, &Key::tile(SERIES, &path), bytes.into(), report).await?;
+    }
+    Ok(Some(leaves))
+}
+
+/// Compares a bundle with the tile of its leaves' hashes: if the root does not fit, this names the culprit.
+async fn differs_from_tile(
+    store: &Arc<dyn Store>,
+    path: &TilePath,
+    leaves: &[Leaf],
+) -> Option<(Key, String)> {
+    let tile = TilePath::new(TileKind::Hashes(0), path.index(), path.width()).ok()?;
+    let bytes = store.get(&Key::tile(SERIES, &tile)).await.ok()?;
+    let expected: Vec<u8> = leaves.iter().flat_map(|leaf| *leaf.hash().as_bytes()).collect();
+    let differing = bytes
+        .chunks(32)
+        .zip(expected.chunks(32))
+        .filter(|(a, b)| a != b)
+        .count();
+    let problem = format!("{differing} of its entries differ from {tile}: one of the two is damaged");
+    (differing > 0).then(|| (Key::tile(SERIES, path), problem))
+}
+
+async fn check_tile(
+    store: &Arc<dyn Store>,
+    mode: Mode,
+    key: &Key,
+    expected: Bytes,
+    report: &mut Report,
+) -> Result<(), FsckError> {
+    let problem = match store.get(key).await {
+        Ok(found) if found == expected => return Ok(()),
+        Ok(_) => "it is not what the entries give",
+        Err(StoreError::NotFound(_)) => "it is missing",
+        Err(error) => return Err(error.into()),
+    };
+    if mode == Mode::Repair {
+        // Derived from leaves that give the signed root, so these are the bytes it had.
+        store.delete(key).await?;
+        store.put_if_absent(key, expected).await?;
+    }
+    report.found(key, problem, mode == Mode::Repair);
+    Ok(())
+}
+
+/// Reads every opening of every stream, by what it commits to.
+async fn openings(store: &Arc<dyn Store>, origin: &Origin, report: &mut Report) -> Result<Opened, FsckError> {
+    let mut opened = HashMap::new();
+    let mut after = None;
+    loop {
+        let keys = store
+            .list(&Key::pack_prefix(SERIES), after.as_ref(), LISTED_AT_ONCE)
+            .await?;
+        let Some(last) = keys.last().cloned() else {
+            return Ok(opened);
+        };
+        for key in keys {
+            let path: Option<PackPath> = key.ledger_path(SERIES).and_then(|p| p.parse().ok());
+            let (Some(path), Some(cell)) = (path, store.read_cell(&key).await?) else {
+                report.found(&key, "it is no pack", false);
+                continue;
+            };
+            match Pack::decode(&cell.bytes) {
+                Ok(pack) => {
+                    for slot in 0..pack.len() {
+                        let Some(opening) = pack.slot(slot) else { continue };
+                        let commitment = Commitment::to(origin, &opening.salt, &opening.opening);
+                        let seq = path.number * WIDTH + slot as u64;
+                        opened.insert(commitment, (path.stream.clone(), seq, opening.clone()));
+                    }
+                }
+                Err(error) => report.found(&key, error, false),
+            }
+        }
+        after = Some(last);
+    }
+}
+
+/// Folds the ledger anew with every rule and signature checked, and compares the index with that.
+async fn refold(
+    vault: &Vault,
+    store: &Arc<dyn Store>,
+    mode: Mode,
+    checkpoint: &Checkpoint,
+    leaves: &[Leaf],
+    mut opened: Opened,
+    report: &mut Report,
+) -> Result<Vec<(Sha256, Release)>, FsckError> {
+    let live = Index::open(&vault.index_path(), &checkpoint.origin.to_string())?;
+    let mut scratch = Index::in_memory(&checkpoint.origin.to_string())?;
+    let site_key = vault.site_key().public();
+    let home = Home {
+        site: checkpoint.origin.site(),
+        key: &site_key,
+    };
+    let erases = |leaf: &Leaf| {
+        leaf.reference
+            .filter(|(kind, _)| *kind == RefKind::Erases)
+            .map(|(_, entry)| entry)
+    };
+    let erased: HashSet<u64> = leaves.iter().filter_map(erases).collect();
+    let mut releases = Vec::new();
+    scratch.begin()?;
+    for (position, leaf) in (0_u64..).zip(leaves) {
+        let entry = format!("entry {position}");
+        let Some((stream, seq, opening)) = opened.remove(&leaf.commitment) else {
+            if leaf.class != Class::Pad {
+                if erased.contains(&position) {
+                    report.erased += 1;
+                } else {
+                    report.found(
+                        &entry,
+                        "its opening is missing, and no entry says that it was erased",
+                        false,
+                    );
+                }
+            }
+            continue;
+        };
+        report.statements += 1;
+        let prepared = match Envelope::parse(opening.opening.envelope()) {
+            Ok(envelope) => prepare(store.as_ref(), envelope).await,
+            Err(error) => Err(error.into()),
+        };
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                report.found(&entry, error, false);
+                continue;
+            }
+        };
+        if let Err(error) = scratch.admit(&prepared, &home) {
+            report.found(&entry, error, false);
+        }
+        scratch.fold(
+            position,
+            opening.opening.header().at,
+            stream.as_str(),
+            seq,
+            &prepared,
+        )?;
+        if let (Predicate::Release(release), Subject::Manifest(_, manifest)) =
+            (prepared.statement.predicate, prepared.statement.subject)
+        {
+            releases.push((manifest, release));
+        }
+    }
+    scratch.commit(Folded {
+        size: checkpoint.size,
+        root: *checkpoint.root.as_bytes(),
+    })?;
+    if !opened.is_empty() {
+        report.found(
+            "body",
+            format_args!("{} openings belong to no entry", opened.len()),
+            false,
+        );
+    }
+    if live.folded()?.size == checkpoint.size && live.dump()? != scratch.dump()? {
+        drop(live);
+        if mode == Mode::Repair {
+            Index::remove(&vault.index_path());
+        }
+        report.found(
+            "index",
+            "its rows are not what the ledger gives",
+            mode == Mode::Repair,
+        );
+    }
+    Ok(releases)
+}

@@ -1,0 +1,154 @@
+//! The HTTP faces: translation, nothing else. Here is the table of all routes; what each does is said by the
+//! room it calls.
+
+mod caller;
+mod native;
+mod problem;
+mod range;
+mod static_files;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use waag_schema::wire::FRAMES_SIZE_MAX;
+
+use self::problem::Refusal;
+use crate::site::Site;
+use crate::telemetry::RequestLabels;
+
+/// The largest JSON body of an upload: recipes of a few terabytes, a manifest with its statements. Only who has a
+/// token may send one.
+const UPLOAD_BODY_MAX: usize = 32 << 20;
+/// The largest JSON body of any other request.
+const JSON_BODY_MAX: usize = 1 << 20;
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "waag native API",
+        description = "Publish, resolve and transfer artifacts of a waag site."
+    ),
+    components(schemas(waag_schema::wire::Problem))
+)]
+struct Document;
+
+/// Returns the routes of the native API and the document that describes them.
+fn native_routes() -> (Router<Arc<Site>>, OpenApi) {
+    let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(native::site::site))
+        .routes(routes!(native::token::whoami))
+        .routes(routes!(native::token::create, native::token::list))
+        .routes(routes!(native::token::revoke))
+        .routes(routes!(native::site::admit))
+        .routes(routes!(native::site::namespace))
+        .routes(routes!(native::site::namespace_proof))
+        .routes(routes!(native::site::rotate))
+        .routes(routes!(native::artifact::list))
+        .routes(routes!(native::artifact::show))
+        .routes(routes!(native::artifact::resolve))
+        .routes(routes!(native::artifact::statements))
+        .routes(routes!(native::ledger::prove))
+        .routes(routes!(native::ledger::erase))
+        .routes(routes!(native::transfer::recipes))
+        .routes(routes!(native::transfer::chunks))
+        .routes(routes!(native::transfer::file))
+        .routes(routes!(native::upload::open))
+        .layer(DefaultBodyLimit::max(JSON_BODY_MAX))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(native::upload::plan))
+                .routes(routes!(native::upload::seal))
+                .routes(routes!(native::upload::publish))
+                .layer(DefaultBodyLimit::max(UPLOAD_BODY_MAX)),
+        )
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(native::upload::chunks))
+                .layer(DefaultBodyLimit::max(FRAMES_SIZE_MAX)),
+        )
+        .split_for_parts();
+    // The version of the program is not part of the interface.
+    document.info.version = "1".to_owned();
+    (router, document)
+}
+
+/// Returns the document that describes the native API.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    native_routes().1
+}
+
+/// Returns everything a site answers.
+pub fn router(site: Arc<Site>) -> Router {
+    let (native, document) = native_routes();
+    let document = document
+        .to_json()
+        .expect("the document holds only strings, lists and objects");
+    Router::new()
+        .merge(native)
+        .route(
+            "/api/v1/openapi.json",
+            get(move || native::site::document(document.clone())),
+        )
+        .route("/ledger/{series}/checkpoint", get(static_files::checkpoint))
+        .route("/ledger/{series}/tile/{*path}", get(static_files::tile))
+        .route("/healthz", get(static_files::health))
+        .route("/readyz", get(static_files::ready))
+        .route("/metrics", get(static_files::metrics))
+        .fallback(static_files::nothing)
+        .layer(from_fn_with_state(Arc::clone(&site), observe))
+        .with_state(site)
+}
+
+/// Counts and logs each request by its route's pattern: a path holds names that not everybody may know.
+async fn observe(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("none", MatchedPath::as_str)
+        .to_owned();
+    let method = method_label(request.method()).to_owned();
+    let response = as_problem(next.run(request).await);
+    let status = response.status().as_u16();
+    tracing::debug!(%method, %route, status, "answered");
+    site.metrics()
+        .requests
+        .get_or_create(&RequestLabels {
+            route,
+            method,
+            status,
+        })
+        .inc();
+    response
+}
+
+/// What the router itself refuses (a method, a path that cannot be read) is told as a problem as well.
+fn as_problem(response: Response) -> Response {
+    let plain = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    match response.status() {
+        StatusCode::METHOD_NOT_ALLOWED => Refusal::method_not_allowed().into_response(),
+        StatusCode::BAD_REQUEST if plain => Refusal::invalid("the address cannot be read").into_response(),
+        _ => response,
+    }
+}
+
+/// The methods that are counted by name: a caller's own words would make a series each.
+fn method_label(method: &Method) -> &str {
+    match method.as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
+        _ => "other",
+    }
+}

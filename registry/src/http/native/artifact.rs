@@ -1,0 +1,113 @@
+//! `/api/v1/artifacts`: names, versions, proofs.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use waag_schema::base::name::Version;
+use waag_schema::wire::Problem;
+use waag_schema::wire::artifact::{ArtifactPage, ArtifactView, Proof, Resolved};
+use waag_schema::wire::upload::StatementsRequest;
+use waag_schema::{ArtifactName, Namespace};
+
+use super::{Body, artifact_name};
+use crate::http::caller::{Asking, Known};
+use crate::http::problem::Refusal;
+use crate::index::Wanted;
+use crate::site::Site;
+
+/// The most bytes of words to search for.
+const WORDS_BYTES_MAX: usize = 256;
+
+/// Which part of the list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct Listing {
+    /// Only artifacts of this namespace.
+    #[param(value_type = Option<String>)]
+    namespace: Option<Namespace>,
+    /// Only artifacts behind this one: the `next` of the page before.
+    #[param(value_type = Option<String>)]
+    after: Option<ArtifactName>,
+    /// Only artifacts in whose name, kind, licence, architecture or size every one of these words stands.
+    words: Option<String>,
+}
+
+/// Lists the artifacts that the caller may know of.
+#[utoipa::path(get, path = "/api/v1/artifacts", tag = "artifacts", params(Listing),
+    responses((status = 200, body = ArtifactPage), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn list(
+    State(site): State<Arc<Site>>,
+    Asking(caller): Asking,
+    query: Result<Query<Listing>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<ArtifactPage>, Refusal> {
+    let Query(listing) = query?;
+    let Listing {
+        namespace,
+        after,
+        words,
+    } = listing;
+    let words = words.unwrap_or_default();
+    if words.len() > WORDS_BYTES_MAX {
+        return Err(Refusal::invalid(format_args!(
+            "more than {WORDS_BYTES_MAX} bytes of words"
+        )));
+    }
+    Ok(Json(
+        site.catalogue()
+            .list(
+                &caller,
+                Wanted {
+                    namespace,
+                    after,
+                    words,
+                },
+            )
+            .await?,
+    ))
+}
+
+/// What is this artifact?
+#[utoipa::path(get, path = "/api/v1/artifacts/{namespace}/{name}", tag = "artifacts",
+    params(("namespace" = String, Path), ("name" = String, Path)),
+    responses((status = 200, body = ArtifactView), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn show(
+    State(site): State<Arc<Site>>,
+    Asking(caller): Asking,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Result<Json<ArtifactView>, Refusal> {
+    let name = artifact_name(&namespace, &name)?;
+    Ok(Json(site.catalogue().artifact(&caller, &name).await?))
+}
+
+/// A version's manifest and the proof that its publisher signed it.
+#[utoipa::path(get, path = "/api/v1/artifacts/{namespace}/{name}/resolve/{version}", tag = "artifacts",
+    params(("namespace" = String, Path), ("name" = String, Path),
+        ("version" = String, Path, description = "A tag, or sha256:<64 hex digits>")),
+    responses((status = 200, body = Resolved), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn resolve(
+    State(site): State<Arc<Site>>,
+    Asking(caller): Asking,
+    Path((namespace, name, version)): Path<(String, String, String)>,
+) -> Result<Json<Resolved>, Refusal> {
+    let name = artifact_name(&namespace, &name)?;
+    let version: Version = version.parse().map_err(Refusal::invalid)?;
+    Ok(Json(site.catalogue().resolve(&caller, &name, &version).await?))
+}
+
+/// Records statements that need no content: tags and labels.
+#[utoipa::path(post, path = "/api/v1/artifacts/{namespace}/{name}/statements", tag = "artifacts",
+    params(("namespace" = String, Path), ("name" = String, Path)), request_body = StatementsRequest,
+    responses((status = 200, body = Proof), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn statements(
+    State(site): State<Arc<Site>>,
+    Known(caller): Known,
+    Path((namespace, name)): Path<(String, String)>,
+    Body(request): Body<StatementsRequest>,
+) -> Result<Json<Proof>, Refusal> {
+    let name = artifact_name(&namespace, &name)?;
+    let envelopes: Vec<Vec<u8>> = request.envelopes.into_iter().map(|e| e.0).collect();
+    Ok(Json(site.intake().statements(&caller, &name, &envelopes).await?))
+}

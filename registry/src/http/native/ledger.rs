@@ -1,0 +1,42 @@
+//! `/api/v1/ledger`: proofs of entries, and their erasure.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use waag_schema::wire::Problem;
+use waag_schema::wire::artifact::Proof;
+use waag_schema::wire::ledger::EraseRequest;
+
+use super::Body;
+use crate::http::caller::Asking;
+use crate::http::problem::Refusal;
+use crate::site::Site;
+
+/// An entry with its opening, proven under the newest checkpoint.
+#[utoipa::path(get, path = "/api/v1/ledger/entries/{entry}", tag = "ledger",
+    params(("entry" = u64, Path, description = "Its position")),
+    responses((status = 200, body = Proof), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn prove(
+    State(site): State<Arc<Site>>,
+    Asking(caller): Asking,
+    Path(entry): Path<u64>,
+) -> Result<Json<Proof>, Refusal> {
+    Ok(Json(site.catalogue().entry(&caller, entry).await?))
+}
+
+/// Erases the opening of an entry at this site. The leaf stays, so every other proof still holds. Needs an admin
+/// token; cannot be undone.
+#[utoipa::path(post, path = "/api/v1/ledger/erasures", tag = "ledger", request_body = EraseRequest,
+    responses((status = 200, body = Proof), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn erase(
+    State(site): State<Arc<Site>>,
+    Asking(caller): Asking,
+    Body(request): Body<EraseRequest>,
+) -> Result<Json<Proof>, Refusal> {
+    Ok(Json(
+        site.intake()
+            .erase(&caller, request.entry, &request.ground)
+            .await?,
+    ))
+}

@@ -1,0 +1,167 @@
+//! Content, out: recipes, chunks in frames, and plain byte ranges of files.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body as HttpBody;
+use axum::extract::{Path, State};
+use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use waag_schema::content::frame::encode_frame_header;
+use waag_schema::wire::artifact::{ChunksRequest, Recipes, RecipesRequest};
+use waag_schema::wire::{CHUNKS_ASKED_MAX, FRAMES_TYPE, Problem};
+use waag_schema::{ChunkDigest, Sha256};
+
+use super::{Body, artifact_name};
+use crate::content::ContentError;
+use crate::http::caller::Asking;
+use crate::http::problem::Refusal;
+use crate::http::range;
+use crate::site::Site;
+
+/// Chunks read ahead while one is sent.
+const READ_AHEAD: usize = 4;
+/// The most recipes in one answer.
+const RECIPES_MAX: usize = 1024;
+
+/// How files are made of chunks, as canonical recipes.
+#[utoipa::path(post, path = "/api/v1/artifacts/{namespace}/{name}/recipes", tag = "content",
+    params(("namespace" = String, Path), ("name" = String, Path)), request_body = RecipesRequest,
+    responses((status = 200, body = Recipes), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn recipes(
+    State(site): State<Arc<Site>>,
+    Asking(caller): Asking,
+    Path((namespace, name)): Path<(String, String)>,
+    Body(request): Body<RecipesRequest>,
+) -> Result<Json<Recipes>, Refusal> {
+    let name = artifact_name(&namespace, &name)?;
+    if request.files.len() > RECIPES_MAX {
+        return Err(Refusal::invalid(format_args!(
+            "at most {RECIPES_MAX} recipes are given at once"
+        )));
+    }
+    let mut recipes = Vec::with_capacity(request.files.len());
+    for file in &request.files {
+        let row = site.catalogue().file(&caller, &name, file).await?;
+        let recipe = site.content().recipe(&row.recipe).await?;
+        let recipe = recipe.ok_or_else(|| Refusal::not_found(format_args!("recipe of {file}")))?;
+        recipes.push(recipe.canonical().into());
+    }
+    Ok(Json(Recipes { recipes }))
+}
+
+/// Chunks of a file as frames, in the order asked. Each is checked by who receives it.
+#[utoipa::path(post, path = "/api/v1/artifacts/{namespace}/{name}/chunks", tag = "content",
+    params(("namespace" = String, Path), ("name" = String, Path)), request_body = ChunksRequest,
+    responses((status = 200, body = Vec<u8>, content_type = FRAMES_TYPE), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn chunks(
+    State(site): State<Arc<Site>>,
+    Asking(caller): Asking,
+    Path((namespace, name)): Path<(String, String)>,
+    Body(request): Body<ChunksRequest>,
+) -> Result<Response, Refusal> {
+    let name = artifact_name(&namespace, &name)?;
+    if request.chunks.len() > CHUNKS_ASKED_MAX {
+        return Err(Refusal::invalid(format_args!(
+            "at most {CHUNKS_ASKED_MAX} chunks are given at once"
+        )));
+    }
+    let row = site.catalogue().file(&caller, &name, &request.file).await?;
+    let recipe = site.content().recipe(&row.recipe).await?;
+    let recipe = recipe.ok_or_else(|| Refusal::not_found(format_args!("recipe of {}", request.file)))?;
+    let of_file: std::collections::HashSet<ChunkDigest> = recipe.pieces().iter().map(|p| p.chunk).collect();
+    if let Some(foreign) = request.chunks.iter().find(|c| !of_file.contains(c)) {
+        return Err(Refusal::not_found(format_args!(
+            "chunk {foreign} in {}",
+            request.file
+        )));
+    }
+    let content = site.content().clone();
+    let sent = site.metrics().content_bytes_sent.clone();
+    let frames = stream::iter(request.chunks)
+        .map(move |chunk| {
+            let content = content.clone();
+            async move {
+                let stored = content.stored_chunk(&chunk).await?;
+                let damaged = || ContentError::Damaged {
+                    what: "chunk",
+                    digest: chunk,
+                };
+                let header = encode_frame_header(&chunk, stored.len()).map_err(|_| damaged())?;
+                Ok::<_, ContentError>([Bytes::copy_from_slice(&header), stored])
+            }
+        })
+        .buffered(READ_AHEAD)
+        .inspect_ok(move |[_, stored]| {
+            sent.inc_by(stored.len() as u64);
+        })
+        .map_ok(|parts| stream::iter(parts.map(Ok::<Bytes, ContentError>)))
+        .try_flatten()
+        .inspect_err(|error| tracing::error!(%error, "an answer broke off"));
+    Ok(([(CONTENT_TYPE, FRAMES_TYPE)], HttpBody::from_stream(frames)).into_response())
+}
+
+/// A file's bytes, or one range of them.
+#[utoipa::path(get, path = "/api/v1/artifacts/{namespace}/{name}/files/{sha256}", tag = "content",
+    params(("namespace" = String, Path), ("name" = String, Path),
+        ("sha256" = String, Path, description = "The file, sha256:<64 hex digits>")),
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 206, body = Vec<u8>, content_type = "application/octet-stream"), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn file(
+    State(site): State<Arc<Site>>,
+    Asking(caller): Asking,
+    Path((namespace, name, sha256)): Path<(String, String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let name = artifact_name(&namespace, &name)?;
+    let file: Sha256 = sha256.parse().map_err(Refusal::invalid)?;
+    let row = site.catalogue().file(&caller, &name, &file).await?;
+    let recipe = site.content().recipe(&row.recipe).await?;
+    let recipe = recipe.ok_or_else(|| Refusal::not_found(format_args!("recipe of {file}")))?;
+    let etag = format!("\"{}\"", file.hex());
+    let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
+    // A range of another version than the one asked for is of no use: then the whole file is sent.
+    let same = text(IF_RANGE).is_none_or(|found| found == etag);
+    let asked = text(RANGE)
+        .filter(|_| same)
+        .map(|range| range::parse(range, row.size));
+    let (status, range) = match asked {
+        None | Some(range::Asked::Whole) => (StatusCode::OK, 0..row.size),
+        Some(range::Asked::Part(range)) => (StatusCode::PARTIAL_CONTENT, range),
+        Some(range::Asked::Outside) => {
+            let headers = [(CONTENT_RANGE, format!("bytes */{}", row.size))];
+            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, headers).into_response());
+        }
+    };
+    let length = range.end - range.start;
+    let sent = site.metrics().content_bytes_sent.clone();
+    let bytes = site
+        .content()
+        .range(&recipe, range.clone())
+        .inspect_ok(move |part| {
+            sent.inc_by(part.len() as u64);
+        })
+        .inspect_err(|error| tracing::error!(%error, "an answer broke off"));
+    let mut response = (status, HttpBody::from_stream(bytes)).into_response();
+    let headers = response.headers_mut();
+    let mut set = |name, value: String| {
+        headers.insert(
+            name,
+            value.parse().expect("digits and quotes are a header's value"),
+        );
+    };
+    set(CONTENT_TYPE, "application/octet-stream".to_owned());
+    set(CONTENT_LENGTH, length.to_string());
+    set(ACCEPT_RANGES, "bytes".to_owned());
+    set(ETAG, etag);
+    if status == StatusCode::PARTIAL_CONTENT {
+        set(
+            CONTENT_RANGE,
+            format!("bytes {}-{}/{}", range.start, range.end - 1, row.size),
+        );
+    }
+    Ok(response)
+}

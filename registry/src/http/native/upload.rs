@@ -1,0 +1,178 @@
+//! `/api/v1/uploads`: content and its release, in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body as HttpBody;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use waag_schema::Sha256;
+use waag_schema::content::frame::FrameDecoder;
+use waag_schema::wire::artifact::Proof;
+use waag_schema::wire::upload::{
+    ChunksReceived, FileRecipe, PlanAnswer, PlanRequest, PublishRequest, UploadRequest, UploadView,
+};
+use waag_schema::wire::{Code, FRAMES_SIZE_MAX, FRAMES_TYPE, Problem};
+
+use super::Body;
+use crate::http::caller::Known;
+use crate::http::problem::Refusal;
+use crate::site::Site;
+
+/// How long a body may bring nothing before it is given up.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Chunks of one request that are checked and written side by side.
+const CHUNKS_AT_ONCE: usize = 4;
+
+fn session(id: &str) -> Result<Sha256, Refusal> {
+    id.parse().map_err(Refusal::invalid)
+}
+
+/// Opens an upload, or finds the one that the same token opened for the same manifest.
+#[utoipa::path(post, path = "/api/v1/uploads", tag = "uploads", request_body = UploadRequest,
+    responses((status = 201, body = UploadView), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn open(
+    State(site): State<Arc<Site>>,
+    Known(caller): Known,
+    Body(request): Body<UploadRequest>,
+) -> Result<(StatusCode, Json<UploadView>), Refusal> {
+    let id = site.intake().open(&caller, request).await?;
+    Ok((StatusCode::CREATED, Json(UploadView { id })))
+}
+
+/// Says what an upload still lacks.
+#[utoipa::path(post, path = "/api/v1/uploads/{id}/plan", tag = "uploads", request_body = PlanRequest,
+    params(("id" = String, Path, description = "The upload, sha256:<64 hex digits>")),
+    responses((status = 200, body = PlanAnswer), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn plan(
+    State(site): State<Arc<Site>>,
+    Known(caller): Known,
+    Path(id): Path<String>,
+    Body(request): Body<PlanRequest>,
+) -> Result<Json<PlanAnswer>, Refusal> {
+    let id = session(&id)?;
+    site.uploads().session(&caller, &id).await?;
+    Ok(Json(site.uploads().plan(&caller, &id, &request.files).await?))
+}
+
+/// Takes chunks as frames. Those before a bad one are kept.
+#[utoipa::path(post, path = "/api/v1/uploads/{id}/chunks", tag = "uploads",
+    request_body(content = Vec<u8>, content_type = FRAMES_TYPE, description = "Chunk frames, at most 64 MiB"),
+    params(("id" = String, Path, description = "The upload")),
+    responses((status = 200, body = ChunksReceived), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn chunks(
+    State(site): State<Arc<Site>>,
+    Known(caller): Known,
+    Path(id): Path<String>,
+    body: HttpBody,
+) -> Result<Json<ChunksReceived>, Refusal> {
+    let id = session(&id)?;
+    site.uploads().session(&caller, &id).await?;
+    let frames = decode_frames(body);
+    let received = frames
+        .map(|frame| {
+            let site = Arc::clone(&site);
+            async move {
+                let (chunk, stored) = frame?;
+                Ok::<u64, Refusal>(site.uploads().receive(&id, chunk, stored).await?)
+            }
+        })
+        .buffer_unordered(CHUNKS_AT_ONCE)
+        .try_fold(ChunksReceived { chunks: 0, bytes: 0 }, |sum, bytes| async move {
+            Ok(ChunksReceived {
+                chunks: sum.chunks + 1,
+                bytes: sum.bytes + bytes,
+            })
+        })
+        .await?;
+    site.metrics().chunks_received.inc_by(received.chunks);
+    site.metrics().chunk_bytes_received.inc_by(received.bytes);
+    Ok(Json(received))
+}
+
+/// Cuts a body into frames as it arrives; at most one frame is held.
+fn decode_frames(
+    body: HttpBody,
+) -> impl futures_util::Stream<Item = Result<(waag_schema::ChunkDigest, Bytes), Refusal>> {
+    let start = (
+        body.into_data_stream(),
+        FrameDecoder::new(),
+        Bytes::new(),
+        0_usize,
+    );
+    stream::try_unfold(start, |(mut body, mut decoder, mut rest, mut total)| async move {
+        loop {
+            let mut input: &[u8] = &rest;
+            let before = input.len();
+            let frame = decoder.next_frame(&mut input).map_err(Refusal::invalid)?;
+            let used = before - input.len();
+            rest = rest.slice(used..);
+            if let Some(frame) = frame {
+                return Ok(Some((
+                    (frame.chunk, Bytes::from(frame.stored)),
+                    (body, decoder, rest, total),
+                )));
+            }
+            let next = tokio::time::timeout(IDLE_MAX, body.next()).await;
+            match next.map_err(|_| Refusal::invalid("the body stopped coming"))? {
+                Some(Ok(more)) => {
+                    total += more.len();
+                    if total > FRAMES_SIZE_MAX {
+                        return Err(Refusal::new(
+                            Code::TooLarge,
+                            "more than 64 MiB of frames in one request",
+                        ));
+                    }
+                    rest = more;
+                }
+                Some(Err(error)) => {
+                    return Err(Refusal::invalid(format_args!("the body broke off: {error}")));
+                }
+                None => {
+                    decoder.finish().map_err(Refusal::invalid)?;
+                    return Ok(None);
+                }
+            }
+        }
+    })
+}
+
+/// Completes a file: checks its SHA-256 and makes its chunks durable.
+#[utoipa::path(post, path = "/api/v1/uploads/{id}/files", tag = "uploads", request_body = FileRecipe,
+    params(("id" = String, Path, description = "The upload")),
+    responses((status = 204), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn seal(
+    State(site): State<Arc<Site>>,
+    Known(caller): Known,
+    Path(id): Path<String>,
+    Body(file): Body<FileRecipe>,
+) -> Result<StatusCode, Refusal> {
+    let id = session(&id)?;
+    site.uploads().session(&caller, &id).await?;
+    site.uploads()
+        .seal(&caller, &id, &file.sha256, &file.recipe.0)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Publishes the manifest of an upload with the statements that say so.
+#[utoipa::path(post, path = "/api/v1/uploads/{id}/publish", tag = "uploads", request_body = PublishRequest,
+    params(("id" = String, Path, description = "The upload")),
+    responses((status = 201, body = Proof), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn publish(
+    State(site): State<Arc<Site>>,
+    Known(caller): Known,
+    Path(id): Path<String>,
+    Body(request): Body<PublishRequest>,
+) -> Result<(StatusCode, Json<Proof>), Refusal> {
+    let id = session(&id)?;
+    let envelopes: Vec<Vec<u8>> = request.envelopes.into_iter().map(|e| e.0).collect();
+    let proof = site
+        .intake()
+        .publish(&caller, &id, &request.manifest.0, &envelopes)
+        .await?;
+    Ok((StatusCode::CREATED, Json(proof)))
+}

@@ -1,0 +1,141 @@
+//! May this statement follow what the ledger holds? Asked within the sequencer's transaction, at exactly the
+//! size that the batch will be committed at; the rules themselves are pure and stand in `schema`.
+
+use waag_schema::base::key::PublicKey;
+use waag_schema::statement::namespace::AdmitError;
+use waag_schema::statement::{Chain, NamespaceState, Predicate, Statement, Subject};
+use waag_schema::{ArtifactName, Namespace, Sha256, SiteId, Tag};
+
+use super::{Index, IndexError, Prepared};
+
+/// A statement may not be recorded now.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejection {
+    /// It breaks a rule or does not follow the last statement on its subject.
+    #[error(transparent)]
+    Admit(#[from] AdmitError),
+    /// Nobody began its namespace here.
+    #[error("the namespace `{0}` does not exist at this site")]
+    NoNamespace(Namespace),
+    /// The namespace's name is taken.
+    #[error("the namespace `{name}` exists already, with the id {id}")]
+    Taken {
+        /// The name.
+        name: Namespace,
+        /// Whose it is.
+        id: Sha256,
+    },
+    /// A tag, label or withdrawal of a manifest that was never released.
+    #[error("{manifest} is no release of {artifact}")]
+    NoRelease {
+        /// The artifact.
+        artifact: ArtifactName,
+        /// The manifest.
+        manifest: Sha256,
+    },
+    /// The tag names another manifest than the publisher believed.
+    #[error("the tag `{tag}` names {found}, not {expected} as the statement says")]
+    TagMoved {
+        /// The tag.
+        tag: Tag,
+        /// What the statement says it names.
+        expected: String,
+        /// What it names.
+        found: String,
+    },
+    /// A release of another kind than the earlier ones.
+    #[error("{artifact} is a {expected}, the release says it is a {found}")]
+    OtherKind {
+        /// The artifact.
+        artifact: ArtifactName,
+        /// The kind of its earlier releases.
+        expected: String,
+        /// The kind of this one.
+        found: String,
+    },
+    /// A site's statement about another site's ledger.
+    #[error("{0} speaks in its own ledger only")]
+    OtherSite(String),
+    /// The index failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+}
+
+/// The site whose ledger it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Home<'a> {
+    /// Its id.
+    pub site: &'a SiteId,
+    /// The key that signs what it says of its ledger.
+    pub key: &'a PublicKey,
+}
+
+impl Index {
+    /// Checks that a prepared statement may be recorded next.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn admit(&self, prepared: &Prepared, home: &Home<'_>) -> Result<(), Rejection> {
+        let Statement { subject, predicate } = &prepared.statement;
+        let Some(name) = subject.namespace() else {
+            if *subject != Subject::Site(home.site.clone()) {
+                return Err(Rejection::OtherSite(subject.name()));
+            }
+            return Ok(prepared
+                .envelope
+                .verify(&[*home.key], 1)
+                .map_err(AdmitError::from)?);
+        };
+        let known = self.questions().namespace(&name)?;
+        if let Predicate::Genesis(_) = predicate {
+            return match known {
+                Some(NamespaceState { id, .. }) => Err(Rejection::Taken { name, id }),
+                None => Ok(NamespaceState::begin(&prepared.envelope, home.site).map(drop)?),
+            };
+        }
+        let namespace = known.ok_or(Rejection::NoNamespace(name))?;
+        let (Subject::Artifact(artifact) | Subject::Manifest(artifact, _)) = subject else {
+            return Ok(namespace.rotate(&prepared.envelope).map(drop)?);
+        };
+        let row = self.questions().artifact(artifact)?;
+        let chain = row.as_ref().map_or_else(Chain::default, |r| r.chain);
+        namespace.admit(&prepared.envelope, &prepared.statement, &chain)?;
+
+        let released = |manifest: &Sha256| -> Result<(), Rejection> {
+            let known = self.questions().release(artifact, manifest)?.is_some();
+            let missing = || Rejection::NoRelease {
+                artifact: artifact.clone(),
+                manifest: *manifest,
+            };
+            known.then_some(()).ok_or_else(missing)
+        };
+        match (predicate, subject) {
+            (Predicate::Release(release), _) => {
+                match row.and_then(|r| r.kind).filter(|kind| *kind != release.kind) {
+                    Some(kind) => Err(Rejection::OtherKind {
+                        artifact: artifact.clone(),
+                        expected: kind.to_string(),
+                        found: release.kind.to_string(),
+                    }),
+                    None => Ok(()),
+                }
+            }
+            (Predicate::Tag(tag), Subject::Manifest(_, manifest)) => {
+                released(manifest)?;
+                let now = self.questions().tag(artifact, &tag.tag)?.map(|t| t.manifest);
+                if now == tag.from {
+                    return Ok(());
+                }
+                let show =
+                    |digest: Option<Sha256>| digest.map_or_else(|| "nothing".to_owned(), |d| d.to_string());
+                Err(Rejection::TagMoved {
+                    tag: tag.tag.clone(),
+                    expected: show(tag.from),
+                    found: show(now),
+                })
+            }
+            (Predicate::Withdrawal(_), Subject::Manifest(_, manifest)) => released(manifest),
+            _ => Ok(()),
+        }
+    }
+}

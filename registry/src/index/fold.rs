@@ -1,0 +1,295 @@
+//! One entry into rows. No rule is checked here: what stands in the ledger was admitted, and a refold of a
+//! million entries shall not verify a million signatures again (`waag ledger fsck` does).
+
+use std::collections::HashMap;
+
+use rusqlite::{OptionalExtension, params};
+use waag_schema::content::recipe::Recipe;
+use waag_schema::release::model::ModelConfig;
+use waag_schema::statement::{
+    Chain, Content, Envelope, NamespaceState, Predicate, Release, Statement, StatementError, Subject,
+};
+use waag_schema::{ArtifactName, ChunkDigest, Sha256, Timestamp};
+
+use super::{Index, IndexError};
+
+/// An envelope with what its fold needs: parsed, and the recipes that it names.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The envelope.
+    pub envelope: Envelope,
+    /// What it says.
+    pub statement: Statement,
+    /// The recipes of a release by their digest, those that are at this site.
+    pub recipes: HashMap<ChunkDigest, Recipe>,
+    /// The config of a release, if it is at this site and a ModelPack's.
+    pub config: Option<ModelConfig>,
+}
+
+impl Prepared {
+    /// Parses an envelope; recipes are added by who has a store at hand.
+    ///
+    /// # Errors
+    /// When the payload is no statement.
+    pub fn parse(envelope: Envelope) -> Result<Self, StatementError> {
+        let statement = Statement::parse(envelope.payload())?;
+        Ok(Self {
+            envelope,
+            statement,
+            recipes: HashMap::new(),
+            config: None,
+        })
+    }
+
+    /// Returns a recipe that the statement names and that was not at hand.
+    #[must_use]
+    pub fn lacks(&self) -> Option<ChunkDigest> {
+        let Predicate::Release(release) = &self.statement.predicate else {
+            return None;
+        };
+        let mut named = release.content.iter().chain([&release.config]);
+        named
+            .find(|content| !self.recipes.contains_key(&content.recipe))
+            .map(|content| content.recipe)
+    }
+}
+
+/// Where and when an entry was recorded.
+#[derive(Debug, Clone, Copy)]
+struct Recorded {
+    position: u64,
+    at: Timestamp,
+}
+
+impl Index {
+    /// Writes the rows of one entry.
+    ///
+    /// # Errors
+    /// When SQLite fails, or the entry cannot follow what is folded: then the ledger was not made by this
+    /// fold's rules.
+    pub fn fold(
+        &mut self,
+        position: u64,
+        at: Timestamp,
+        stream: &str,
+        seq: u64,
+        prepared: &Prepared,
+    ) -> Result<(), IndexError> {
+        let Statement { subject, predicate } = &prepared.statement;
+        let recorded = Recorded { position, at };
+        self.run(
+            "INSERT INTO entry (position, envelope, predicate, subject, stream, seq, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            params![
+                position,
+                prepared.envelope.digest().as_bytes(),
+                predicate.name(),
+                subject.name(),
+                stream,
+                seq,
+                at.unix()
+            ],
+        )?;
+        self.set_stream_count(stream, seq + 1)?;
+        match (predicate, subject) {
+            (Predicate::Genesis(_) | Predicate::Rotation(_), _) => self.fold_namespace(prepared),
+            (_, Subject::Artifact(artifact) | Subject::Manifest(artifact, _)) => {
+                self.extend_chain(artifact, prepared)?;
+                match (predicate, subject) {
+                    (Predicate::Release(release), Subject::Manifest(_, manifest)) => {
+                        self.describe(artifact, release, prepared.config.as_ref())?;
+                        self.fold_release(recorded, artifact, manifest, release, &prepared.recipes)
+                    }
+                    (Predicate::Tag(tag), Subject::Manifest(_, manifest)) => self.run(
+                        "INSERT INTO tag (artifact, tag, manifest, position, at) VALUES (?, ?, ?, ?, ?)
+                         ON CONFLICT DO UPDATE SET manifest = excluded.manifest, position = excluded.position,
+                             at = excluded.at",
+                        params![artifact.as_str(), tag.tag.as_str(), manifest.as_bytes(), position, at.unix()],
+                    ),
+                    (Predicate::Residency(residency), _) => {
+                        let label = serde_json::to_string(&residency.label)
+                            .map_err(|e| IndexError::Corrupt(e.to_string()))?;
+                        self.run(
+                            "UPDATE artifact SET label = ?, label_position = ? WHERE name = ?",
+                            params![label, position, artifact.as_str()],
+                        )
+                    }
+                    (Predicate::Withdrawal(withdrawal), Subject::Manifest(_, manifest)) => self.run(
+                        "UPDATE release SET withdrawn = ?, withdrawn_position = ? WHERE artifact = ? AND manifest = ?",
+                        params![withdrawal.reason, position, artifact.as_str(), manifest.as_bytes()],
+                    ),
+                    _ => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes how many slots of a stream are used.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn set_stream_count(&mut self, stream: &str, count: u64) -> Result<(), IndexError> {
+        self.run(
+            "INSERT INTO stream (name, count) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET count = excluded.count",
+            params![stream, count],
+        )
+    }
+
+    fn run(&self, sql: &str, parameters: &[&dyn rusqlite::ToSql]) -> Result<(), IndexError> {
+        self.connection.prepare_cached(sql)?.execute(parameters)?;
+        Ok(())
+    }
+
+    fn fold_namespace(&mut self, prepared: &Prepared) -> Result<(), IndexError> {
+        let Some(name) = prepared.statement.subject.namespace() else {
+            return Ok(());
+        };
+        let corrupt = |e: &dyn std::fmt::Display| IndexError::Corrupt(format!("namespace {name}: {e}"));
+        let state = match &prepared.statement.predicate {
+            Predicate::Genesis(genesis) => NamespaceState {
+                name: name.clone(),
+                id: Sha256::of(prepared.envelope.payload()),
+                keys: genesis.keys.clone(),
+                home: genesis.home.clone(),
+                visibility: genesis.visibility,
+                chain: Chain::default().then(prepared.envelope.digest()),
+            },
+            Predicate::Rotation(rotation) => {
+                let known = self
+                    .questions()
+                    .namespace(&name)?
+                    .ok_or_else(|| corrupt(&"rotated before it began"))?;
+                let chain = known.chain.then(prepared.envelope.digest());
+                NamespaceState {
+                    keys: rotation.keys.clone(),
+                    chain,
+                    ..known
+                }
+            }
+            _ => return Ok(()),
+        };
+        let keys = serde_json::to_string(&state.keys).map_err(|e| corrupt(&e))?;
+        let visibility = serde_json::to_value(state.visibility).map_err(|e| corrupt(&e))?;
+        self.run(
+            "INSERT INTO namespace (name, id, keys, home, visibility, counter, head) VALUES (?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET keys = excluded.keys, counter = excluded.counter, head = excluded.head",
+            params![
+                name.as_str(),
+                state.id.as_bytes(),
+                keys,
+                state.home.as_str(),
+                visibility.as_str(),
+                state.chain.counter,
+                prepared.envelope.digest().as_bytes()
+            ],
+        )
+    }
+
+    fn extend_chain(&mut self, artifact: &ArtifactName, prepared: &Prepared) -> Result<(), IndexError> {
+        let counter = prepared.statement.predicate.link().map_or(0, |link| link.counter);
+        self.run(
+            "INSERT INTO artifact (name, namespace, counter, head) VALUES (?, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET counter = excluded.counter, head = excluded.head",
+            params![
+                artifact.as_str(),
+                artifact.namespace().as_str(),
+                counter,
+                prepared.envelope.digest().as_bytes()
+            ],
+        )
+    }
+
+    /// Notes what a release says of itself, and the words to find it by.
+    fn describe(
+        &mut self,
+        artifact: &ArtifactName,
+        release: &Release,
+        config: Option<&ModelConfig>,
+    ) -> Result<(), IndexError> {
+        let license = config
+            .map(|c| c.descriptor.licenses.join(", "))
+            .filter(|l| !l.is_empty());
+        let architecture = config.and_then(|c| c.config.architecture.clone());
+        let parameters = config.and_then(|c| c.config.param_size.clone());
+        let kind = release.kind.to_string();
+        let described = [
+            license.as_deref(),
+            architecture.as_deref(),
+            parameters.as_deref(),
+            Some(kind.as_str()),
+        ];
+        let words: Vec<&str> = [artifact.as_str()]
+            .into_iter()
+            .chain(described.into_iter().flatten())
+            .collect();
+        self.run(
+            "UPDATE artifact SET kind = ?, license = ?, architecture = ?, parameters = ?, words = ? WHERE name = ?",
+            params![kind, license, architecture, parameters, words.join(" ").to_lowercase(), artifact.as_str()],
+        )
+    }
+
+    fn fold_release(
+        &mut self,
+        recorded: Recorded,
+        artifact: &ArtifactName,
+        manifest: &Sha256,
+        release: &Release,
+        recipes: &HashMap<ChunkDigest, Recipe>,
+    ) -> Result<(), IndexError> {
+        let bytes: u64 = release
+            .content
+            .iter()
+            .map(|c| c.size)
+            .fold(0, u64::saturating_add);
+        self.run(
+            "UPDATE artifact SET kind = ? WHERE name = ?",
+            params![release.kind.to_string(), artifact.as_str()],
+        )?;
+        self.run(
+            "INSERT OR IGNORE INTO release (artifact, manifest, position, at, files, bytes) VALUES (?, ?, ?, ?, ?, ?)",
+            params![
+                artifact.as_str(),
+                manifest.as_bytes(),
+                recorded.position,
+                recorded.at.unix(),
+                release.content.len() as u64,
+                bytes
+            ],
+        )?;
+        for content in release.content.iter().chain([&release.config]) {
+            let (id, new) = self.content_id(content)?;
+            self.run(
+                "INSERT OR IGNORE INTO content_use (content, artifact) VALUES (?, ?)",
+                params![id, artifact.as_str()],
+            )?;
+            if !new {
+                continue;
+            }
+            for piece in recipes.get(&content.recipe).iter().flat_map(|r| r.pieces()) {
+                self.run(
+                    "INSERT OR IGNORE INTO chunk_use (chunk, content) VALUES (?, ?)",
+                    params![piece.chunk.as_bytes(), id],
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the row of a file with this recipe, and whether it was made just now.
+    fn content_id(&mut self, content: &Content) -> Result<(i64, bool), IndexError> {
+        let (sha256, recipe) = (content.sha256.as_bytes(), content.recipe.as_bytes());
+        let known: Option<i64> = self
+            .connection
+            .prepare_cached("SELECT id FROM content WHERE sha256 = ? AND recipe = ?")?
+            .query_row(params![sha256, recipe], |r| r.get(0))
+            .optional()?;
+        if let Some(id) = known {
+            return Ok((id, false));
+        }
+        self.run(
+            "INSERT INTO content (sha256, recipe, size, planner) VALUES (?, ?, ?, ?)",
+            params![sha256, recipe, content.size, content.planner.to_string()],
+        )?;
+        Ok((self.connection.last_insert_rowid(), true))
+    }
+}

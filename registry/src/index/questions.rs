@@ -1,0 +1,487 @@
+//! Questions on the index, each a function that is named as the question.
+
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use waag_schema::content::planner::PlannerId;
+use waag_schema::policy::label::Label;
+use waag_schema::release::kind::Kind;
+use waag_schema::statement::{Chain, NamespaceState, Visibility};
+use waag_schema::wire::artifact::{ArtifactSummary, ReleaseView, TagView};
+use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, Tag, Timestamp};
+
+use super::IndexError;
+use crate::access::Reach;
+
+/// Answers on one consistent state of the index.
+#[derive(Debug, Clone, Copy)]
+pub struct Questions<'a> {
+    connection: &'a Connection,
+}
+
+/// Which artifacts are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Only those of this namespace.
+    pub namespace: Option<Namespace>,
+    /// Only those behind this one.
+    pub after: Option<ArtifactName>,
+    /// Only those in whose name, kind, licence, architecture or size every word stands, in any case.
+    pub words: String,
+}
+
+impl Wanted {
+    fn words_json(&self) -> String {
+        let words: Vec<String> = self.words.split_whitespace().map(str::to_lowercase).collect();
+        serde_json::to_string(&words).expect("a list of strings always serialises")
+    }
+}
+
+/// An artifact as its statements so far have made it.
+#[derive(Debug, Clone)]
+pub struct ArtifactRow {
+    /// None before its first release.
+    pub kind: Option<Kind>,
+    /// The chain of statements on it.
+    pub chain: Chain,
+    /// Its newest label.
+    pub label: Option<Label>,
+    /// The entry of that label.
+    pub label_position: Option<u64>,
+}
+
+/// A file and how it is made of chunks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentRow {
+    /// The file.
+    pub sha256: Sha256,
+    /// Its recipe.
+    pub recipe: ChunkDigest,
+    /// Its length.
+    pub size: u64,
+    /// What cut it.
+    pub planner: PlannerId,
+}
+
+/// Where a statement stands in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Located {
+    /// Its position.
+    pub position: u64,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+fn corrupt(error: &dyn std::fmt::Display) -> IndexError {
+    IndexError::Corrupt(error.to_string())
+}
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
+    row: &Row<'_>,
+    column: &str,
+) -> Result<T, IndexError> {
+    row.get::<_, String>(column)?
+        .parse()
+        .map_err(|e: T::Err| corrupt(&e))
+}
+
+fn column<T: FromSql>(row: &Row<'_>, name: &str) -> Result<T, IndexError> {
+    Ok(row.get(name)?)
+}
+
+fn sha256(row: &Row<'_>, name: &str) -> Result<Sha256, IndexError> {
+    Ok(Sha256::from_bytes(row.get(name)?))
+}
+
+fn chain(row: &Row<'_>) -> Result<Chain, IndexError> {
+    Ok(Chain {
+        counter: column(row, "counter")?,
+        head: Some(sha256(row, "head")?),
+    })
+}
+
+fn kind(text: &str) -> Result<Kind, IndexError> {
+    text.parse().map_err(|e| corrupt(&e))
+}
+
+impl<'a> Questions<'a> {
+    pub(super) const fn new(connection: &'a Connection) -> Self {
+        Self { connection }
+    }
+
+    pub(super) const fn connection(&self) -> &'a Connection {
+        self.connection
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        parameters: &[&dyn ToSql],
+        read: impl FnOnce(&Row<'_>) -> Result<T, IndexError>,
+    ) -> Result<Option<T>, IndexError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(parameters)?;
+        rows.next()?.map(read).transpose()
+    }
+
+    fn all<T>(
+        &self,
+        sql: &str,
+        parameters: &[&dyn ToSql],
+        read: impl Fn(&Row<'_>) -> Result<T, IndexError>,
+    ) -> Result<Vec<T>, IndexError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(parameters)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(read(row)?);
+        }
+        Ok(found)
+    }
+
+    /// What is this namespace now?
+    ///
+    /// # Errors
+    /// When the index fails, as for every question here.
+    pub fn namespace(&self, name: &Namespace) -> Result<Option<NamespaceState>, IndexError> {
+        self.one(
+            "SELECT * FROM namespace WHERE name = ?",
+            params![name.as_str()],
+            |row| {
+                let json = |name| -> Result<String, IndexError> { column(row, name) };
+                let visibility = match json("visibility")?.as_str() {
+                    "public" => Visibility::Public,
+                    _ => Visibility::Private,
+                };
+                Ok(NamespaceState {
+                    name: name.clone(),
+                    id: sha256(row, "id")?,
+                    keys: serde_json::from_str(&json("keys")?).map_err(|e| corrupt(&e))?,
+                    home: parsed(row, "home")?,
+                    visibility,
+                    chain: chain(row)?,
+                })
+            },
+        )
+    }
+
+    /// Which namespaces are there?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn namespaces(&self) -> Result<Vec<Namespace>, IndexError> {
+        self.all("SELECT name FROM namespace ORDER BY name", params![], |row| {
+            parsed(row, "name")
+        })
+    }
+
+    /// What is this artifact now?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn artifact(&self, name: &ArtifactName) -> Result<Option<ArtifactRow>, IndexError> {
+        self.one(
+            "SELECT * FROM artifact WHERE name = ?",
+            params![name.as_str()],
+            |row| {
+                let label: Option<String> = column(row, "label")?;
+                let text: Option<String> = column(row, "kind")?;
+                Ok(ArtifactRow {
+                    kind: text.as_deref().map(kind).transpose()?,
+                    chain: chain(row)?,
+                    label: label
+                        .map(|l| serde_json::from_str(&l))
+                        .transpose()
+                        .map_err(|e| corrupt(&e))?,
+                    label_position: column(row, "label_position")?,
+                })
+            },
+        )
+    }
+
+    /// Which artifacts may this caller read that fit, in order of name?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn artifacts(
+        &self,
+        reach: &Reach,
+        wanted: &Wanted,
+        limit: usize,
+    ) -> Result<Vec<ArtifactSummary>, IndexError> {
+        let sql = "SELECT a.*, count(*) AS releases, max(r.at) AS updated
+             FROM artifact a JOIN release r ON r.artifact = a.name JOIN namespace n ON n.name = a.namespace
+             WHERE a.name > ?1 AND (?2 IS NULL OR a.namespace = ?2)
+                 AND (?3 OR n.visibility = 'public' OR a.namespace IN (SELECT value FROM json_each(?4)))
+                 AND NOT EXISTS (SELECT 1 FROM json_each(?5) w WHERE instr(a.words, w.value) = 0)
+             GROUP BY a.name ORDER BY a.name LIMIT ?6";
+        let parameters = params![
+            wanted.after.as_ref().map_or("", ArtifactName::as_str),
+            wanted.namespace.as_ref().map(Namespace::as_str),
+            reach.everything(),
+            reach.namespaces_json(),
+            wanted.words_json(),
+            limit as u64
+        ];
+        self.all(sql, parameters, |row| {
+            Ok(ArtifactSummary {
+                name: parsed(row, "name")?,
+                kind: kind(&column::<String>(row, "kind")?)?,
+                releases: column(row, "releases")?,
+                updated: Timestamp::from_unix(column(row, "updated")?),
+                license: column(row, "license")?,
+                architecture: column(row, "architecture")?,
+                parameters: column(row, "parameters")?,
+            })
+        })
+    }
+
+    /// Which releases has this artifact, newest first?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn releases(&self, artifact: &ArtifactName) -> Result<Vec<ReleaseView>, IndexError> {
+        let sql = "SELECT * FROM release WHERE artifact = ? ORDER BY position DESC";
+        self.all(sql, params![artifact.as_str()], release)
+    }
+
+    /// What is known of this release?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn release(
+        &self,
+        artifact: &ArtifactName,
+        manifest: &Sha256,
+    ) -> Result<Option<ReleaseView>, IndexError> {
+        let sql = "SELECT * FROM release WHERE artifact = ? AND manifest = ?";
+        self.one(sql, params![artifact.as_str(), manifest.as_bytes()], release)
+    }
+
+    /// Which tags has this artifact?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn tags(&self, artifact: &ArtifactName) -> Result<Vec<TagView>, IndexError> {
+        self.all(
+            "SELECT * FROM tag WHERE artifact = ? ORDER BY tag",
+            params![artifact.as_str()],
+            tag,
+        )
+    }
+
+    /// What does this tag name?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn tag(&self, artifact: &ArtifactName, name: &Tag) -> Result<Option<TagView>, IndexError> {
+        let sql = "SELECT * FROM tag WHERE artifact = ? AND tag = ?";
+        self.one(sql, params![artifact.as_str(), name.as_str()], tag)
+    }
+
+    /// How is this file of this artifact made of chunks?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn content_of(
+        &self,
+        artifact: &ArtifactName,
+        file: &Sha256,
+    ) -> Result<Option<ContentRow>, IndexError> {
+        let sql = "SELECT c.* FROM content c JOIN content_use u ON u.content = c.id
+             WHERE c.sha256 = ? AND u.artifact = ? ORDER BY c.id LIMIT 1";
+        self.one(sql, params![file.as_bytes(), artifact.as_str()], content)
+    }
+
+    /// Which recipes has this file, of those that the caller may know of through an artifact that `allows`?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn reusable_content(
+        &self,
+        reach: &Reach,
+        file: &Sha256,
+        allows: impl Fn(&Namespace, Option<&Label>) -> bool,
+    ) -> Result<Vec<ContentRow>, IndexError> {
+        let sql =
+            "SELECT DISTINCT c.*, a.namespace, a.label FROM content c JOIN content_use u ON u.content = c.id
+                 JOIN artifact a ON a.name = u.artifact JOIN namespace n ON n.name = a.namespace
+             WHERE c.sha256 = ?1
+                 AND (?2 OR n.visibility = 'public' OR a.namespace IN (SELECT value FROM json_each(?3)))";
+        let parameters = params![file.as_bytes(), reach.everything(), reach.namespaces_json()];
+        let rows = self.all(sql, parameters, |row| {
+            Ok((content(row)?, namespace_and_label(row)?))
+        })?;
+        let allowed = rows
+            .into_iter()
+            .filter(|(_, (namespace, label))| allows(namespace, label.as_ref()));
+        Ok(allowed.map(|(row, _)| row).collect())
+    }
+
+    /// May the caller know of this chunk through an artifact that `allows`?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn reusable_chunk(
+        &self,
+        reach: &Reach,
+        chunk: &ChunkDigest,
+        allows: impl Fn(&Namespace, Option<&Label>) -> bool,
+    ) -> Result<bool, IndexError> {
+        let sql = "SELECT DISTINCT a.namespace, a.label FROM chunk_use k JOIN content_use u ON u.content = k.content
+                 JOIN artifact a ON a.name = u.artifact JOIN namespace n ON n.name = a.namespace
+             WHERE k.chunk = ?1
+                 AND (?2 OR n.visibility = 'public' OR a.namespace IN (SELECT value FROM json_each(?3)))";
+        let parameters = params![chunk.as_bytes(), reach.everything(), reach.namespaces_json()];
+        let through = self.all(sql, parameters, namespace_and_label)?;
+        Ok(through
+            .iter()
+            .any(|(namespace, label)| allows(namespace, label.as_ref())))
+    }
+
+    /// Where does an envelope stand in the ledger, if it was recorded?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn recorded(&self, envelope: &Sha256) -> Result<Option<Located>, IndexError> {
+        let sql = "SELECT position, at FROM entry WHERE envelope = ?";
+        self.one(sql, params![envelope.as_bytes()], located)
+    }
+
+    /// At which positions do the statements on a namespace itself stand?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn namespace_entries(&self, name: &Namespace) -> Result<Vec<u64>, IndexError> {
+        let sql = "SELECT position FROM entry WHERE subject = ? ORDER BY position";
+        self.all(sql, params![name.as_str()], |row| column(row, "position"))
+    }
+
+    /// At which position stands the last statement on a subject?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn last_entry_on(&self, subject: &str) -> Result<Option<u64>, IndexError> {
+        let sql = "SELECT position FROM entry WHERE subject = ? ORDER BY position DESC LIMIT 1";
+        self.one(sql, params![subject], |row| column(row, "position"))
+    }
+
+    /// At which position stands the withdrawal of a release, if it was withdrawn?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn withdrawal(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<Option<u64>, IndexError> {
+        let sql = "SELECT withdrawn_position AS position FROM release WHERE artifact = ? AND manifest = ?";
+        Ok(self
+            .one(sql, params![artifact.as_str(), manifest.as_bytes()], |row| {
+                column(row, "position")
+            })?
+            .flatten())
+    }
+
+    /// At which positions stand the releases that are withdrawn?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn withdrawn(&self) -> Result<Vec<u64>, IndexError> {
+        let sql = "SELECT position FROM release WHERE withdrawn_position IS NOT NULL ORDER BY position";
+        self.all(sql, params![], |row| column(row, "position"))
+    }
+
+    /// Where stands the newest statement of this kind?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn newest(&self, predicate: &str) -> Result<Option<Located>, IndexError> {
+        let sql = "SELECT position, at FROM entry WHERE predicate = ? ORDER BY position DESC LIMIT 1";
+        self.one(sql, params![predicate], located)
+    }
+
+    /// How many entries has this stream?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn stream_count(&self, stream: &str) -> Result<u64, IndexError> {
+        let found = self
+            .connection
+            .prepare_cached("SELECT count FROM stream WHERE name = ?")?
+            .query_row(params![stream], |r| r.get(0))
+            .optional()?;
+        Ok(found.unwrap_or(0))
+    }
+
+    /// Whose statement is this entry? Within: none for the site's own.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn namespace_of(&self, position: u64) -> Result<Option<Option<Namespace>>, IndexError> {
+        self.one(
+            "SELECT subject FROM entry WHERE position = ?",
+            params![position],
+            |row| {
+                let subject: String = column(row, "subject")?;
+                let namespace = subject.split('/').next().unwrap_or_default();
+                Ok(if namespace.contains(':') {
+                    None
+                } else {
+                    Some(namespace.parse().map_err(|e| corrupt(&e))?)
+                })
+            },
+        )
+    }
+
+    /// In which stream, and where in it, is the opening of this entry?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn place_of(&self, position: u64) -> Result<Option<(String, u64)>, IndexError> {
+        let sql = "SELECT stream, seq FROM entry WHERE position = ?";
+        self.one(sql, params![position], |row| {
+            Ok((column(row, "stream")?, column(row, "seq")?))
+        })
+    }
+}
+
+fn namespace_and_label(row: &Row<'_>) -> Result<(Namespace, Option<Label>), IndexError> {
+    let label: Option<String> = column(row, "label")?;
+    let label = label
+        .map(|l| serde_json::from_str(&l))
+        .transpose()
+        .map_err(|e| corrupt(&e))?;
+    Ok((parsed(row, "namespace")?, label))
+}
+
+fn located(row: &Row<'_>) -> Result<Located, IndexError> {
+    Ok(Located {
+        position: column(row, "position")?,
+        at: Timestamp::from_unix(column(row, "at")?),
+    })
+}
+
+fn release(row: &Row<'_>) -> Result<ReleaseView, IndexError> {
+    Ok(ReleaseView {
+        manifest: sha256(row, "manifest")?,
+        entry: column(row, "position")?,
+        at: Timestamp::from_unix(column(row, "at")?),
+        files: column(row, "files")?,
+        bytes: column(row, "bytes")?,
+        withdrawn: column(row, "withdrawn")?,
+    })
+}
+
+fn tag(row: &Row<'_>) -> Result<TagView, IndexError> {
+    Ok(TagView {
+        tag: parsed(row, "tag")?,
+        manifest: sha256(row, "manifest")?,
+        entry: column(row, "position")?,
+        at: Timestamp::from_unix(column(row, "at")?),
+    })
+}
+
+fn content(row: &Row<'_>) -> Result<ContentRow, IndexError> {
+    Ok(ContentRow {
+        sha256: sha256(row, "sha256")?,
+        recipe: ChunkDigest::from_bytes(column(row, "recipe")?),
+        size: column(row, "size")?,
+        planner: parsed(row, "planner")?,
+    })
+}

@@ -1,0 +1,102 @@
+-- The fold of the ledger. Beside each table: the entry that fills it. Times are Unix seconds, digests 32 bytes.
+-- A change here raises VERSION in mod.rs; the index is then folded again from the ledger.
+
+-- every batch
+CREATE TABLE ledger (
+    origin TEXT PRIMARY KEY,
+    size   INTEGER NOT NULL,
+    root   BLOB NOT NULL
+) STRICT;
+
+-- every entry
+CREATE TABLE entry (
+    position  INTEGER PRIMARY KEY,
+    envelope  BLOB NOT NULL UNIQUE,
+    predicate TEXT NOT NULL,
+    subject   TEXT NOT NULL,
+    stream    TEXT NOT NULL,
+    seq       INTEGER NOT NULL,
+    at        INTEGER NOT NULL
+) STRICT;
+CREATE INDEX entry_by_subject ON entry (subject, position);
+CREATE INDEX entry_by_predicate ON entry (predicate, position) WHERE predicate IN ('revocation-list', 'erasure');
+
+-- every entry: how many slots of a stream are used
+CREATE TABLE stream (
+    name  TEXT PRIMARY KEY,
+    count INTEGER NOT NULL
+) STRICT;
+
+-- namespace, rotation
+CREATE TABLE namespace (
+    name       TEXT PRIMARY KEY,
+    id         BLOB NOT NULL,
+    keys       TEXT NOT NULL,
+    home       TEXT NOT NULL,
+    visibility TEXT NOT NULL,
+    counter    INTEGER NOT NULL,
+    head       BLOB NOT NULL
+) STRICT;
+
+-- release, tag, residency, withdrawal; the last four from the newest release's config, where it is at hand
+CREATE TABLE artifact (
+    name           TEXT PRIMARY KEY,
+    namespace      TEXT NOT NULL,
+    kind           TEXT,
+    counter        INTEGER NOT NULL,
+    head           BLOB NOT NULL,
+    label          TEXT,
+    label_position INTEGER,
+    license        TEXT,
+    architecture   TEXT,
+    parameters     TEXT,
+    words          TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX artifact_by_namespace ON artifact (namespace, name);
+
+-- release; withdrawal fills the last two
+CREATE TABLE release (
+    artifact           TEXT NOT NULL,
+    manifest           BLOB NOT NULL,
+    position           INTEGER NOT NULL,
+    at                 INTEGER NOT NULL,
+    files              INTEGER NOT NULL,
+    bytes              INTEGER NOT NULL,
+    withdrawn          TEXT,
+    withdrawn_position INTEGER,
+    PRIMARY KEY (artifact, manifest)
+) STRICT;
+
+-- tag
+CREATE TABLE tag (
+    artifact TEXT NOT NULL,
+    tag      TEXT NOT NULL,
+    manifest BLOB NOT NULL,
+    position INTEGER NOT NULL,
+    at       INTEGER NOT NULL,
+    PRIMARY KEY (artifact, tag)
+) STRICT;
+
+-- release: each distinct file with its recipe
+CREATE TABLE content (
+    id      INTEGER PRIMARY KEY,
+    sha256  BLOB NOT NULL,
+    recipe  BLOB NOT NULL,
+    size    INTEGER NOT NULL,
+    planner TEXT NOT NULL,
+    UNIQUE (sha256, recipe)
+) STRICT;
+
+-- release: through which artifacts a file may be read
+CREATE TABLE content_use (
+    content  INTEGER NOT NULL,
+    artifact TEXT NOT NULL,
+    PRIMARY KEY (content, artifact)
+) STRICT, WITHOUT ROWID;
+
+-- release, with the recipe that the statement names by digest: through which files a chunk may be read
+CREATE TABLE chunk_use (
+    chunk   BLOB NOT NULL,
+    content INTEGER NOT NULL,
+    PRIMARY KEY (chunk, content)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,187 @@
+//! From a submission to entries of the batch under way: admitted by the rules at exactly the size that the batch
+//! will be committed at, and folded, so that the next submission of the same batch sees them.
+
+use waag_schema::ledger::{Class, Entry, EntryId, Header, Opening, RefKind, Salt, SaltedOpening, Stream};
+use waag_schema::statement::{
+    Envelope, Erasure, Predicate, RevocationList, Statement, StatementError, Subject, Visibility,
+};
+
+use super::AppendError;
+use super::prepare::prepare;
+use super::sequencer::Sequencer;
+use crate::index::{Home, Prepared, Rejection};
+
+/// The entries of a batch so far.
+pub(super) struct Batch {
+    /// The size of the tree that the batch will be appended to.
+    pub(super) old_size: u64,
+    /// Its entries.
+    pub(super) entries: Vec<Entry>,
+    /// A release was withdrawn in it, so that the list of them must be said anew.
+    pub(super) withdraws: bool,
+    /// An entry is erased in it.
+    pub(super) erases: bool,
+}
+
+impl Batch {
+    pub(super) const fn new(old_size: u64) -> Self {
+        Self {
+            old_size,
+            entries: Vec::new(),
+            withdraws: false,
+            erases: false,
+        }
+    }
+
+    const fn next(&self) -> u64 {
+        self.old_size + self.entries.len() as u64
+    }
+}
+
+impl Sequencer {
+    /// Admits statements that belong together. Those that were recorded before are answered with where they are.
+    pub(super) async fn admit(
+        &mut self,
+        batch: &mut Batch,
+        envelopes: &[Envelope],
+    ) -> Result<Vec<u64>, AppendError> {
+        let known: Vec<Option<u64>> = {
+            let questions = self.parts.index.questions();
+            let look = |e: &Envelope| Ok(questions.recorded(&e.digest())?.map(|l| l.position));
+            envelopes.iter().map(look).collect::<Result<_, AppendError>>()?
+        };
+        if let Some(positions) = known.into_iter().collect::<Option<Vec<u64>>>() {
+            return Ok(positions);
+        }
+        let mut positions = Vec::with_capacity(envelopes.len());
+        for envelope in envelopes {
+            let prepared = prepare(self.parts.store.as_ref(), envelope.clone()).await?;
+            // Who submits has made sure that they are here; were one not, a later fold would give other rows.
+            if let Some(recipe) = prepared.lacks() {
+                return Err(AppendError::Unknown(format!(
+                    "the recipe {recipe} cannot be read"
+                )));
+            }
+            if matches!(prepared.statement.subject, Subject::Site(_)) {
+                let text = "a site's statement is made by the site itself".to_owned();
+                return Err(StatementError::Payload(text).into());
+            }
+            batch.withdraws |= matches!(prepared.statement.predicate, Predicate::Withdrawal(_));
+            positions.push(self.push(batch, &prepared, None)?);
+        }
+        Ok(positions)
+    }
+
+    /// Says that the opening of an entry is to be deleted, and on what ground.
+    pub(super) fn admit_erasure(
+        &mut self,
+        batch: &mut Batch,
+        entry: u64,
+        ground: &str,
+    ) -> Result<Vec<u64>, AppendError> {
+        let (stream, seq) = self
+            .parts
+            .index
+            .questions()
+            .place_of(entry)?
+            .ok_or(AppendError::Erased(entry))?;
+        let erasure = Erasure {
+            entry,
+            stream,
+            seq,
+            ground: ground.to_owned(),
+        };
+        let prepared = self.say(Predicate::Erasure(erasure))?;
+        batch.erases = true;
+        Ok(vec![self.push(
+            batch,
+            &prepared,
+            Some((RefKind::Erases, entry)),
+        )?])
+    }
+
+    /// Says anew which releases are withdrawn.
+    pub(super) fn admit_revocations(&mut self, batch: &mut Batch) -> Result<u64, AppendError> {
+        let entries = self.parts.index.questions().withdrawn()?;
+        let list = RevocationList {
+            at: self.parts.clock.now(),
+            size: batch.next(),
+            entries,
+        };
+        let prepared = self.say(Predicate::RevocationList(list))?;
+        self.push(batch, &prepared, None)
+    }
+
+    /// Makes a statement of this site about its own ledger.
+    fn say(&self, predicate: Predicate) -> Result<Prepared, AppendError> {
+        let subject = Subject::Site(self.parts.origin.site().clone());
+        let statement = Statement { subject, predicate };
+        let envelope = Envelope::sign(&statement.to_bytes(), &[&self.parts.site_key]);
+        Ok(Prepared::parse(envelope)?)
+    }
+
+    /// Admits one statement as the next entry and folds it.
+    fn push(
+        &mut self,
+        batch: &mut Batch,
+        prepared: &Prepared,
+        reference: Option<(RefKind, u64)>,
+    ) -> Result<u64, AppendError> {
+        let position = batch.next();
+        let site_key = self.parts.site_key.public();
+        self.parts.index.admit(
+            prepared,
+            &Home {
+                site: self.parts.origin.site(),
+                key: &site_key,
+            },
+        )?;
+        let (stream, class) = self.audience(prepared)?;
+        let header = self.header(prepared, &stream)?;
+        let (at, seq) = (header.at, header.seq);
+        let opening = Opening::new(header, prepared.envelope.bytes())?;
+        let opened = SaltedOpening {
+            salt: Salt::from_bytes(self.parts.random.bytes()),
+            opening,
+        };
+        batch
+            .entries
+            .push(Entry::new(&self.parts.origin, class, reference, opened)?);
+        self.parts
+            .index
+            .fold(position, at, stream.as_str(), seq, prepared)?;
+        Ok(position)
+    }
+
+    /// Says who may read an entry: everybody, or who may read its private namespace.
+    fn audience(&self, prepared: &Prepared) -> Result<(Stream, Class), AppendError> {
+        let Some(name) = prepared.statement.subject.namespace() else {
+            return Ok((Stream::open(), Class::Admin));
+        };
+        let visibility = match &prepared.statement.predicate {
+            Predicate::Genesis(genesis) => genesis.visibility,
+            _ => match self.parts.index.questions().namespace(&name)? {
+                Some(state) => state.visibility,
+                None => return Err(Rejection::NoNamespace(name).into()),
+            },
+        };
+        match visibility {
+            Visibility::Public => Ok((Stream::open(), Class::Open)),
+            Visibility::Private => Ok((format!("ns-{name}").parse()?, Class::Restricted)),
+        }
+    }
+
+    fn header(&self, prepared: &Prepared, stream: &Stream) -> Result<Header, AppendError> {
+        let questions = self.parts.index.questions();
+        let digest = prepared.envelope.digest();
+        let mut id = [0; 16];
+        id.copy_from_slice(&digest.as_bytes()[..16]);
+        Ok(Header {
+            id: EntryId::from_bytes(id),
+            prev: questions.last_entry_on(&prepared.statement.subject.name())?,
+            seq: questions.stream_count(stream.as_str())?,
+            stream: stream.clone(),
+            at: self.parts.clock.now(),
+        })
+    }
+}

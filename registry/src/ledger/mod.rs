@@ -1,0 +1,175 @@
+//! This site's ledger: statements in, positions and proofs out.
+//!
+//! One sequencer appends (`sequencer`); a start brings the store, the guard and the index to one state by
+//! the same functions (`recover`); proofs are read from published tiles and packs (`reader`). The commit
+//! point is the creation of `seq/<old size>`; nothing is acknowledged before it is in a signed, published tree.
+
+mod admission;
+mod guard;
+mod materialise;
+mod prepare;
+mod reader;
+mod recover;
+mod sequencer;
+mod streams;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use waag_schema::ledger::{LedgerError, SignedCheckpoint};
+use waag_schema::statement::{Envelope, StatementError};
+use waag_schema::wire::artifact::Proof;
+
+pub use guard::Guard;
+pub(crate) use prepare::prepare;
+pub use recover::{Opened, Restored, open};
+pub use sequencer::{Parts, Sequencer};
+
+use crate::index::{IndexError, Rejection};
+use crate::store::StoreError;
+
+/// Submissions that wait while a commit is under way; beyond this a caller is told to come back.
+const WAITING_MAX: usize = 256;
+
+/// The series of the ledger: a successor after a frozen ledger has the next number.
+pub const SERIES: u32 = 1;
+
+/// Statements were not appended, or cannot be proven.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// A statement may not be recorded now.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// An envelope cannot be read.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// Too many wait already: come back.
+    #[error("too many statements wait to be recorded")]
+    Busy,
+    /// It is not known whether they were appended: send the same again, and learn.
+    #[error("the ledger could not be written: {0}")]
+    Unknown(String),
+    /// The ledger has stopped, because going on could break it.
+    #[error("the ledger has stopped: {0}")]
+    Stopped(String),
+    /// An entry's opening was erased, so it cannot be proven.
+    #[error("entry {0} was erased")]
+    Erased(u64),
+    /// The stored ledger is damaged.
+    #[error("the stored ledger is damaged: {0}")]
+    Damaged(#[from] LedgerError),
+    /// The index failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What the sequencer is asked for.
+enum Request {
+    /// Append statements, together or not at all.
+    Append(Vec<Envelope>),
+    /// Erase the opening of an entry.
+    Erase { entry: u64, ground: String },
+    /// Say anew which releases are withdrawn, so that a reader sees how fresh that is.
+    Renew,
+}
+
+impl Request {
+    fn envelopes(&self) -> &[Envelope] {
+        match self {
+            Self::Append(envelopes) => envelopes,
+            Self::Erase { .. } | Self::Renew => &[],
+        }
+    }
+}
+
+/// A request and who waits for its answer.
+struct Submission {
+    request: Request,
+    answer: oneshot::Sender<Result<Vec<u64>, AppendError>>,
+}
+
+/// A handle to the ledger. Cheap to clone.
+#[derive(Clone)]
+pub struct Ledger {
+    submissions: mpsc::Sender<Submission>,
+    published: watch::Receiver<SignedCheckpoint>,
+    reader: reader::LedgerReader,
+}
+
+impl Ledger {
+    /// Appends statements together; returns their positions, in a published tree. Statements that were
+    /// appended before, all of them, are answered with the positions they have.
+    ///
+    /// # Errors
+    /// When one of them may not follow what is recorded, or the ledger cannot be written.
+    pub async fn append(&self, envelopes: Vec<Envelope>) -> Result<Vec<u64>, AppendError> {
+        self.submit(Request::Append(envelopes)).await
+    }
+
+    /// Erases the opening of an entry from this site: packs, commit objects, index. The leaf stays, and with it
+    /// every proof of every other entry. Returns where that was recorded.
+    ///
+    /// # Errors
+    /// When there is no such opening (any more), the ground is no code, or the ledger cannot be written.
+    pub async fn erase(&self, entry: u64, ground: &str) -> Result<Vec<u64>, AppendError> {
+        let ground = ground.to_owned();
+        self.submit(Request::Erase { entry, ground }).await
+    }
+
+    /// Says anew, with the time, which releases are withdrawn.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn renew(&self) -> Result<Vec<u64>, AppendError> {
+        self.submit(Request::Renew).await
+    }
+
+    async fn submit(&self, request: Request) -> Result<Vec<u64>, AppendError> {
+        let (answer, answered) = oneshot::channel();
+        self.submissions
+            .try_send(Submission { request, answer })
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => AppendError::Busy,
+                mpsc::error::TrySendError::Closed(_) => {
+                    AppendError::Stopped("the site is shutting down".to_owned())
+                }
+            })?;
+        answered
+            .await
+            .unwrap_or_else(|_| Err(AppendError::Unknown("the site stopped meanwhile".to_owned())))
+    }
+
+    /// Returns the newest published checkpoint.
+    #[must_use]
+    pub fn checkpoint(&self) -> SignedCheckpoint {
+        self.published.borrow().clone()
+    }
+
+    /// Proves entries under the newest published checkpoint.
+    ///
+    /// # Errors
+    /// When an entry is not in it, was erased, or the stored ledger is damaged.
+    pub async fn prove(&self, positions: &[u64]) -> Result<Proof, AppendError> {
+        let signed = self.checkpoint();
+        let mut entries = Vec::with_capacity(positions.len());
+        let mut positions = positions.to_vec();
+        positions.sort_unstable();
+        positions.dedup();
+        for position in positions {
+            entries.push(self.reader.prove(position, signed.checkpoint().size).await?);
+        }
+        Ok(Proof {
+            checkpoint: signed.to_string(),
+            entries,
+        })
+    }
+
+    /// Returns a tile or an entry bundle as it is stored.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub async fn tile(&self, path: &waag_schema::ledger::TilePath) -> Result<bytes::Bytes, StoreError> {
+        self.reader.tile(path).await
+    }
+}

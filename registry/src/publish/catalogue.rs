@@ -1,0 +1,228 @@
+//! What goes out: names, versions and their proofs. Whatever a caller may not know of is not found.
+
+use std::sync::Arc;
+
+use waag_schema::base::name::Version;
+use waag_schema::policy::{Action, Facts, Label, decide};
+use waag_schema::statement::{Chain, NamespaceState};
+use waag_schema::wire::artifact::{ArtifactPage, ArtifactView, Proof, Resolved};
+use waag_schema::wire::site::NamespaceView;
+use waag_schema::{ArtifactName, Namespace, Sha256};
+
+use super::PublishError;
+use crate::access::{Caller, Here};
+use crate::clock::Clock;
+use crate::index::{ContentRow, Reader, Wanted};
+use crate::ledger::Ledger;
+use crate::store::{Key, Store};
+
+/// The most lines of one listing.
+const PAGE_MAX: usize = 1000;
+
+/// Answers what is here.
+#[derive(Clone)]
+pub struct Catalogue {
+    /// Who this site is.
+    pub here: Here,
+    /// Where manifests are.
+    pub store: Arc<dyn Store>,
+    /// What is recorded.
+    pub reader: Reader,
+    /// What proves it.
+    pub ledger: Ledger,
+    /// When it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Catalogue {
+    /// Returns a namespace.
+    ///
+    /// # Errors
+    /// When there is none that the caller may know of.
+    pub async fn namespace(&self, caller: &Caller, name: &Namespace) -> Result<NamespaceView, PublishError> {
+        let state = self.readable(caller, name).await?;
+        Ok(NamespaceView {
+            name: state.name,
+            id: state.id,
+            owners: state.keys.owners,
+            threshold: state.keys.threshold,
+            recovery: state.keys.recovery,
+            home: state.home,
+            visibility: state.visibility,
+            chain: state.chain,
+        })
+    }
+
+    /// Proves how a namespace began and how its keys have changed since: all its own statements.
+    ///
+    /// # Errors
+    /// When there is none that the caller may know of.
+    pub async fn namespace_proof(&self, caller: &Caller, name: &Namespace) -> Result<Proof, PublishError> {
+        self.readable(caller, name).await?;
+        let wanted = name.clone();
+        let entries = self.reader.ask(move |q| q.namespace_entries(&wanted)).await?;
+        Ok(self.ledger.prove(&entries).await?)
+    }
+
+    /// Lists the artifacts that fit, of those that the caller may know of.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub async fn list(&self, caller: &Caller, wanted: Wanted) -> Result<ArtifactPage, PublishError> {
+        let reach = caller.reach();
+        let mut artifacts = self
+            .reader
+            .ask(move |q| q.artifacts(&reach, &wanted, PAGE_MAX + 1))
+            .await?;
+        let next = (artifacts.len() > PAGE_MAX).then(|| {
+            artifacts.truncate(PAGE_MAX);
+            artifacts[PAGE_MAX - 1].name.clone()
+        });
+        Ok(ArtifactPage { artifacts, next })
+    }
+
+    /// Returns an artifact. One that does not exist yet is shown, empty, to who may publish it.
+    ///
+    /// # Errors
+    /// When there is none that the caller may know of.
+    pub async fn artifact(&self, caller: &Caller, name: &ArtifactName) -> Result<ArtifactView, PublishError> {
+        let namespace = self.readable(caller, &name.namespace()).await?;
+        let wanted = name.clone();
+        let (row, tags, releases) = self
+            .reader
+            .ask(move |q| Ok((q.artifact(&wanted)?, q.tags(&wanted)?, q.releases(&wanted)?)))
+            .await?;
+        if row.is_none() && !caller.may_publish(&name.namespace()) {
+            return Err(PublishError::NotFound(format!("artifact {name}")));
+        }
+        Ok(ArtifactView {
+            name: name.clone(),
+            kind: row.as_ref().and_then(|r| r.kind),
+            namespace: namespace.id,
+            chain: row.as_ref().map_or_else(Chain::default, |r| r.chain),
+            label: row.and_then(|r| r.label),
+            tags,
+            releases,
+        })
+    }
+
+    /// Returns a version's manifest and the proof that its publisher signed it.
+    ///
+    /// # Errors
+    /// When there is none that the caller may know of, or its label denies serving it to the caller.
+    pub async fn resolve(
+        &self,
+        caller: &Caller,
+        name: &ArtifactName,
+        version: &Version,
+    ) -> Result<Resolved, PublishError> {
+        self.may_serve(caller, name).await?;
+        let (artifact, wanted, namespace) = (name.clone(), version.clone(), name.namespace());
+        let found = self
+            .reader
+            .ask(move |q| {
+                let tag = match &wanted {
+                    Version::Tag(tag) => match q.tag(&artifact, tag)? {
+                        Some(tag) => Some(tag),
+                        None => return Ok(None),
+                    },
+                    Version::Manifest(_) => None,
+                };
+                let digest = match (&tag, &wanted) {
+                    (Some(tag), _) => tag.manifest,
+                    (None, Version::Manifest(digest)) => *digest,
+                    (None, Version::Tag(_)) => return Ok(None),
+                };
+                let Some(release) = q.release(&artifact, &digest)? else {
+                    return Ok(None);
+                };
+                let mut entries = q.namespace_entries(&namespace)?;
+                entries.push(release.entry);
+                entries.extend(tag.map(|t| t.entry));
+                entries.extend(q.artifact(&artifact)?.and_then(|row| row.label_position));
+                entries.extend(q.withdrawal(&artifact, &digest)?);
+                entries.extend(q.newest("revocation-list")?.map(|l| l.position));
+                entries.sort_unstable();
+                Ok(Some((digest, entries)))
+            })
+            .await?;
+        let (digest, entries) =
+            found.ok_or_else(|| PublishError::NotFound(format!("version {version} of {name}")))?;
+        let manifest = self.store.get(&Key::manifest(&digest)).await?;
+        let proof = self.ledger.prove(&entries).await?;
+        Ok(Resolved {
+            artifact: name.clone(),
+            digest,
+            manifest: manifest.to_vec().into(),
+            proof,
+        })
+    }
+
+    /// Returns how a file of an artifact is made of chunks, if it may be served to the caller.
+    ///
+    /// # Errors
+    /// When there is none that the caller may know of, or the artifact's label denies it.
+    pub async fn file(
+        &self,
+        caller: &Caller,
+        name: &ArtifactName,
+        file: &Sha256,
+    ) -> Result<ContentRow, PublishError> {
+        self.may_serve(caller, name).await?;
+        let (artifact, wanted) = (name.clone(), *file);
+        let row = self.reader.ask(move |q| q.content_of(&artifact, &wanted)).await?;
+        row.ok_or_else(|| PublishError::NotFound(format!("file {file} of {name}")))
+    }
+
+    /// Returns an entry of the ledger with its opening, proven.
+    ///
+    /// # Errors
+    /// When there is none, it was erased, or it belongs to a namespace that the caller may not know of.
+    pub async fn entry(&self, caller: &Caller, entry: u64) -> Result<Proof, PublishError> {
+        let missing = || PublishError::NotFound(format!("entry {entry} of the ledger"));
+        if entry >= self.ledger.checkpoint().checkpoint().size {
+            return Err(missing());
+        }
+        let subject = self
+            .reader
+            .ask(move |q| q.namespace_of(entry))
+            .await?
+            .ok_or_else(missing)?;
+        if let Some(namespace) = subject {
+            self.readable(caller, &namespace).await.map_err(|_| missing())?;
+        }
+        Ok(self.ledger.prove(&[entry]).await?)
+    }
+
+    async fn readable(&self, caller: &Caller, name: &Namespace) -> Result<NamespaceState, PublishError> {
+        let wanted = name.clone();
+        let state = self.reader.ask(move |q| q.namespace(&wanted)).await?;
+        state
+            .filter(|s| caller.may_read(s))
+            .ok_or_else(|| PublishError::NotFound(format!("namespace `{name}`")))
+    }
+
+    /// No byte moves before a verdict.
+    async fn may_serve(&self, caller: &Caller, name: &ArtifactName) -> Result<(), PublishError> {
+        self.readable(caller, &name.namespace()).await?;
+        let wanted = name.clone();
+        let row = self.reader.ask(move |q| q.artifact(&wanted)).await?;
+        let row = row.ok_or_else(|| PublishError::NotFound(format!("artifact {name}")))?;
+        let labels: Vec<Label> = row.label.into_iter().collect();
+        let facts = Facts {
+            home: self.here.site.clone(),
+            at: self.clock.now(),
+        };
+        for place in [self.here.place(), caller.place()] {
+            let verdict = decide(&labels, &facts, Action::Serve, &place);
+            if !verdict.allowed {
+                let reasons = verdict.reasons.iter().map(ToString::to_string).collect();
+                return Err(PublishError::Denied {
+                    artifact: name.clone(),
+                    reasons,
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,375 @@
+//! What comes in: namespaces, releases, and statements that need no content.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use waag_schema::content::safetensors::{self, Header, SafetensorsError};
+use waag_schema::policy::{Action, Facts, Label, decide};
+use waag_schema::release::manifest::Manifest;
+use waag_schema::release::role::Packing;
+use waag_schema::statement::{Content, Envelope, NamespaceState, Predicate, Release, Statement, Subject};
+use waag_schema::wire::artifact::Proof;
+use waag_schema::wire::upload::UploadRequest;
+use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256};
+
+use super::PublishError;
+use crate::access::{Caller, Here};
+use crate::clock::Clock;
+use crate::content::{self, ContentError, Uploads};
+use crate::index::Reader;
+use crate::ledger::Ledger;
+use crate::store::{Key, Store};
+
+/// The most statements in one request: a release, a label and some tags.
+const ENVELOPES_MAX: usize = 16;
+
+/// Takes in what publishers sign.
+#[derive(Clone)]
+pub struct Intake {
+    /// Who this site is.
+    pub here: Here,
+    /// Where manifests go.
+    pub store: Arc<dyn Store>,
+    /// What is recorded so far.
+    pub reader: Reader,
+    /// Where statements go.
+    pub ledger: Ledger,
+    /// What was sent for them.
+    pub uploads: Uploads,
+    /// What is stored.
+    pub content: content::Content,
+    /// When it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// An envelope and what it says.
+struct Said {
+    envelope: Envelope,
+    statement: Statement,
+}
+
+impl Intake {
+    /// Admits a namespace by its signed genesis.
+    ///
+    /// # Errors
+    /// When the caller is no admin, the genesis is no good, or its name is taken.
+    pub async fn namespace(&self, caller: &Caller, envelope: &[u8]) -> Result<Proof, PublishError> {
+        if !caller.is_admin() {
+            return Err(PublishError::NotAdmin("admit a namespace"));
+        }
+        let said = read(envelope)?;
+        if !matches!(said.statement.predicate, Predicate::Genesis(_)) {
+            return Err(PublishError::Mismatch(
+                "the statement does not begin a namespace".to_owned(),
+            ));
+        }
+        self.record(vec![said.envelope]).await
+    }
+
+    /// Changes a namespace's keys by a signed rotation.
+    ///
+    /// # Errors
+    /// When the caller may not publish there, or the rotation is not signed by the old and the new keys.
+    pub async fn rotation(
+        &self,
+        caller: &Caller,
+        name: &Namespace,
+        envelope: &[u8],
+    ) -> Result<Proof, PublishError> {
+        self.publisher(caller, name).await?;
+        let said = read(envelope)?;
+        if !matches!(said.statement.predicate, Predicate::Rotation(_))
+            || said.statement.subject.name() != name.as_str()
+        {
+            return Err(PublishError::Mismatch(format!(
+                "the statement does not change the keys of `{name}`"
+            )));
+        }
+        self.record(vec![said.envelope]).await
+    }
+
+    /// Records statements on an artifact that need no content: tags, labels, withdrawals.
+    ///
+    /// # Errors
+    /// When the caller may not publish there, or a statement may not follow.
+    pub async fn statements(
+        &self,
+        caller: &Caller,
+        artifact: &ArtifactName,
+        envelopes: &[Vec<u8>],
+    ) -> Result<Proof, PublishError> {
+        self.publisher(caller, &artifact.namespace()).await?;
+        let said = read_all(envelopes, artifact)?;
+        if said
+            .iter()
+            .any(|s| matches!(s.statement.predicate, Predicate::Release(_)))
+        {
+            return Err(PublishError::Mismatch(
+                "a release is published through an upload".to_owned(),
+            ));
+        }
+        self.hold(artifact, &said).await?;
+        self.record(said.into_iter().map(|s| s.envelope).collect()).await
+    }
+
+    /// Opens an upload, once it is clear that this site may hold what will come.
+    ///
+    /// # Errors
+    /// When the caller may not publish there, or the label denies this site.
+    pub async fn open(&self, caller: &Caller, request: UploadRequest) -> Result<Sha256, PublishError> {
+        let namespace = request.artifact.namespace();
+        self.publisher(caller, &namespace).await?;
+        let token = caller.token().ok_or(PublishError::Forbidden {
+            what: "publish",
+            namespace,
+        })?;
+        self.may_hold(&request.artifact, request.label).await?;
+        Ok(self
+            .uploads
+            .open(&token.id, request.artifact, request.manifest)
+            .await?)
+    }
+
+    /// Publishes a manifest whose content was sent in this session, with the statements that say so.
+    ///
+    /// # Errors
+    /// When something is missing, does not belong together, or may not be held here; nothing is recorded then.
+    pub async fn publish(
+        &self,
+        caller: &Caller,
+        id: &Sha256,
+        manifest: &[u8],
+        envelopes: &[Vec<u8>],
+    ) -> Result<Proof, PublishError> {
+        let session = self.uploads.session(caller, id).await?;
+        let artifact = session.artifact;
+        self.publisher(caller, &artifact.namespace()).await?;
+        let digest = Sha256::of(manifest);
+        if digest != session.manifest {
+            return Err(PublishError::Mismatch(format!(
+                "the upload was opened for the manifest {}, this is {digest}",
+                session.manifest
+            )));
+        }
+        let said = read_all(envelopes, &artifact)?;
+        let release = said
+            .iter()
+            .find_map(|s| match (&s.statement.predicate, &s.statement.subject) {
+                (Predicate::Release(release), Subject::Manifest(_, found)) if *found == digest => {
+                    Some(release)
+                }
+                _ => None,
+            });
+        let release = release
+            .ok_or_else(|| PublishError::Mismatch(format!("no statement releases the manifest {digest}")))?;
+        self.hold(&artifact, &said).await?;
+        let manifest_bytes = bytes::Bytes::copy_from_slice(manifest);
+        self.check_content(caller, id, &Manifest::parse(manifest.to_vec())?, release)
+            .await?;
+        self.store
+            .put_if_absent(&Key::manifest(&digest), manifest_bytes)
+            .await?;
+        // A crash here leaves a manifest that no statement names; the publisher sends the same again.
+        let proof = self
+            .record(said.into_iter().map(|s| s.envelope).collect())
+            .await?;
+        if let Err(error) = self.uploads.close(id).await {
+            tracing::warn!(upload = %id, %error, "a finished upload is left to the next sweep");
+        }
+        Ok(proof)
+    }
+
+    /// Erases the opening of a ledger entry at this site, on a ground that is recorded.
+    ///
+    /// # Errors
+    /// When the caller is no admin, or there is no such opening (any more).
+    pub async fn erase(&self, caller: &Caller, entry: u64, ground: &str) -> Result<Proof, PublishError> {
+        if !caller.is_admin() {
+            return Err(PublishError::NotAdmin("erase an entry"));
+        }
+        let positions = self.ledger.erase(entry, ground).await?;
+        Ok(self.ledger.prove(&positions).await?)
+    }
+
+    async fn record(&self, envelopes: Vec<Envelope>) -> Result<Proof, PublishError> {
+        let positions = self.ledger.append(envelopes).await?;
+        Ok(self.ledger.prove(&positions).await?)
+    }
+
+    /// Returns the namespace if the caller may publish into it.
+    async fn publisher(&self, caller: &Caller, name: &Namespace) -> Result<NamespaceState, PublishError> {
+        let wanted = name.clone();
+        let state = self.reader.ask(move |q| q.namespace(&wanted)).await?;
+        match state {
+            Some(state) if caller.may_publish(name) => Ok(state),
+            Some(state) if caller.may_read(&state) => Err(PublishError::Forbidden {
+                what: "publish",
+                namespace: name.clone(),
+            }),
+            // To whom a private namespace is closed, it does not exist.
+            _ => Err(PublishError::NotFound(format!("namespace `{name}`"))),
+        }
+    }
+
+    /// Refuses what this site may not hold, under the label that these statements bring or the one in force.
+    async fn hold(&self, artifact: &ArtifactName, said: &[Said]) -> Result<(), PublishError> {
+        let brought = said.iter().rev().find_map(|s| match &s.statement.predicate {
+            Predicate::Residency(residency) => Some(residency.label.clone()),
+            _ => None,
+        });
+        self.may_hold(artifact, brought).await
+    }
+
+    /// Refuses what this site may not hold, under this label or, without one, the one in force.
+    async fn may_hold(&self, artifact: &ArtifactName, brought: Option<Label>) -> Result<(), PublishError> {
+        let wanted = artifact.clone();
+        let in_force = self
+            .reader
+            .ask(move |q| q.artifact(&wanted))
+            .await?
+            .and_then(|row| row.label);
+        let labels: Vec<Label> = brought.or(in_force).into_iter().collect();
+        let facts = Facts {
+            home: self.here.site.clone(),
+            at: self.clock.now(),
+        };
+        let verdict = decide(&labels, &facts, Action::Hold, &self.here.place());
+        if verdict.allowed {
+            return Ok(());
+        }
+        let reasons = verdict.reasons.iter().map(ToString::to_string).collect();
+        Err(PublishError::Denied {
+            artifact: artifact.clone(),
+            reasons,
+        })
+    }
+
+    /// Checks that the release speaks of exactly the manifest's files, and that all of them are here.
+    async fn check_content(
+        &self,
+        caller: &Caller,
+        id: &Sha256,
+        manifest: &Manifest,
+        release: &Release,
+    ) -> Result<(), PublishError> {
+        let mut named: BTreeMap<Sha256, &Content> = release.content.iter().map(|c| (c.sha256, c)).collect();
+        if release.kind != manifest.kind() {
+            return Err(PublishError::Mismatch(format!(
+                "the release says it is a {}, its manifest a {}",
+                release.kind,
+                manifest.kind()
+            )));
+        }
+        let config = manifest.config();
+        if release.config.sha256 != config.digest || release.config.size != config.size {
+            return Err(PublishError::Mismatch(
+                "the release names another config than the manifest".to_owned(),
+            ));
+        }
+        self.check_complete(caller, id, "its config", &release.config)
+            .await?;
+        let mut seen = BTreeMap::new();
+        for layer in manifest.layers() {
+            let path = layer.path.as_str();
+            if layer.packing != Packing::Raw {
+                return Err(PublishError::Mismatch(format!(
+                    "{path} is packed in an archive, which this version does not read"
+                )));
+            }
+            let content = match seen
+                .get(&layer.blob.digest)
+                .copied()
+                .or_else(|| named.remove(&layer.blob.digest))
+            {
+                Some(content) if content.size == layer.blob.size => content,
+                _ => {
+                    return Err(PublishError::Mismatch(format!(
+                        "the release does not name {path} as the manifest does"
+                    )));
+                }
+            };
+            if seen.insert(layer.blob.digest, content).is_none() {
+                self.check_complete(caller, id, path, content).await?;
+            }
+            if layer.path.has_extension("safetensors") {
+                self.check_safetensors(path, &content.recipe).await?;
+            }
+        }
+        if let Some(extra) = named.keys().next() {
+            return Err(PublishError::Mismatch(format!(
+                "the release names {extra}, which the manifest does not"
+            )));
+        }
+        Ok(())
+    }
+
+    async fn check_complete(
+        &self,
+        caller: &Caller,
+        id: &Sha256,
+        path: &str,
+        content: &Content,
+    ) -> Result<(), PublishError> {
+        let recipes = self.uploads.complete(caller, id, &content.sha256).await?;
+        if !recipes.contains(&content.recipe) {
+            return Err(PublishError::MissingContent {
+                path: path.to_owned(),
+                digest: content.sha256,
+            });
+        }
+        let recipe = self.content.recipe(&content.recipe).await?;
+        match recipe {
+            Some(recipe) if recipe.size() == content.size && recipe.planner() == content.planner => Ok(()),
+            _ => Err(PublishError::Mismatch(format!(
+                "the release gives {path} another size or planner than its recipe"
+            ))),
+        }
+    }
+
+    /// Reads the header of a safetensors file as defensively as the publisher's own client does.
+    async fn check_safetensors(&self, path: &str, recipe: &ChunkDigest) -> Result<(), PublishError> {
+        let bad = |error: SafetensorsError| ContentError::Safetensors {
+            path: path.to_owned(),
+            error,
+        };
+        let missing = || ContentError::Damaged {
+            what: "recipe",
+            digest: *recipe,
+        };
+        let recipe = self.content.recipe(recipe).await?.ok_or_else(missing)?;
+        let size = recipe.size();
+        let start = self.content.head(&recipe, 8).await?;
+        let mut first = [0; 8];
+        first[..start.len()].copy_from_slice(&start);
+        let length = safetensors::header_length(&first, size).map_err(bad)?;
+        let head = self.content.head(&recipe, 8 + length).await?;
+        Header::parse(&head[8..], size).map_err(bad)?;
+        Ok(())
+    }
+}
+
+fn read(bytes: &[u8]) -> Result<Said, PublishError> {
+    let envelope = Envelope::parse(bytes)?;
+    let statement = Statement::parse(envelope.payload())?;
+    Ok(Said { envelope, statement })
+}
+
+/// Reads statements that must all be about this artifact, or about its namespace.
+fn read_all(envelopes: &[Vec<u8>], artifact: &ArtifactName) -> Result<Vec<Said>, PublishError> {
+    if envelopes.is_empty() || envelopes.len() > ENVELOPES_MAX {
+        return Err(PublishError::Mismatch(format!(
+            "{} statements, 1 to {ENVELOPES_MAX} are accepted",
+            envelopes.len()
+        )));
+    }
+    let said: Vec<Said> = envelopes.iter().map(|e| read(e)).collect::<Result<_, _>>()?;
+    for one in &said {
+        let name = one.statement.subject.name();
+        if name != artifact.as_str() {
+            return Err(PublishError::Mismatch(format!(
+                "a statement is about {name}, not {artifact}"
+            )));
+        }
+    }
+    Ok(said)
+}

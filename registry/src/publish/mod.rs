@@ -1,0 +1,74 @@
+//! The verbs that every face calls: admit a namespace, publish a release, record a statement, resolve a
+//! version. A face translates to and from these; what may happen is decided here, by `schema`'s pure rules
+//! and by the sequencer, and nowhere else.
+
+mod catalogue;
+mod intake;
+
+use waag_schema::release::manifest::ManifestError;
+use waag_schema::statement::StatementError;
+use waag_schema::{ArtifactName, Namespace, Sha256};
+
+pub use catalogue::Catalogue;
+pub use intake::Intake;
+
+use crate::content::ContentError;
+use crate::index::IndexError;
+use crate::ledger::AppendError;
+use crate::store::StoreError;
+
+/// A verb could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The caller's token does not allow it.
+    #[error("this token may not {what} in the namespace `{namespace}`")]
+    Forbidden {
+        /// What was tried.
+        what: &'static str,
+        /// Where.
+        namespace: Namespace,
+    },
+    /// Only an admin token may do it.
+    #[error("only an admin token may {0}")]
+    NotAdmin(&'static str),
+    /// Nothing of this name, or nothing the caller may know of.
+    #[error("there is no {0} here")]
+    NotFound(String),
+    /// A label denies it.
+    #[error("the residency label of {artifact} denies it")]
+    Denied {
+        /// The artifact.
+        artifact: ArtifactName,
+        /// The verdict's reasons.
+        reasons: Vec<String>,
+    },
+    /// The manifest cannot be accepted.
+    #[error("the manifest cannot be accepted: {0}")]
+    Manifest(#[from] ManifestError),
+    /// An envelope cannot be accepted.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// The parts of the request do not belong together.
+    #[error("{0}")]
+    Mismatch(String),
+    /// Content that the manifest names has not been sent.
+    #[error("the manifest names {path} ({digest}), which has not been sent")]
+    MissingContent {
+        /// The file.
+        path: String,
+        /// Its digest.
+        digest: Sha256,
+    },
+    /// Content could not be taken in or given out.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// The ledger did not take it.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The index failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,186 @@
+//! One site, from an empty directory to answering requests to an orderly end.
+
+use std::fs::DirBuilder;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use waag_schema::SiteId;
+
+use crate::clock::SystemClock;
+use crate::config::{Config, ConfigError};
+use crate::http::router;
+use crate::ledger::Restored;
+use crate::random::Random;
+use crate::site::{Collaborators, OpenSite, Site, SiteError};
+use crate::store::FsStore;
+use crate::vault::{ADMIN_TOKEN_FILE, Vault};
+
+/// The configuration's file, within the data directory.
+pub const CONFIG_FILE: &str = "waag.toml";
+
+/// How often old uploads and the age of the revocation list are looked at.
+const LOOKED_AT_EVERY: Duration = Duration::from_secs(3600);
+/// From which age on it is renewed: within a day, whatever the hour it was made.
+const RENEWED_AFTER_SECONDS: u64 = 23 * 3600;
+
+/// How long requests under way may take to end once the site is told to stop.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// How to serve.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// The data directory; made where it is missing.
+    pub data: PathBuf,
+    /// Where to listen, instead of what the configuration says.
+    pub listen: Option<SocketAddr>,
+    /// The store comes from a backup.
+    pub recovered: bool,
+}
+
+/// A site that answers.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Who it is: the fingerprint to compare.
+    pub site: SiteId,
+    /// Where the first admin token is.
+    pub admin_token: PathBuf,
+}
+
+/// A site cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The site cannot be opened.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Something of the system failed.
+    #[error("{path}: {error}")]
+    Io {
+        /// What was worked on.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+/// Reads the configuration of a data directory; the first time, writes the commented one.
+///
+/// # Errors
+/// When the directory cannot be made, or the file holds what it should not.
+pub fn configure(data: &Path) -> Result<Config, ServeError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data)
+        .map_err(|error| ServeError::Io {
+            path: data.to_owned(),
+            error,
+        })?;
+    Ok(Config::load_or_create(&data.join(CONFIG_FILE))?)
+}
+
+/// Serves a site until `shutdown` completes, then answers what is under way and returns.
+///
+/// # Errors
+/// When the site cannot be opened or the address not be listened on.
+pub async fn serve(
+    options: ServeOptions,
+    config: Config,
+    on_ready: impl FnOnce(&Ready) + Send,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |error| ServeError::Io { path, error }
+    };
+    let random = Random::from_system().map_err(io(&options.data))?;
+    // The lock before the store: opening a store clears what a dead process left in it.
+    let vault = Vault::open_or_create(&options.data, &random).map_err(SiteError::from)?;
+    let store_path = options.data.join("store");
+    let store = FsStore::open(&store_path).map_err(io(&store_path))?;
+    let parts = Collaborators {
+        store: Arc::new(store),
+        clock: Arc::new(SystemClock),
+        random,
+    };
+    let restored = if options.recovered {
+        Restored::Yes
+    } else {
+        Restored::No
+    };
+    let OpenSite { site, writer } = Site::open_in(vault, &config, parts, restored).await?;
+    let address = options.listen.unwrap_or(config.listen);
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| ServeError::Listen { address, error })?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| ServeError::Listen { address, error })?;
+    on_ready(&Ready {
+        address,
+        site: site.id().clone(),
+        admin_token: options.data.join(ADMIN_TOKEN_FILE),
+    });
+    tracing::info!(%address, site = %site.id(), "listening");
+    let fresh = tokio::spawn(keep_house(Arc::clone(&site), config.upload_days));
+    let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
+    let graceful = async move {
+        shutdown.await;
+        let _ = stopping.send(());
+    };
+    let grace = async move {
+        // The sender is dropped unsent only when serving ended by itself.
+        if stopped.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        let _ = tokio::time::timeout(GRACE, std::future::pending::<()>()).await;
+    };
+    let served = tokio::select! {
+        served = axum::serve(listener, router(site)).with_graceful_shutdown(graceful) => served,
+        () = grace => {
+            tracing::warn!("requests that were not done in time were cut off");
+            Ok(())
+        }
+    };
+    served.map_err(io(&options.data))?;
+    fresh.abort();
+    let _ = fresh.await;
+    // Every handle to the ledger went with the router; the writer finishes its last batch and ends.
+    if writer.await.is_err() {
+        tracing::error!("the ledger's writer panicked");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Every hour: forgets old uploads; and says anew, once a day, which releases are withdrawn, so that a reader sees
+/// as of when nothing else was.
+async fn keep_house(site: Arc<Site>, upload_days: u32) {
+    let mut hours = tokio::time::interval(LOOKED_AT_EVERY);
+    loop {
+        hours.tick().await;
+        if let Err(error) = site.sweep_uploads(upload_days).await {
+            tracing::error!(%error, "old uploads could not be forgotten");
+        }
+        if let Err(error) = site.renew_revocations(RENEWED_AFTER_SECONDS).await {
+            tracing::error!(%error, "the revocation list could not be renewed");
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! A site: its rooms, built from configuration (values) and parts (collaborators).
+
+use std::path::Path;
+use std::sync::Arc;
+
+use waag_schema::SiteId;
+use waag_schema::ledger::Origin;
+use waag_schema::wire::site::SiteView;
+use waag_schema::wire::token::{Scope, TokenRequest};
+
+use crate::access::{AccessError, Here, Tokens};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::content::{Content, ContentError, Uploads};
+use crate::index::{Index, IndexError, Reader};
+use crate::ledger::{self, AppendError, Ledger, Parts, Restored};
+use crate::pool::Pool;
+use crate::publish::{Catalogue, Intake};
+use crate::random::Random;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use crate::vault::{Vault, VaultError};
+
+/// A site cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The ledger cannot be opened.
+    #[error(transparent)]
+    Ledger(#[from] AppendError),
+    /// The index can be neither opened nor replaced.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The first token cannot be made.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// Unfinished uploads cannot be looked through.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+}
+
+/// What a site works with besides its configuration.
+pub struct Collaborators {
+    /// Where bytes are kept.
+    pub store: Arc<dyn Store>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Random,
+}
+
+/// An open site.
+pub struct Site {
+    here: Here,
+    origin: Origin,
+    reader: Reader,
+    tokens: Tokens,
+    uploads: Uploads,
+    content: Content,
+    ledger: Ledger,
+    intake: Intake,
+    catalogue: Catalogue,
+    metrics: Metrics,
+    clock: Arc<dyn Clock>,
+    /// Held as long as the site is open, so that no second process writes here.
+    vault: Vault,
+}
+
+/// An open site and the task that writes its ledger.
+pub struct OpenSite {
+    /// The site.
+    pub site: Arc<Site>,
+    /// Ends when the site is dropped and everything it accepted is committed.
+    pub writer: tokio::task::JoinHandle<()>,
+}
+
+impl Site {
+    /// Opens the site in this data directory; the first time, makes its key and its admin token.
+    ///
+    /// # Errors
+    /// When the directory is in use, or its parts contradict each other.
+    pub async fn open(
+        data: &Path,
+        config: &Config,
+        parts: Collaborators,
+        restored: Restored,
+    ) -> Result<OpenSite, SiteError> {
+        let vault = Vault::open_or_create(data, &parts.random)?;
+        Self::open_in(vault, config, parts, restored).await
+    }
+
+    /// Opens the site of an open vault.
+    ///
+    /// # Errors
+    /// When its parts contradict each other.
+    pub async fn open_in(
+        vault: Vault,
+        config: &Config,
+        parts: Collaborators,
+        restored: Restored,
+    ) -> Result<OpenSite, SiteError> {
+        let origin = vault.origin();
+        let here = Here {
+            site: origin.site().clone(),
+            jurisdiction: config.jurisdiction,
+        };
+        let metrics = Metrics::default();
+        let pool = Pool::new();
+        let index_path = vault.index_path();
+        let index = Index::open(&index_path, &origin.to_string())?;
+        let reader = Reader::new(&index_path);
+        let content = Content::new(Arc::clone(&parts.store), pool.clone());
+        let opened = ledger::open(
+            Parts {
+                store: Arc::clone(&parts.store),
+                origin: origin.clone(),
+                key: Arc::clone(vault.key()),
+                site_key: Arc::clone(vault.site_key()),
+                guard: vault.guard(),
+                index,
+                clock: Arc::clone(&parts.clock),
+                random: parts.random.clone(),
+                metrics: metrics.clone(),
+            },
+            reader.clone(),
+            restored,
+        )
+        .await?;
+        let tokens = Tokens::new(
+            Arc::clone(&parts.store),
+            Arc::clone(&parts.clock),
+            parts.random.clone(),
+        );
+        let uploads = Uploads::new(
+            here.clone(),
+            Arc::clone(&parts.store),
+            reader.clone(),
+            Arc::clone(&parts.clock),
+            pool,
+        );
+        let intake = Intake {
+            here: here.clone(),
+            store: Arc::clone(&parts.store),
+            reader: reader.clone(),
+            ledger: opened.ledger.clone(),
+            uploads: uploads.clone(),
+            content: content.clone(),
+            clock: Arc::clone(&parts.clock),
+        };
+        let catalogue = Catalogue {
+            here: here.clone(),
+            store: Arc::clone(&parts.store),
+            reader: reader.clone(),
+            ledger: opened.ledger.clone(),
+            clock: Arc::clone(&parts.clock),
+        };
+        let ledger = opened.ledger;
+        let site = Self {
+            here,
+            origin,
+            reader,
+            tokens,
+            uploads,
+            content,
+            ledger,
+            intake,
+            catalogue,
+            metrics,
+            clock: parts.clock,
+            vault,
+        };
+        site.make_admin_token().await?;
+        Ok(OpenSite {
+            site: Arc::new(site),
+            writer: opened.task,
+        })
+    }
+
+    /// Makes the first admin token, once: a site that has tokens makes no other.
+    async fn make_admin_token(&self) -> Result<(), SiteError> {
+        if !self.tokens.list().await?.is_empty() {
+            return Ok(());
+        }
+        let request = TokenRequest {
+            label: "first admin token".to_owned(),
+            scopes: vec![Scope::Admin],
+            namespaces: Vec::new(),
+            jurisdiction: None,
+            days: None,
+        };
+        let secret = self.tokens.new_secret();
+        self.vault.write_admin_token(&secret)?;
+        // A crash here leaves a secret that lets nobody in; the next start writes another.
+        self.tokens.admit(&secret, request).await?;
+        Ok(())
+    }
+
+    /// Forgets uploads that were opened this many days ago and never published.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn sweep_uploads(&self, days: u32) -> Result<usize, ContentError> {
+        let swept = self.uploads.sweep(days).await?;
+        if swept > 0 {
+            tracing::info!(uploads = swept, days, "forgot uploads that were never published");
+        }
+        Ok(swept)
+    }
+
+    /// Says anew which releases are withdrawn, if the ledger holds anything and its newest list is older than this.
+    /// Returns whether it did.
+    ///
+    /// # Errors
+    /// When the index or the ledger fails.
+    pub async fn renew_revocations(&self, seconds: u64) -> Result<bool, AppendError> {
+        let newest = self.reader.ask(|q| q.newest("revocation-list")).await?;
+        let due = newest.is_none_or(|list| list.at.plus(seconds) <= self.clock.now());
+        if !due || self.ledger.checkpoint().checkpoint().size == 0 {
+            return Ok(false);
+        }
+        self.ledger.renew().await?;
+        Ok(true)
+    }
+
+    /// Returns what the site says of itself.
+    #[must_use]
+    pub fn view(&self) -> SiteView {
+        SiteView {
+            id: self.here.site.clone(),
+            origin: self.origin.to_string(),
+            log_key: self.origin.verifier(self.vault.key().public()).to_string(),
+            jurisdiction: self.here.jurisdiction.map(|c| c.to_string()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// Returns the site's id, which is its fingerprint.
+    #[must_use]
+    pub fn id(&self) -> &SiteId {
+        &self.here.site
+    }
+
+    /// Returns what is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Returns the index, to ask.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Returns the tokens.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Returns the upload sessions.
+    #[must_use]
+    pub fn uploads(&self) -> &Uploads {
+        &self.uploads
+    }
+
+    /// Returns the content.
+    #[must_use]
+    pub fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// Returns the ledger.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Returns what takes in.
+    #[must_use]
+    pub fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    /// Returns what gives out.
+    #[must_use]
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+}

@@ -1,0 +1,157 @@
+//! Every path in the store, made by functions, so that the layout stands in one place:
+//!
+//! ```text
+//! chunks/<aa>/<blake3>                 a stored chunk (encoding header + body)
+//! recipes/<aa>/<blake3>                a recipe's canonical bytes
+//! manifests/<sha256>                   a manifest as pushed
+//! ledger/<series>/checkpoint           cell: the newest signed tree head
+//! ledger/<series>/seq/<old size>       commit object; holds salts and bodies, deleted once materialised
+//! ledger/<series>/tile/...             C2SP tiles and entry bundles
+//! ledger/<series>/body/<stream>/<N>    cell: pack of openings, 256 slots
+//! uploads/<id>                         cell: an upload session
+//! uploads/<id>.sealed/<sha256>         a file of that session is complete; holds its recipe's digest
+//! incoming/<id>/<blake3>               staged: a chunk sent in that session
+//! tokens/<sha256>                      cell: a token, under the hash of its secret
+//! ```
+
+use std::fmt;
+
+use waag_schema::ledger::{PackPath, TilePath, commit};
+use waag_schema::{ChunkDigest, Sha256};
+
+/// A place in the store: `/`-separated, made only by the functions here.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(String);
+
+impl Key {
+    /// A stored chunk.
+    #[must_use]
+    pub fn chunk(digest: &ChunkDigest) -> Self {
+        let hex = digest.hex();
+        Self(format!("chunks/{}/{hex}", &hex[..2]))
+    }
+
+    /// A recipe's canonical bytes.
+    #[must_use]
+    pub fn recipe(digest: &ChunkDigest) -> Self {
+        let hex = digest.hex();
+        Self(format!("recipes/{}/{hex}", &hex[..2]))
+    }
+
+    /// A manifest.
+    #[must_use]
+    pub fn manifest(digest: &Sha256) -> Self {
+        Self(format!("manifests/{}", digest.hex()))
+    }
+
+    /// The newest signed tree head of a ledger.
+    #[must_use]
+    pub fn checkpoint(series: u32) -> Self {
+        Self(format!("ledger/{series}/checkpoint"))
+    }
+
+    /// The commit object that grows the ledger from this size.
+    #[must_use]
+    pub fn commit(series: u32, old_size: u64) -> Self {
+        Self(format!("ledger/{series}/{}", commit::key(old_size)))
+    }
+
+    /// A tile or an entry bundle.
+    #[must_use]
+    pub fn tile(series: u32, path: &TilePath) -> Self {
+        Self(format!("ledger/{series}/{path}"))
+    }
+
+    /// The pack that holds the openings of 256 entries of a stream.
+    #[must_use]
+    pub fn pack(series: u32, path: &PackPath) -> Self {
+        Self(format!("ledger/{series}/{path}"))
+    }
+
+    /// All packs.
+    #[must_use]
+    pub fn pack_prefix(series: u32) -> String {
+        format!("ledger/{series}/body/")
+    }
+
+    /// All commit objects.
+    #[must_use]
+    pub fn commit_prefix(series: u32) -> String {
+        format!("ledger/{series}/seq/")
+    }
+
+    /// An upload session.
+    #[must_use]
+    pub fn upload(id: &Sha256) -> Self {
+        Self(format!("uploads/{}", id.hex()))
+    }
+
+    /// The mark that a file of a session is complete.
+    #[must_use]
+    pub fn sealed(id: &Sha256, file: &Sha256) -> Self {
+        Self(format!("uploads/{}.sealed/{}", id.hex(), file.hex()))
+    }
+
+    /// All such marks of a session.
+    #[must_use]
+    pub fn sealed_prefix(id: &Sha256) -> String {
+        format!("uploads/{}.sealed/", id.hex())
+    }
+
+    /// A chunk sent in a session.
+    #[must_use]
+    pub fn incoming(id: &Sha256, chunk: &ChunkDigest) -> Self {
+        Self(format!("incoming/{}/{}", id.hex(), chunk.hex()))
+    }
+
+    /// All chunks sent in a session.
+    #[must_use]
+    pub fn incoming_prefix(id: &Sha256) -> String {
+        format!("incoming/{}/", id.hex())
+    }
+
+    /// A token, by the hash of its secret.
+    #[must_use]
+    pub fn token(secret: &Sha256) -> Self {
+        Self(format!("tokens/{}", secret.hex()))
+    }
+
+    /// Takes a path that a store found when it listed; refuses one that no function here could have made.
+    pub(crate) fn listed(path: String) -> Option<Self> {
+        let sound = |part: &str| !part.is_empty() && part != "." && part != "..";
+        path.split('/').all(sound).then_some(Self(path))
+    }
+
+    /// Returns the path.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the part behind `ledger/<series>/`, if it is a key of that ledger.
+    #[must_use]
+    pub fn ledger_path(&self, series: u32) -> Option<&str> {
+        self.0
+            .strip_prefix("ledger/")?
+            .strip_prefix(&series.to_string())?
+            .strip_prefix('/')
+    }
+
+    /// Returns the part behind the last `/`.
+    #[must_use]
+    pub fn last(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

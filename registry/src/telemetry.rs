@@ -1,0 +1,76 @@
+//! What a site counts. Each site has a registry of its own, since several may live in one process.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Labels of `waag_http_requests`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// The route's pattern, never the path: paths hold names that not everybody may know.
+    pub route: String,
+    /// The request's method.
+    pub method: String,
+    /// The answer's status.
+    pub status: u16,
+}
+
+/// The counters of one site. Cheap to clone; clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    /// Requests answered.
+    pub requests: Family<RequestLabels, Counter>,
+    /// Raw bytes of chunks taken in.
+    pub chunk_bytes_received: Counter,
+    /// Chunks taken in.
+    pub chunks_received: Counter,
+    /// Raw bytes of content sent out.
+    pub content_bytes_sent: Counter,
+    /// Entries recorded.
+    pub entries: Counter,
+    /// Batches committed.
+    pub commits: Counter,
+    /// Entries in the published tree.
+    pub ledger_size: Gauge,
+}
+
+impl Metrics {
+    /// Writes all of them in the OpenMetrics text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut registry = Registry::with_prefix("waag");
+        registry.register("http_requests", "Requests answered", self.requests.clone());
+        registry.register(
+            "chunk_received_bytes",
+            "Raw bytes of chunks taken in",
+            self.chunk_bytes_received.clone(),
+        );
+        registry.register("chunks_received", "Chunks taken in", self.chunks_received.clone());
+        registry.register(
+            "content_sent_bytes",
+            "Raw bytes of content sent out",
+            self.content_bytes_sent.clone(),
+        );
+        registry.register(
+            "ledger_entries_recorded",
+            "Entries recorded since the start",
+            self.entries.clone(),
+        );
+        registry.register(
+            "ledger_commits",
+            "Batches committed since the start",
+            self.commits.clone(),
+        );
+        registry.register(
+            "ledger_size",
+            "Entries in the published tree",
+            self.ledger_size.clone(),
+        );
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("writing to a string does not fail");
+        text
+    }
+}

@@ -1,0 +1,18 @@
+//! The promises of a site, checked through its rooms and through HTTP. One binary.
+#![allow(
+    clippy::unwrap_used,
+    reason = "what the tests set up must work, helpers included"
+)]
+
+mod content;
+mod erasure;
+mod failure_table;
+mod fsck;
+mod openapi;
+mod publish;
+mod rebuild;
+mod rollback;
+mod simulation;
+mod store;
+mod tidy;
+mod world;

@@ -1,0 +1,135 @@
+//! The house rules that a reader would otherwise have to keep in mind.
+
+use std::path::{Path, PathBuf};
+
+const CRATES: [&str; 5] = ["schema", "kernels", "client", "registry", "cli"];
+
+fn sources(room: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(room).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn every_source() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut found = Vec::new();
+    for room in CRATES {
+        sources(&root.join(room).join("src"), &mut found);
+    }
+    assert!(found.len() > 60, "the crates are where this test looks");
+    found
+        .into_iter()
+        .map(|path| {
+            (
+                path.strip_prefix(root).unwrap().to_owned(),
+                std::fs::read_to_string(root.join(&path)).unwrap(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    for (path, text) in every_source() {
+        assert!(
+            text.starts_with("//!"),
+            "{} does not begin with a `//!`",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn no_file_is_a_drawer() {
+    for (path, _) in every_source() {
+        for name in ["utils", "util", "common", "helpers", "helper", "manager", "misc"] {
+            assert!(
+                path.iter()
+                    .all(|part| part != name && part != format!("{name}.rs").as_str()),
+                "{}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn schema_does_no_input_or_output() {
+    for (path, text) in every_source() {
+        if path.starts_with("schema") {
+            for banned in [
+                "std::fs",
+                "std::net",
+                "std::env",
+                "std::process",
+                "std::thread",
+                "SystemTime",
+                "Instant::",
+                "tokio",
+            ] {
+                assert!(!text.contains(banned), "{} mentions {banned}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn arrows_within_the_registry_go_down_only() {
+    let rooms = ["store", "index", "ledger", "content", "access", "publish", "http"];
+    // What each room may not know of.
+    let above: [(&str, &[&str]); 6] = [
+        (
+            "store",
+            &["index", "ledger", "content", "access", "publish", "http", "site"],
+        ),
+        ("index", &["ledger", "content", "publish", "http", "site"]),
+        ("ledger", &["content", "publish", "http", "site"]),
+        ("content", &["ledger", "publish", "http", "site"]),
+        (
+            "access",
+            &["index", "ledger", "content", "publish", "http", "site"],
+        ),
+        ("publish", &["http", "site"]),
+    ];
+    for (path, text) in every_source() {
+        for (room, banned) in above {
+            if path.starts_with(Path::new("registry/src").join(room)) {
+                for other in banned {
+                    assert!(
+                        !text.contains(&format!("use crate::{other}")),
+                        "{} uses the room `{other}` above it",
+                        path.display()
+                    );
+                }
+            }
+        }
+    }
+    assert_eq!(rooms.len(), above.len() + 1);
+}
+
+#[test]
+fn kernels_know_numbers_only() {
+    for (path, text) in every_source() {
+        if path.starts_with("kernels") {
+            for banned in ["waag_", "std::fs", "std::net", "tokio", "axum", "reqwest"] {
+                assert!(!text.contains(banned), "{} mentions {banned}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_library_neither_prints_nor_reads_the_environment() {
+    for (path, text) in every_source() {
+        if path.starts_with("client") {
+            for banned in ["println!", "eprintln!", "std::env"] {
+                assert!(!text.contains(banned), "{} has {banned}", path.display());
+            }
+        }
+    }
+}

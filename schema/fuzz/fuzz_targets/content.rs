@@ -1,0 +1,35 @@
+//! Recipes, stored chunks and frames.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use waag_schema::content::chunk::StoredChunk;
+use waag_schema::content::frame::FrameDecoder;
+use waag_schema::content::recipe::Recipe;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(recipe) = Recipe::decode(bytes) {
+        assert_eq!(recipe.canonical(), bytes);
+        let covered: u64 = recipe.pieces_for(0..recipe.size()).map(|part| u64::from(part.within.end - part.within.start)).sum();
+        assert_eq!(covered, recipe.size());
+    }
+    if let Ok(chunk) = StoredChunk::parse(bytes) {
+        let _ = chunk.decode();
+    }
+    // Cut in two anywhere, the same frames come out.
+    let all = |pieces: &[&[u8]]| {
+        let (mut decoder, mut frames) = (FrameDecoder::new(), Vec::new());
+        for piece in pieces {
+            let mut rest = *piece;
+            loop {
+                match decoder.next_frame(&mut rest) {
+                    Ok(Some(frame)) => frames.push(frame),
+                    Ok(None) => break,
+                    Err(_) => return None,
+                }
+            }
+        }
+        Some((frames, decoder.finish().is_ok()))
+    };
+    let (left, right) = bytes.split_at(bytes.len() / 3);
+    assert!(all(&[bytes]) == all(&[left, right]));
+});

@@ -1,0 +1,62 @@
+//! What a site says of its own ledger, signed with its site key.
+//!
+//! Whoever holds the ledger can check both: an erasure names a leaf whose opening nobody serves any more, and a
+//! revocation list must name exactly the withdrawn releases. A list is a statement about all entries before
+//! it, so its newest one, with its time, says what was *not* withdrawn until then.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::time::Timestamp;
+
+/// The most entries of a revocation list.
+pub const REVOKED_MAX: usize = 16_384;
+
+/// The predicate `erasure`. The leaf that commits to it refers to the erased one (`erases`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Erasure {
+    /// The entry whose opening is deleted.
+    pub entry: u64,
+    /// The stream that the opening was in.
+    pub stream: String,
+    /// Its number in that stream.
+    pub seq: u64,
+    /// Why, as a code of 1 to 64 lower-case letters, digits and `-`: no place for personal data.
+    pub ground: String,
+}
+
+impl Erasure {
+    pub(super) fn check(&self) -> Result<(), String> {
+        let code = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if self.ground.is_empty() || self.ground.len() > 64 || !self.ground.bytes().all(code) {
+            return Err("the ground is not a code of 1 to 64 lower-case letters, digits and `-`".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// The predicate `revocation-list`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevocationList {
+    /// As of when the site says so.
+    pub at: Timestamp,
+    /// The list speaks of all entries below this position: its own.
+    pub size: u64,
+    /// The positions of the releases that are withdrawn, ascending.
+    pub entries: Vec<u64>,
+}
+
+impl RevocationList {
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.entries.len() > REVOKED_MAX {
+            return Err(format!("more than {REVOKED_MAX} revoked entries"));
+        }
+        if !self.entries.is_sorted_by(|a, b| a < b)
+            || self.entries.last().is_some_and(|last| *last >= self.size)
+        {
+            return Err("the revoked entries are not ascending positions before the list".to_owned());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! Artifacts: what a site answers about a name, and the proof it gives with it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::bytes::Base64;
+use crate::base::digest::{ChunkDigest, Sha256};
+use crate::base::name::{ArtifactName, Tag};
+use crate::base::time::Timestamp;
+use crate::ledger::proof::EntryProof;
+use crate::policy::label::Label;
+use crate::release::kind::Kind;
+use crate::statement::Chain;
+
+/// One line of a listing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ArtifactSummary {
+    /// Its name.
+    pub name: ArtifactName,
+    /// Model, dataset or suite.
+    #[schema(value_type = String)]
+    pub kind: Kind,
+    /// How many releases it has.
+    pub releases: u64,
+    /// When its newest release was recorded.
+    pub updated: Timestamp,
+    /// SPDX expression of its newest release, as its publisher states it.
+    pub license: Option<String>,
+    /// Architecture of its newest release, from its `config.json`.
+    pub architecture: Option<String>,
+    /// Number of parameters of its newest release, as in `8.0B`.
+    pub parameters: Option<String>,
+}
+
+/// Answer of `GET /api/v1/artifacts`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ArtifactPage {
+    /// Sorted by name.
+    pub artifacts: Vec<ArtifactSummary>,
+    /// Pass as `after` to read on; none at the end.
+    pub next: Option<ArtifactName>,
+}
+
+/// A tag and what it names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TagView {
+    /// The tag.
+    pub tag: Tag,
+    /// The manifest it names.
+    pub manifest: Sha256,
+    /// The ledger entry that says so.
+    pub entry: u64,
+    /// When that entry was recorded.
+    pub at: Timestamp,
+}
+
+/// A release.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ReleaseView {
+    /// Its manifest.
+    pub manifest: Sha256,
+    /// The ledger entry of its statement.
+    pub entry: u64,
+    /// When that entry was recorded.
+    pub at: Timestamp,
+    /// How many files it has.
+    pub files: u64,
+    /// Their bytes together.
+    pub bytes: u64,
+    /// Why it was withdrawn, if it was.
+    pub withdrawn: Option<String>,
+}
+
+/// Answer of `GET /api/v1/artifacts/{namespace}/{name}`. Also what a publisher needs to sign the next
+/// statement; for an artifact that does not exist yet, a publisher gets an empty one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ArtifactView {
+    /// Its name.
+    pub name: ArtifactName,
+    /// None before its first release.
+    #[schema(value_type = Option<String>)]
+    pub kind: Option<Kind>,
+    /// The id of its namespace.
+    pub namespace: Sha256,
+    /// Where the chain of statements on it has come to.
+    pub chain: Chain,
+    /// Its newest label.
+    #[schema(value_type = Option<Object>)]
+    pub label: Option<Label>,
+    /// Its tags, by name.
+    pub tags: Vec<TagView>,
+    /// Its releases, newest first.
+    pub releases: Vec<ReleaseView>,
+}
+
+/// Entries of a ledger, proven under one checkpoint: enough to check them offline, given the ledger's key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Proof {
+    /// The signed tree head, as a C2SP signed note.
+    pub checkpoint: String,
+    /// The entries, each with its opening and its inclusion path, in ledger order.
+    #[schema(value_type = Vec<Object>)]
+    pub entries: Vec<EntryProof>,
+}
+
+/// Answer of `GET /api/v1/artifacts/{namespace}/{name}/resolve/{version}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Resolved {
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// The manifest's digest.
+    pub digest: Sha256,
+    /// The manifest's exact bytes.
+    pub manifest: Base64,
+    /// The namespace's genesis and rotations, the release, the tag (if one was asked for), the newest label, a
+    /// withdrawal, if any, and the newest revocation list.
+    pub proof: Proof,
+}
+
+/// Body of `POST /api/v1/artifacts/{namespace}/{name}/recipes`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecipesRequest {
+    /// Files of this artifact.
+    pub files: Vec<Sha256>,
+}
+
+/// Answer to it: canonical recipe bytes in the order asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Recipes {
+    /// One for each file asked for.
+    pub recipes: Vec<Base64>,
+}
+
+/// Body of `POST /api/v1/artifacts/{namespace}/{name}/chunks`; the answer is a stream of frames in this order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChunksRequest {
+    /// A file of this artifact that is made of the chunks.
+    pub file: Sha256,
+    /// Chunks of that file.
+    pub chunks: Vec<ChunkDigest>,
+}

@@ -1,0 +1,52 @@
+//! A site as it presents itself, and its namespaces.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::bytes::Base64;
+use crate::base::digest::Sha256;
+use crate::base::key::PublicKey;
+use crate::base::name::{Namespace, SiteId};
+use crate::statement::{Chain, Visibility};
+
+/// Answer of `GET /api/v1/site`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SiteView {
+    /// Who it is: the fingerprint that a client pins.
+    pub id: SiteId,
+    /// The name of its ledger.
+    pub origin: String,
+    /// The ledger's key in the text form of C2SP signed-note: `name+hash+base64`.
+    pub log_key: String,
+    /// ISO 3166-1 code of where its storage is, if its operator states one.
+    pub jurisdiction: Option<String>,
+    /// The version of its software.
+    pub version: String,
+}
+
+/// Body of `POST /api/v1/namespaces` and of `POST /api/v1/namespaces/{namespace}/rotation`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NamespaceRequest {
+    /// The signed statement that begins the namespace, or changes its keys.
+    pub envelope: Base64,
+}
+
+/// Answer of `GET /api/v1/namespaces/{namespace}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NamespaceView {
+    /// Its name.
+    pub name: Namespace,
+    /// The SHA-256 of its genesis statement.
+    pub id: Sha256,
+    /// Its owners' keys.
+    pub owners: Vec<PublicKey>,
+    /// How many owners must sign.
+    pub threshold: u32,
+    /// Keys that may rotate the owners.
+    pub recovery: Vec<PublicKey>,
+    /// Its home site.
+    pub home: SiteId,
+    /// Who may read by default.
+    pub visibility: Visibility,
+    /// Where the chain of statements on the namespace has come to.
+    pub chain: Chain,
+}

@@ -1,0 +1,9 @@
+//! The ledger's mathematics and bytes.
+
+mod entries;
+mod hostile;
+mod merkle;
+mod notes;
+mod proofs;
+mod tiles;
+mod world;
