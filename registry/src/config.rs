@@ -17,7 +17,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// ISO 3166-1 code of the country in which this site's storage stands.
     pub jurisdiction: Option<Country>,
-    /// Uploads that nobody continued for this many days are forgotten.
+    /// Uploads that were opened this many days ago and never published are forgotten.
     pub upload_days: u32,
     /// `text` or `json`.
     pub log_format: LogFormat,

@@ -39,7 +39,7 @@ impl<'de> Deserialize<'de> for Base64 {
 
 impl utoipa::PartialSchema for Base64 {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        super::openapi::string_schema("Exact bytes in standard padded base64")
+        super::text::string_schema("Exact bytes in standard padded base64")
     }
 }
 

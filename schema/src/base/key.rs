@@ -9,7 +9,6 @@ use std::str::FromStr;
 
 use data_encoding::{BASE32_NOPAD, BASE64, BASE64_NOPAD};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::digest::Sha256;
 use super::name::SiteId;
@@ -133,27 +132,10 @@ impl FromStr for PublicKey {
     }
 }
 
-impl Serialize for PublicKey {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for PublicKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
-    }
-}
-
-impl utoipa::PartialSchema for PublicKey {
-    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        super::openapi::string_schema("An ed25519 public key as OpenSSH writes it: `ssh-ed25519 AAAA...`")
-    }
-}
-
-impl utoipa::ToSchema for PublicKey {}
+crate::base::text::as_text!(
+    PublicKey,
+    "An ed25519 public key as OpenSSH writes it: `ssh-ed25519 AAAA...`"
+);
 
 /// An ed25519 key pair. Its secret half is wiped from memory when it is dropped and never printed.
 pub struct KeyPair(SigningKey);

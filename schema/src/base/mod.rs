@@ -6,5 +6,5 @@ pub mod digest;
 pub mod json;
 pub mod key;
 pub mod name;
-pub(crate) mod openapi;
+pub(crate) mod text;
 pub mod time;

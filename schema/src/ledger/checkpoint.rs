@@ -15,8 +15,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use super::error::LedgerError;
 use super::hash::Root;
 use super::merkle::Tree;
@@ -25,6 +23,7 @@ use super::reading::{decimal, shown};
 use super::vkey::{KeyKind, VerifierKey};
 use crate::base::key::{KeyPair, PublicKey};
 use crate::base::name::SiteId;
+use crate::base::text::as_text;
 use crate::base::time::Timestamp;
 
 /// A ledger's name: `waag/<site id>/<series>`. A site that closes its ledger opens the next series.
@@ -96,34 +95,8 @@ impl FromStr for Origin {
     }
 }
 
-macro_rules! serde_as_text {
-    ($name:ident, $description:literal) => {
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?
-                    .parse()
-                    .map_err(serde::de::Error::custom)
-            }
-        }
-
-        impl utoipa::PartialSchema for $name {
-            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-                crate::base::openapi::string_schema($description)
-            }
-        }
-
-        impl utoipa::ToSchema for $name {}
-    };
-}
-
-serde_as_text!(Origin, "A ledger's name: `waag/<site id>/<series>`");
-serde_as_text!(
+as_text!(Origin, "A ledger's name: `waag/<site id>/<series>`");
+as_text!(
     SignedCheckpoint,
     "A checkpoint with its signatures, exact text (C2SP tlog-checkpoint)"
 );

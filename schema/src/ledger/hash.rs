@@ -62,7 +62,7 @@ macro_rules! base64_text {
 
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-                $crate::base::openapi::string_schema(concat!("A ", $what, ": 32 bytes in base64"))
+                $crate::base::text::string_schema(concat!("A ", $what, ": 32 bytes in base64"))
             }
         }
 

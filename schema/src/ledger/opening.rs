@@ -113,7 +113,7 @@ impl<'de> Deserialize<'de> for Stream {
 
 impl utoipa::PartialSchema for Stream {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        crate::base::openapi::string_schema("A stream of entries: `[a-z0-9][a-z0-9-]{0,63}`")
+        crate::base::text::string_schema("A stream of entries: `[a-z0-9][a-z0-9-]{0,63}`")
     }
 }
 
@@ -276,7 +276,7 @@ impl<'de> Deserialize<'de> for Opening {
 
 impl utoipa::PartialSchema for Opening {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        crate::base::openapi::string_schema("An entry's opening: header and envelope, in base64")
+        crate::base::text::string_schema("An entry's opening: header and envelope, in base64")
     }
 }
 

@@ -6,7 +6,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::{BASE64, HEXLOWER};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::LedgerError;
 use super::reading::shown;
@@ -184,24 +183,4 @@ impl FromStr for VerifierKey {
     }
 }
 
-impl Serialize for VerifierKey {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for VerifierKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
-    }
-}
-
-impl utoipa::PartialSchema for VerifierKey {
-    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        crate::base::openapi::string_schema("A named public key in the form of C2SP signed-note")
-    }
-}
-
-impl utoipa::ToSchema for VerifierKey {}
+crate::base::text::as_text!(VerifierKey, "A named public key in the form of C2SP signed-note");
