@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use waag_schema::ChunkDigest;
-use waag_schema::content::chunk::StoredChunk;
+use waag_schema::content::chunk::{ChunkError, StoredChunk};
 use waag_schema::content::recipe::Recipe;
 
 use super::ContentError;
@@ -117,9 +117,14 @@ impl Content {
 
 /// Decodes a stored chunk and checks its digest.
 pub(super) fn open(stored: &Bytes, digest: ChunkDigest) -> Option<Bytes> {
-    match StoredChunk::parse(stored).ok()?.verify(&digest).ok()? {
+    verify(stored, digest).ok()
+}
+
+/// Decodes a stored chunk and checks its digest; says what is wrong with it.
+pub(super) fn verify(stored: &Bytes, digest: ChunkDigest) -> Result<Bytes, ChunkError> {
+    Ok(match StoredChunk::parse(stored)?.verify(&digest)? {
         // Stored raw: the body is the tail of what was read, so nothing is copied.
-        Cow::Borrowed(raw) => Some(stored.slice(stored.len() - raw.len()..)),
-        Cow::Owned(raw) => Some(raw.into()),
-    }
+        Cow::Borrowed(raw) => stored.slice(stored.len() - raw.len()..),
+        Cow::Owned(raw) => raw.into(),
+    })
 }

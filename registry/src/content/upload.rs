@@ -4,30 +4,30 @@
 //! session again after any crash; what it staged is still there, except after a power loss. A chunk is
 //! written once, staged; when its file is complete and has the right SHA-256, its chunks become durable
 //! together and are named.
+//!
+//! Budget: a byte that arrives is hashed twice (BLAKE3 of its chunk, SHA-256 of its file) and written once.
+//! It is read again only where its turn in the file could not be waited for (see `arrival.rs`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
-use waag_schema::base::digest::Sha256Hasher;
-use waag_schema::content::chunk::StoredChunk;
-use waag_schema::content::recipe::{Piece, Recipe};
+use waag_schema::content::recipe::Recipe;
 use waag_schema::policy::Label;
 use waag_schema::wire::upload::{FileRecipe, PlanAnswer};
 use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, Timestamp};
 
 use super::ContentError;
-use super::rebuild::open;
+use super::arrival::Arrivals;
+use super::rebuild::verify;
 use crate::access::{Caller, Here};
 use crate::clock::Clock;
 use crate::index::Reader;
 use crate::pool::Pool;
-use crate::store::{Key, Put, Store, StoreError, Swap};
+use crate::store::{Key, Store, StoreError, Swap};
 
-/// Chunks read ahead while a file is hashed.
-const READ_AHEAD: usize = 4;
 /// Chunks that are looked up side by side.
 const LOOKED_UP_AT_ONCE: usize = 16;
 /// Keys handled in one listing of a sweep.
@@ -37,10 +37,11 @@ const SWEPT_AT_ONCE: usize = 1000;
 #[derive(Clone)]
 pub struct Uploads {
     here: Here,
-    store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
     reader: Reader,
     clock: Arc<dyn Clock>,
-    pool: Pool,
+    pub(super) pool: Pool,
+    pub(super) arrivals: Arrivals,
 }
 
 /// What the store keeps of a session.
@@ -66,6 +67,7 @@ impl Uploads {
             reader,
             clock,
             pool,
+            arrivals: Arrivals::new(),
         }
     }
 
@@ -121,6 +123,7 @@ impl Uploads {
         let mut ready = Vec::new();
         let mut missing = Vec::new();
         let mut seen = HashSet::new();
+        let mut coming = HashSet::new();
         for file in files {
             let recipe = decode(&file.sha256, &file.recipe.0)?;
             if self.is_ready(caller, id, &file.sha256, &recipe).await? {
@@ -134,12 +137,13 @@ impl Uploads {
                 .filter(|chunk| seen.insert(*chunk))
                 .collect();
             let located = self.locate(caller, id, new).await?;
-            missing.extend(
-                located
-                    .into_iter()
-                    .filter(|(_, key)| key.is_none())
-                    .map(|(chunk, _)| chunk),
-            );
+            let lacking = located.into_iter().filter(|(_, key)| key.is_none());
+            let lacking: Vec<ChunkDigest> = lacking.map(|(chunk, _)| chunk).collect();
+            coming.extend(lacking.iter().copied());
+            missing.extend(lacking);
+            let first_here = recipe.pieces().iter().position(|p| !coming.contains(&p.chunk));
+            let end = first_here.unwrap_or(recipe.pieces().len());
+            self.arrivals.expect(id, &file.sha256, recipe, end);
         }
         Ok(PlanAnswer { ready, missing })
     }
@@ -152,71 +156,13 @@ impl Uploads {
         let checked = stored.clone();
         let raw = self
             .pool
-            .run(move || {
-                StoredChunk::parse(&checked).and_then(|stored| stored.verify(&chunk).map(|raw| raw.len()))
-            })
+            .run(move || verify(&checked, chunk))
             .await
             .map_err(|error| ContentError::Chunk { chunk, error })?;
         // A crash after this may lose the chunk; the publisher is told so when the session is planned again.
         self.store.stage(&Key::incoming(id, &chunk), stored).await?;
-        Ok(raw as u64)
-    }
-
-    /// Completes a file: checks its SHA-256 over all its chunks, then makes them durable and names them.
-    ///
-    /// # Errors
-    /// When a chunk is missing, the digest is another, or the store fails; then nothing was named.
-    pub async fn seal(
-        &self,
-        caller: &Caller,
-        id: &Sha256,
-        file: &Sha256,
-        recipe: &[u8],
-    ) -> Result<(), ContentError> {
-        let bytes = Bytes::copy_from_slice(recipe);
-        let recipe = decode(file, &bytes)?;
-        let digest = recipe.digest();
-        if self.is_ready(caller, id, file, &recipe).await? {
-            return Ok(());
-        }
-        let mut distinct: Vec<ChunkDigest> = recipe.pieces().iter().map(|p| p.chunk).collect();
-        distinct.sort_unstable();
-        distinct.dedup();
-        let mut keys = HashMap::with_capacity(distinct.len());
-        for (chunk, key) in self.locate(caller, id, distinct).await? {
-            keys.insert(
-                chunk,
-                key.ok_or(ContentError::MissingChunk { file: *file, chunk })?,
-            );
-        }
-        let found = match self.hash(&recipe, &keys).await {
-            // What is damaged is of no use to anybody. It goes, and the publisher is asked for it.
-            Err(ContentError::Damaged { digest: chunk, .. }) => {
-                tracing::error!(%chunk, "a chunk is damaged and is asked for again");
-                self.store.delete(&keys[&chunk]).await?;
-                return Err(ContentError::MissingChunk { file: *file, chunk });
-            }
-            hashed => hashed?,
-        };
-        if found != *file {
-            return Err(ContentError::WrongDigest {
-                expected: *file,
-                found,
-            });
-        }
-        self.make_way(&keys).await?;
-        let staged = |(chunk, key): (&ChunkDigest, &Key)| {
-            let target = Key::chunk(chunk);
-            (*key != target).then(|| (key.clone(), target))
-        };
-        self.store
-            .promote(keys.iter().filter_map(staged).collect())
-            .await?;
-        // A crash here leaves named chunks that nothing cites: the next seal of this file finds them staged.
-        self.store.put_if_absent(&Key::recipe(&digest), bytes).await?;
-        let mark = Bytes::from(digest.hex());
-        let _: Put = self.store.put_if_absent(&Key::sealed(id, file), mark).await?;
-        Ok(())
+        self.arrivals.feed(&self.pool, id, chunk, &raw).await;
+        Ok(raw.len() as u64)
     }
 
     /// Returns the recipe of a file that is complete in this session or that the caller may read already.
@@ -252,6 +198,7 @@ impl Uploads {
     /// # Errors
     /// When the store fails; the next sweep finishes it.
     pub async fn close(&self, id: &Sha256) -> Result<(), ContentError> {
+        self.arrivals.forget(id);
         for prefix in [Key::incoming_prefix(id), Key::sealed_prefix(id)] {
             loop {
                 let keys = self.store.list(&prefix, None, SWEPT_AT_ONCE).await?;
@@ -295,25 +242,9 @@ impl Uploads {
         }
     }
 
-    /// Takes away stored chunks that are damaged where good ones are staged: a name that is taken would keep them.
-    async fn make_way(&self, keys: &HashMap<ChunkDigest, Key>) -> Result<(), ContentError> {
-        for (chunk, key) in keys {
-            let target = Key::chunk(chunk);
-            if *key == target || self.store.head(&target).await?.is_none() {
-                continue;
-            }
-            let (stored, digest) = (self.store.get(&target).await?, *chunk);
-            if self.pool.run(move || open(&stored, digest)).await.is_none() {
-                tracing::error!(%chunk, "a stored chunk is damaged; a good one takes its place");
-                self.store.delete(&target).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// Says whether a file needs nothing more. One that was published before must still have all its chunks: so
     /// an upload heals what damage took away.
-    async fn is_ready(
+    pub(super) async fn is_ready(
         &self,
         caller: &Caller,
         id: &Sha256,
@@ -341,7 +272,7 @@ impl Uploads {
     }
 
     /// Finds each chunk: staged in this session, or stored and readable by the caller, or neither.
-    async fn locate(
+    pub(super) async fn locate(
         &self,
         caller: &Caller,
         id: &Sha256,
@@ -375,48 +306,12 @@ impl Uploads {
         }
         Ok(located)
     }
-
-    /// Computes a file's SHA-256 from its chunks, each checked against its BLAKE3 on the way.
-    async fn hash(&self, recipe: &Recipe, keys: &HashMap<ChunkDigest, Key>) -> Result<Sha256, ContentError> {
-        let reads: Vec<_> = recipe
-            .pieces()
-            .iter()
-            .map(|piece| fetch(Arc::clone(&self.store), *piece, keys[&piece.chunk].clone()))
-            .collect();
-        let hasher = stream::iter(reads)
-            .buffered(READ_AHEAD)
-            .try_fold(
-                Sha256Hasher::default(),
-                |mut hasher, (piece, stored)| async move {
-                    let digest = piece.chunk;
-                    self.pool
-                        .run(move || {
-                            let raw = open(&stored, digest)?;
-                            hasher.update(
-                                raw.get(piece.offset as usize..(piece.offset + piece.length) as usize)?,
-                            );
-                            Some(hasher)
-                        })
-                        .await
-                        .ok_or(ContentError::Damaged {
-                            what: "chunk",
-                            digest,
-                        })
-                },
-            )
-            .await?;
-        Ok(hasher.finish())
-    }
 }
 
 async fn is_stored(store: Arc<dyn Store>, key: Key) -> Result<bool, ContentError> {
     Ok(store.head(&key).await?.is_some())
 }
 
-async fn fetch(store: Arc<dyn Store>, piece: Piece, key: Key) -> Result<(Piece, Bytes), ContentError> {
-    Ok((piece, store.get(&key).await?))
-}
-
-fn decode(file: &Sha256, bytes: &[u8]) -> Result<Recipe, ContentError> {
+pub(super) fn decode(file: &Sha256, bytes: &[u8]) -> Result<Recipe, ContentError> {
     Recipe::decode(bytes).map_err(|error| ContentError::Recipe { file: *file, error })
 }

@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use waag_schema::Sha256;
 
+use super::buffers::Buffers;
 use super::{Cell, Key, Put, Store, StoreError, Swap, Version};
 
 /// From this many files on one `syncfs` is cheaper than a sync for each file and directory.
@@ -39,6 +40,7 @@ struct Shared {
     root: PathBuf,
     /// Numbers temporary files; with the process id they are unique.
     next: AtomicU64,
+    buffers: Buffers,
     /// Serialises swaps of cells. Held for the length of a write of a few kilobytes.
     cells: Mutex<()>,
 }
@@ -58,6 +60,7 @@ impl FsStore {
         let shared = Shared {
             root: root.to_owned(),
             next: AtomicU64::new(0),
+            buffers: Buffers::default(),
             cells: Mutex::new(()),
         };
         Ok(Self {
@@ -329,9 +332,15 @@ impl Store for FsStore {
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
         let key = key.clone();
         self.blocking(move |s| {
-            fs::read(s.path(&key))
-                .map(Bytes::from)
-                .map_err(|e| failed(&key, &e))
+            let read = || -> io::Result<Bytes> {
+                let mut file = File::open(s.path(&key))?;
+                let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+                // One byte more, so that its end is found without the buffer being grown.
+                let mut bytes = s.buffers.take(length.saturating_add(1));
+                file.read_to_end(&mut bytes)?;
+                Ok(s.buffers.lend(bytes))
+            };
+            read().map_err(|e| failed(&key, &e))
         })
         .await
     }

@@ -9,6 +9,7 @@
 //!
 //! What the keys mean is `key.rs`'s; what the bytes mean is for the rooms above.
 
+mod buffers;
 mod faulty;
 mod fs;
 mod key;
