@@ -86,6 +86,8 @@ pub(crate) struct Config {
     /// The site that is meant, if any is known.
     site: Option<SiteUrl>,
     pub(crate) insecure: bool,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) limit_rate: Option<u64>,
 }
 
 impl Config {
@@ -101,6 +103,8 @@ impl Config {
             home,
             site,
             insecure: global.insecure,
+            ca: global.ca.clone().filter(|path| !path.as_os_str().is_empty()),
+            limit_rate: global.limit_rate,
         })
     }
 
@@ -154,6 +158,8 @@ mod tests {
             quiet: false,
             verbose: 0,
             insecure: false,
+            ca: None,
+            limit_rate: None,
         };
         assert!(Config::load(&global, said.clone()).unwrap().site().is_err());
         let kept: SiteUrl = "http://127.0.0.1:1".parse().unwrap();

@@ -30,7 +30,8 @@
 //! Rooms, from the ground up:
 //! ```text
 //! home, keys                 what a person keeps on this disk
-//! url, transport, site       requests, and what can be asked
+//! url, pace, line            where a site is, how much at once, over which connections
+//! transport, site            requests, and what can be asked
 //! search
 //! trust, proof               what is believed, and what a proof shows
 //! ledger                     entries, proofs as files, the whole tree computed anew
@@ -51,7 +52,9 @@ pub mod ignore;
 mod kept;
 pub mod keys;
 pub mod ledger;
+mod line;
 pub mod namespace;
+mod pace;
 pub mod proof;
 pub mod pull;
 pub mod push;

@@ -75,6 +75,8 @@ fn no_server() -> Failure {
 fn settings(config: &Config, ui: Ui) -> Settings {
     Settings {
         insecure: config.insecure,
+        bytes_per_second: config.limit_rate,
+        authorities: config.ca.clone(),
         progress: progress::watch(ui),
         ..Settings::default()
     }

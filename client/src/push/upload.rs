@@ -16,8 +16,6 @@ use crate::site::Site;
 
 /// Raw bytes of chunks in one request: hides a round trip, little to repeat.
 const BATCH_BYTES: u64 = 8 << 20;
-/// Requests under way at once; with their batches that is at most 48 MiB.
-const SENDS_AT_ONCE: usize = 4;
 /// Files that the site hashes for us at once.
 const SEALS_AT_ONCE: usize = 2;
 /// Recipe bytes in one question, unless one file alone has more.
@@ -79,7 +77,7 @@ impl Upload {
     }
 }
 
-/// Sends the missing chunks, a few batches at once; returns how many raw bytes.
+/// Sends the missing chunks, as many batches at once as goes well; returns how many raw bytes.
 pub(super) async fn send_missing(site: &Site, prepared: &Prepared, upload: &Upload) -> Result<u64> {
     let progress = site.progress();
     progress(Event::Began {
@@ -101,10 +99,7 @@ pub(super) async fn send_missing(site: &Site, prepared: &Prepared, upload: &Uplo
             Ok::<u64, ClientError>(bytes)
         }
     });
-    let sent = stream::iter(sends)
-        .buffer_unordered(SENDS_AT_ONCE)
-        .try_fold(0, async |sum, bytes| Ok(sum + bytes))
-        .await?;
+    let sent = site.transport().pace().run(sends).await?;
     progress(Event::Ended { phase: Phase::Send });
     Ok(sent)
 }
