@@ -125,6 +125,7 @@ pub(crate) enum Command {
     Ledger(LedgerCommand),
     #[command(subcommand)]
     Token(Token),
+    Doctor(Doctor),
     Completions(Completions),
 }
 
@@ -449,6 +450,14 @@ pub(crate) struct TokenRevoke {
     #[arg(value_parser = token_id)]
     pub(crate) id: String,
 }
+
+/// Look for what is wrong on this machine and with the site
+///
+/// Checks the home directory, keys, disk, connection, clock, pin, token and ledger. One line each: ok,
+/// warning or failed, and what to type. Nothing is changed. Fails if a check failed.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Doctor {}
 
 /// Write the completions of a shell to standard output
 #[derive(Debug, Args)]

@@ -40,10 +40,12 @@
 //! namespace, rotation, draft
 //! recipes, pull, target,     fetching, writing, and proving without a network
 //! kept, verify
+//! doctor                     what is wrong here and there
 //! diff                       what two releases or directories have in common
 //! ```
 
 pub mod diff;
+pub mod doctor;
 pub mod draft;
 pub mod error;
 pub mod event;

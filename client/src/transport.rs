@@ -13,14 +13,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{
-    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE, RETRY_AFTER,
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RANGE, RETRY_AFTER,
 };
 use reqwest::{Method, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
+use waag_schema::Timestamp;
 use waag_schema::wire::{Code, Problem};
 
+use crate::doctor::http_date;
 use crate::error::{ClientError, Result};
 use crate::event::{Event, Progress, silent};
 use crate::home::Secret;
@@ -261,6 +263,13 @@ impl Transport {
             self.collect(&ask, answer, limit).await
         })
         .await
+    }
+
+    /// Returns what time it is for the site, if it says so.
+    pub(crate) async fn date(&self) -> Result<Option<Timestamp>> {
+        let answer = self.stream(Ask::get("/healthz")).await?;
+        let date = answer.response.headers().get(DATE);
+        Ok(date.and_then(|date| http_date(date.to_str().ok()?)))
     }
 
     /// Asks, and returns the answer as soon as it begins; [`Self::next_bytes`] reads on.

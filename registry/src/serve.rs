@@ -109,6 +109,7 @@ pub async fn serve(
     on_ready: impl FnOnce(&Ready) + Send,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
+    allow_files();
     let io = |path: &Path| {
         let path = path.to_owned();
         move |error| ServeError::Io { path, error }
@@ -167,6 +168,19 @@ pub async fn serve(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Lets this process have as many files open as the system allows it: each connection is one.
+fn allow_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let most = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Every hour: forgets old uploads; and says anew, once a day, which releases are withdrawn, so that a reader sees

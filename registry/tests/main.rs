@@ -16,4 +16,5 @@ mod rollback;
 mod simulation;
 mod store;
 mod tidy;
+mod tls;
 mod world;
