@@ -22,7 +22,7 @@ pub(crate) use ledger::LedgerFsck;
 pub(crate) use ledger::{LedgerCommand, LedgerErase, LedgerProve, LedgerShow, LedgerVerify};
 pub(crate) use owners::{NamespaceRotate, NamespaceSubmit, Sign, Withdraw};
 
-use crate::typed::{Compared, ScopeArg, Target, token_id};
+use crate::typed::{Compared, ScopeArg, Target, rate, token_id};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -51,6 +51,7 @@ Exit codes:
 
 Environment:
   WAAG_SITE    the site that is meant when --site is not given
+  WAAG_CA      a file of certificates that are believed as well, as with --ca
   WAAG_HOME    where keys, tokens and pinned sites are kept (default: $XDG_CONFIG_HOME/waag or ~/.config/waag)
   NO_COLOR     no colours
   RUST_LOG     what `waag serve` logs (default: info)";
@@ -92,6 +93,12 @@ pub(crate) struct Global {
     /// Send tokens over plain HTTP to other machines as well
     #[arg(long, global = true)]
     pub(crate) insecure: bool,
+    /// Believe the certificates in this PEM file as well, for a site with an authority of its own
+    #[arg(long, global = true, value_name = "FILE", env = "WAAG_CA", hide_env = true, value_hint = ValueHint::FilePath)]
+    pub(crate) ca: Option<PathBuf>,
+    /// Move at most so many bytes a second, both ways together: 500K, 10M, 1G
+    #[arg(long, global = true, value_name = "RATE", value_parser = rate)]
+    pub(crate) limit_rate: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -118,6 +125,7 @@ pub(crate) enum Command {
     Ledger(LedgerCommand),
     #[command(subcommand)]
     Token(Token),
+    Doctor(Doctor),
     Completions(Completions),
 }
 
@@ -442,6 +450,14 @@ pub(crate) struct TokenRevoke {
     #[arg(value_parser = token_id)]
     pub(crate) id: String,
 }
+
+/// Look for what is wrong on this machine and with the site
+///
+/// Checks the home directory, keys, disk, connection, clock, pin, token and ledger. One line each: ok,
+/// warning or failed, and what to type. Nothing is changed. Fails if a check failed.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Doctor {}
 
 /// Write the completions of a shell to standard output
 #[derive(Debug, Args)]

@@ -19,19 +19,26 @@ pub(crate) struct Environment {
     config_home: Option<PathBuf>,
     user_home: Option<PathBuf>,
     no_colour: bool,
+    /// The variables that are set and name a proxy.
+    proxies: Vec<String>,
 }
 
 impl Environment {
     /// Reads it. An empty variable counts as one that is not set.
     pub(crate) fn read() -> Self {
-        let path = |name| {
+        let path = |name: &str| {
             env::var_os(name)
                 .filter(|value| !value.is_empty())
                 .map(PathBuf::from)
         };
         // The XDG specification has relative paths ignored.
-        let absolute = |name| path(name).filter(|p| p.is_absolute());
+        let absolute = |name: &str| path(name).filter(|p| p.is_absolute());
+        let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"]
+            .into_iter()
+            .flat_map(|name| [name.to_owned(), name.to_lowercase()])
+            .filter(|name| path(name).is_some());
         Self {
+            proxies: proxies.collect(),
             waag_home: path("WAAG_HOME"),
             config_home: absolute("XDG_CONFIG_HOME"),
             user_home: path("HOME"),
@@ -43,6 +50,11 @@ impl Environment {
     /// Says whether colours may be used where there is a terminal.
     pub(crate) const fn allows_colour(&self) -> bool {
         !self.no_colour
+    }
+
+    /// Returns the variables that are set and name a proxy, or whom none is for.
+    pub(crate) fn proxies(&self) -> &[String] {
+        &self.proxies
     }
 
     fn home(&self) -> Result<PathBuf, Failure> {
@@ -86,6 +98,8 @@ pub(crate) struct Config {
     /// The site that is meant, if any is known.
     site: Option<SiteUrl>,
     pub(crate) insecure: bool,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) limit_rate: Option<u64>,
 }
 
 impl Config {
@@ -101,6 +115,8 @@ impl Config {
             home,
             site,
             insecure: global.insecure,
+            ca: global.ca.clone().filter(|path| !path.as_os_str().is_empty()),
+            limit_rate: global.limit_rate,
         })
     }
 
@@ -154,6 +170,8 @@ mod tests {
             quiet: false,
             verbose: 0,
             insecure: false,
+            ca: None,
+            limit_rate: None,
         };
         assert!(Config::load(&global, said.clone()).unwrap().site().is_err());
         let kept: SiteUrl = "http://127.0.0.1:1".parse().unwrap();

@@ -269,6 +269,9 @@ const fn key_hint(error: &KeyFileError) -> Option<&'static str> {
             Some("`waag key generate` makes one; --key ~/.ssh/id_ed25519 takes an existing one")
         }
         KeyFileError::Exists(_) => Some("choose another --name; a key is never overwritten"),
+        KeyFileError::Exposed { .. } => {
+            Some("chmod 600 on the file; if others may have read it, rotate the key")
+        }
         KeyFileError::NeedsPassphrase(_) => {
             Some("run it in a terminal to be asked, or give --passphrase-file FILE")
         }

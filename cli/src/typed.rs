@@ -56,6 +56,29 @@ impl FromStr for Target {
     }
 }
 
+/// Reads a rate in bytes a second: a number, alone or with K, M or G (1024 each).
+pub(crate) fn rate(text: &str) -> Result<u64, String> {
+    let wrong = || "a number of bytes a second, such as 500K, 10M or 1.5G".to_owned();
+    let (number, unit) = match text.trim_end_matches(['b', 'B']).char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1_u64 << 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
+        _ => (text, 1),
+    };
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    #[expect(clippy::cast_precision_loss, reason = "a unit is a power of two")]
+    let bytes = number * unit as f64;
+    if !(1.0..=1e15).contains(&bytes) {
+        return Err(wrong());
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is between 1 and 10^15"
+    )]
+    Ok(bytes as u64)
+}
+
 /// One side of a comparison. What can be read as a reference is one; `./` before it makes it a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Compared {
@@ -83,6 +106,22 @@ mod tests {
         assert_eq!(target.tag, Tag::latest());
         let digest = waag_schema::Sha256::of(b"m");
         assert!(format!("acme/tiny@{digest}").parse::<Target>().is_err());
+    }
+
+    #[test]
+    fn a_rate_is_a_number_with_a_unit() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("500K", 512_000),
+            ("10m", 10 << 20),
+            ("1.5G", 3 << 29),
+            ("2MB", 2 << 20),
+        ] {
+            assert_eq!(rate(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "K", "-1", "0", "nan", "inf", "10T", "1e99", "ten"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

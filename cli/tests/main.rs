@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod comparing;
+mod doctor;
 mod end_to_end;
 mod help;
 mod independent;

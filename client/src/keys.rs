@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ssh_key::getrandom::{self, SysRng};
@@ -39,6 +40,14 @@ pub enum KeyFileError {
     /// The passphrase does not open the key: ask again.
     #[error("the passphrase does not open the key {}", .0.display())]
     WrongPassphrase(PathBuf),
+    /// Others on this machine can read the key: take that away.
+    #[error("the key {} can be read by others (mode {mode:04o})", .path.display())]
+    Exposed {
+        /// The key.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// A key of another algorithm.
     #[error("the key {} is {found}; only ed25519 keys sign here", .path.display())]
     Algorithm {
@@ -198,6 +207,10 @@ pub fn show(home: &Home, choice: &KeyChoice) -> Result<KeyInfo> {
 pub fn load(home: &Home, choice: &KeyChoice, passphrase: Option<&Secret>) -> Result<KeyPair> {
     let path = path_of(home, choice)?;
     let mut key = read(home, &path)?;
+    let mode = mode(&path)?;
+    if mode & 0o077 != 0 {
+        return Err(KeyFileError::Exposed { path, mode }.into());
+    }
     if key.algorithm() != Algorithm::Ed25519 {
         return Err(other_algorithm(&path, &key.algorithm()).into());
     }
@@ -211,6 +224,12 @@ pub fn load(home: &Home, choice: &KeyChoice, passphrase: Option<&Secret>) -> Res
     let pair = pair.ok_or_else(|| other_algorithm(&path, &key.algorithm()))?;
     let seed = Zeroizing::new(pair.private.to_bytes());
     Ok(KeyPair::from_seed(&seed))
+}
+
+/// Returns the permissions of a key's file.
+pub(crate) fn mode(path: &Path) -> Result<u32> {
+    let about = std::fs::metadata(path).map_err(ClientError::io("look at", path))?;
+    Ok(about.permissions().mode() & 0o777)
 }
 
 fn read(home: &Home, path: &Path) -> Result<PrivateKey> {
@@ -311,6 +330,21 @@ mod tests {
             key_error(generate(&home, "default", None)),
             KeyFileError::Exists(_)
         ));
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_does_not_sign() {
+        let (_dir, home) = home();
+        let made = generate(&home, "default", None).unwrap();
+        for mode in [0o644, 0o640, 0o602] {
+            std::fs::set_permissions(&made.path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let error = key_error(load(&home, &KeyChoice::default(), None));
+            assert!(
+                matches!(error, KeyFileError::Exposed { mode: found, .. } if found == mode),
+                "{error}"
+            );
+        }
+        assert!(show(&home, &KeyChoice::default()).is_ok());
     }
 
     #[test]

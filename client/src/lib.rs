@@ -30,7 +30,8 @@
 //! Rooms, from the ground up:
 //! ```text
 //! home, keys                 what a person keeps on this disk
-//! url, transport, site       requests, and what can be asked
+//! url, pace, line            where a site is, how much at once, over which connections
+//! transport, site            requests, and what can be asked
 //! search
 //! trust, proof               what is believed, and what a proof shows
 //! ledger                     entries, proofs as files, the whole tree computed anew
@@ -39,10 +40,12 @@
 //! namespace, rotation, draft
 //! recipes, pull, target,     fetching, writing, and proving without a network
 //! kept, verify
+//! doctor                     what is wrong here and there
 //! diff                       what two releases or directories have in common
 //! ```
 
 pub mod diff;
+pub mod doctor;
 pub mod draft;
 pub mod error;
 pub mod event;
@@ -51,7 +54,9 @@ pub mod ignore;
 mod kept;
 pub mod keys;
 pub mod ledger;
+mod line;
 pub mod namespace;
+mod pace;
 pub mod proof;
 pub mod pull;
 pub mod push;

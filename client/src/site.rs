@@ -4,7 +4,6 @@
 //! checkpoints are judged here, because each of them must continue what this site signed before.
 
 use bytes::Bytes;
-use reqwest::Response;
 use waag_schema::base::name::Version;
 use waag_schema::ledger::merkle::{consistency_nodes, prove_consistency, verify_consistency};
 use waag_schema::ledger::note::NOTE_BYTES_MAX;
@@ -25,7 +24,7 @@ use crate::error::{ClientError, Result};
 use crate::event::Progress;
 use crate::home::{Home, Secret};
 use crate::proof::{self, Proven};
-use crate::transport::{Ask, Settings, Transport};
+use crate::transport::{Answer, Ask, Settings, Transport};
 use crate::trust::{Pin, Pinning, SERIES, Standing, Trust};
 use crate::url::SiteUrl;
 
@@ -252,9 +251,19 @@ impl Site {
             .await
     }
 
-    pub(crate) async fn chunks(&self, artifact: &ArtifactName, request: &ChunksRequest) -> Result<Response> {
+    pub(crate) async fn chunks(&self, artifact: &ArtifactName, request: &ChunksRequest) -> Result<Answer> {
         let path = format!("/api/v1/artifacts/{artifact}/chunks");
-        self.transport.stream(Ask::post(path, request)).await
+        let first = request
+            .chunks
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let what = format!(
+            "{} chunks from {first} on of the file {}",
+            request.chunks.len(),
+            request.file
+        );
+        self.transport.stream(Ask::post(path, request).called(what)).await
     }
 
     pub(crate) async fn open_upload(&self, request: &UploadRequest) -> Result<Sha256> {
@@ -271,12 +280,18 @@ impl Site {
         let path = format!("/api/v1/uploads/{id}/chunks");
         let bytes = frames.len() as u64;
         self.transport
-            .json(Ask::post_bytes(path, FRAMES_TYPE, frames).work(bytes))
+            .json(
+                Ask::post_bytes(path, FRAMES_TYPE, frames)
+                    .work(bytes)
+                    .called("chunks to be taken"),
+            )
             .await
     }
 
     pub(crate) async fn seal_file(&self, id: &Sha256, file: &FileRecipe, size: u64) -> Result<()> {
-        let ask = Ask::post(format!("/api/v1/uploads/{id}/files"), file).work(size);
+        let ask = Ask::post(format!("/api/v1/uploads/{id}/files"), file)
+            .work(size)
+            .called(format!("the file {} to be checked", file.sha256));
         self.transport.bytes(ask, NOTE_BYTES_MAX).await.map(drop)
     }
 

@@ -4,40 +4,52 @@
 //! says that it did nothing (429, 503), or when it may be done twice; what is signed is sent once, since what
 //! the ledger says then decides. A request fails when nothing moves, not when it takes long. Redirects are
 //! refused: a token goes where it was meant to go. Proxies are taken as `reqwest` finds them, but never for
-//! this machine's own addresses.
+//! this machine's own addresses. Connections and their pace are the [line](crate::line)'s.
 
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE, RETRY_AFTER};
-use reqwest::{Method, Response, StatusCode, redirect};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RANGE, RETRY_AFTER,
+};
+use reqwest::{Method, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+use waag_schema::Timestamp;
 use waag_schema::wire::{Code, Problem};
 
+use crate::doctor::http_date;
 use crate::error::{ClientError, Result};
 use crate::event::{Event, Progress, silent};
 use crate::home::Secret;
+use crate::line::{Line, in_pieces};
+use crate::pace::Pace;
 use crate::url::SiteUrl;
 
 /// The largest JSON answer that is read: a manifest of 4 MiB with its proofs has less than a quarter.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
 /// A refusal is short.
 const PROBLEM_MAX_BYTES: usize = 1 << 20;
-/// How often a request is tried in all. With the waits below that outlasts a restart of the site.
+/// How often a request is tried in all, where somebody answers at least now and then.
 const ATTEMPTS_MAX: u32 = 5;
-/// How often nobody needs to answer before we believe that nobody is there.
-const CONNECT_ATTEMPTS_MAX: u32 = 3;
+/// How often a site may say that it has too much to do.
+const BUSY_ATTEMPTS_MAX: u32 = 10;
 /// The wait before the second attempt; it doubles each time.
 const WAIT_FIRST: Duration = Duration::from_millis(250);
+/// The longest wait while nobody answers: who comes back is soon found.
+const CONNECT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// A site may ask for a longer wait than ours, but not for any wait.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// A site's disk hashes at least this fast; so long may a request take that makes it hash.
 const WORK_BYTES_PER_SECOND: u64 = 20 << 20;
 /// A network is at least this fast; so long may a body take to leave.
 const SEND_BYTES_PER_SECOND: u64 = 64 << 10;
+/// Content leaves in pieces of this size, so that it is seen whether anything moves.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// How requests are made.
 #[derive(Clone)]
@@ -48,6 +60,10 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// How long nothing may move.
     pub idle_timeout: Duration,
+    /// The most bytes a second, both directions together.
+    pub bytes_per_second: Option<u64>,
+    /// A file of certificates, in PEM, of authorities that are believed besides those of the system.
+    pub authorities: Option<PathBuf>,
     /// Where events go.
     pub progress: Progress,
 }
@@ -58,6 +74,8 @@ impl Default for Settings {
             insecure: false,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
+            bytes_per_second: None,
+            authorities: None,
             progress: silent(),
         }
     }
@@ -69,6 +87,8 @@ impl std::fmt::Debug for Settings {
             .field("insecure", &self.insecure)
             .field("connect_timeout", &self.connect_timeout)
             .field("idle_timeout", &self.idle_timeout)
+            .field("bytes_per_second", &self.bytes_per_second)
+            .field("authorities", &self.authorities)
             .finish_non_exhaustive()
     }
 }
@@ -79,6 +99,10 @@ pub(crate) struct Ask {
     method: Method,
     path: String,
     body: Option<(&'static str, Bytes)>,
+    /// Whether the body is content, which leaves in pieces.
+    content: bool,
+    /// What is waited for, in words.
+    what: Option<String>,
     range: Option<Range<u64>>,
     repeatable: bool,
     work_bytes: u64,
@@ -90,6 +114,8 @@ impl Ask {
             method: Method::GET,
             path: path.into(),
             body: None,
+            content: false,
+            what: None,
             range: None,
             repeatable: true,
             work_bytes: 0,
@@ -116,6 +142,7 @@ impl Ask {
         Self {
             method: Method::POST,
             body: Some((content_type, bytes)),
+            content: true,
             ..Self::get(path)
         }
     }
@@ -124,6 +151,14 @@ impl Ask {
     pub(crate) fn range(self, range: Range<u64>) -> Self {
         Self {
             range: Some(range),
+            ..self
+        }
+    }
+
+    /// Says what is waited for.
+    pub(crate) fn called(self, what: impl Into<String>) -> Self {
+        Self {
+            what: Some(what.into()),
             ..self
         }
     }
@@ -148,10 +183,18 @@ impl Ask {
 /// Makes requests to one address.
 #[derive(Clone)]
 pub(crate) struct Transport {
-    http: reqwest::Client,
+    line: Arc<Line>,
     url: SiteUrl,
     settings: Settings,
     authorization: Option<HeaderValue>,
+}
+
+/// An answer that has begun.
+pub(crate) struct Answer {
+    response: Response,
+    /// Over which connections it comes.
+    generation: u32,
+    what: Option<String>,
 }
 
 /// How one attempt failed.
@@ -187,24 +230,8 @@ impl Transport {
         let authorization = token
             .map(|token| authorization(url, token, settings))
             .transpose()?;
-        static PROVIDER: OnceLock<()> = OnceLock::new();
-        PROVIDER.get_or_init(|| {
-            // An error says that the program around us has chosen one already, which serves as well.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        });
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("waag/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .connect_timeout(settings.connect_timeout);
-        if url.is_loopback() {
-            builder = builder.no_proxy();
-        }
-        let http = builder.build().map_err(|e| ClientError::Unreachable {
-            url: url.to_string(),
-            reason: told(&e),
-        })?;
         Ok(Self {
-            http,
+            line: Line::new(url, settings)?,
             url: url.clone(),
             settings: settings.clone(),
             authorization,
@@ -232,30 +259,47 @@ impl Transport {
     /// Asks, and reads the answer's bytes.
     pub(crate) async fn bytes(&self, ask: Ask, limit: usize) -> Result<Vec<u8>> {
         self.repeat(&ask, async || {
-            let response = self.attempt(&ask).await?;
-            self.collect(&ask, response, limit).await
+            let answer = self.attempt(&ask).await?;
+            self.collect(&ask, answer, limit).await
         })
         .await
     }
 
+    /// Returns what time it is for the site, if it says so.
+    pub(crate) async fn date(&self) -> Result<Option<Timestamp>> {
+        let answer = self.stream(Ask::get("/healthz")).await?;
+        let date = answer.response.headers().get(DATE);
+        Ok(date.and_then(|date| http_date(date.to_str().ok()?)))
+    }
+
     /// Asks, and returns the answer as soon as it begins; [`Self::next_bytes`] reads on.
-    pub(crate) async fn stream(&self, ask: Ask) -> Result<Response> {
+    pub(crate) async fn stream(&self, ask: Ask) -> Result<Answer> {
         self.repeat(&ask, async || self.attempt(&ask).await).await
     }
 
-    /// Returns the next bytes of an answer, none at its end.
-    pub(crate) async fn next_bytes(&self, response: &mut Response) -> Result<Option<Bytes>> {
-        let url = response.url().to_string();
-        let unreachable = |reason: String| ClientError::Unreachable { url, reason };
-        match tokio::time::timeout(self.settings.idle_timeout, response.chunk()).await {
-            Ok(Ok(bytes)) => Ok(bytes),
-            Ok(Err(e)) => Err(unreachable(told(&e))),
-            Err(_) => Err(unreachable(self.stalled())),
-        }
+    /// Returns how many requests should be under way at once, and runs them.
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.line.pace
     }
 
-    fn stalled(&self) -> String {
-        format!("nothing came for {} s", self.settings.idle_timeout.as_secs())
+    /// Returns the next bytes of an answer, none at its end.
+    pub(crate) async fn next_bytes(&self, answer: &mut Answer) -> Result<Option<Bytes>> {
+        let next = tokio::time::timeout(self.settings.idle_timeout, answer.response.chunk()).await;
+        let reason = match next {
+            Ok(Ok(bytes)) => {
+                self.line.moved(bytes.as_ref().map_or(0, Bytes::len)).await;
+                return Ok(bytes);
+            }
+            Ok(Err(e)) => told(&e),
+            Err(_) => {
+                self.line.stalled(answer.generation);
+                stalled(self.settings.idle_timeout, answer.what.as_deref())
+            }
+        };
+        Err(ClientError::Unreachable {
+            url: answer.response.url().to_string(),
+            reason,
+        })
     }
 
     async fn repeat<T>(&self, ask: &Ask, attempt: impl AsyncFn() -> Result<T, Failure>) -> Result<T> {
@@ -266,28 +310,49 @@ impl Transport {
                 Err(failure) => failure,
             };
             tried += 1;
-            let limit = if failure.connecting {
-                CONNECT_ATTEMPTS_MAX
+            let worth = if failure.connecting {
+                self.line.patient(tried)
+            } else if failure.undone {
+                tried < BUSY_ATTEMPTS_MAX
             } else {
-                ATTEMPTS_MAX
+                tried < ATTEMPTS_MAX
             };
             let harmless = failure.undone || ask.repeatable;
-            if !failure.passing || !harmless || tried >= limit {
+            if !failure.passing || !harmless || !worth {
                 return Err(failure.error);
             }
-            self.wait(&ask.path, tried, failure.wait, &failure.error).await;
+            let most = if failure.connecting {
+                CONNECT_WAIT_MAX
+            } else {
+                WAIT_MAX
+            };
+            self.wait_at_most(most, &ask.path, tried, failure.wait, &failure.error)
+                .await;
         }
     }
 
     /// Waits before another attempt, longer each time.
     pub(crate) async fn wait(&self, path: &str, tried: u32, asked: Option<Duration>, error: &ClientError) {
+        self.wait_at_most(WAIT_MAX, path, tried, asked, error).await;
+    }
+
+    async fn wait_at_most(
+        &self,
+        most: Duration,
+        path: &str,
+        tried: u32,
+        asked: Option<Duration>,
+        error: &ClientError,
+    ) {
         let ours = WAIT_FIRST * 2_u32.saturating_pow(tried.saturating_sub(1).min(16));
-        let wait = asked.unwrap_or(ours).clamp(WAIT_FIRST, WAIT_MAX);
-        (self.settings.progress)(Event::Retrying {
-            url: self.url.at(path),
-            reason: error.to_string(),
-            wait,
-        });
+        let wait = asked.unwrap_or(ours).clamp(WAIT_FIRST, most);
+        if self.line.announce() {
+            (self.settings.progress)(Event::Retrying {
+                url: self.url.at(path),
+                reason: error.to_string(),
+                wait,
+            });
+        }
         #[expect(
             clippy::disallowed_methods,
             reason = "the one place where a client waits for a site to come back"
@@ -295,7 +360,7 @@ impl Transport {
         tokio::time::sleep(wait).await;
     }
 
-    async fn attempt(&self, ask: &Ask) -> Result<Response, Failure> {
+    async fn attempt(&self, ask: &Ask) -> Result<Answer, Failure> {
         let url = self.url.at(&ask.path);
         let mut headers = HeaderMap::new();
         if let Some(value) = &self.authorization {
@@ -308,19 +373,33 @@ impl Transport {
                     .map(|value| (RANGE, value)),
             );
         }
-        let mut request = self.http.request(ask.method.clone(), &url);
+        let (http, generation) = self.line.connections();
+        let mut request = http.request(ask.method.clone(), &url);
         let mut allowed = self.settings.connect_timeout
             + self.settings.idle_timeout
             + Duration::from_secs(ask.work_bytes / WORK_BYTES_PER_SECOND);
+        let moved = Arc::new(Mutex::new(Instant::now()));
         if let Some((content_type, bytes)) = &ask.body {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-            allowed += Duration::from_secs(bytes.len() as u64 / SEND_BYTES_PER_SECOND);
-            request = request.body(bytes.clone());
+            request = if ask.content {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+                let mark = Arc::clone(&moved);
+                let mark = move || *mark.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                request.body(in_pieces(
+                    Arc::clone(&self.line),
+                    bytes.clone(),
+                    PIECE_BYTES,
+                    mark,
+                ))
+            } else {
+                allowed += Duration::from_secs(bytes.len() as u64 / SEND_BYTES_PER_SECOND);
+                request.body(bytes.clone())
+            };
         }
-        let sent = tokio::time::timeout(allowed, request.headers(headers).send()).await;
+        let sent = while_moving(&moved, allowed, request.headers(headers).send()).await;
         let response = match sent {
-            Ok(Ok(response)) => response,
-            Ok(Err(e)) => {
+            Some(Ok(response)) => response,
+            Some(Err(e)) => {
                 return Err(Failure {
                     undone: e.is_connect(),
                     passing: !e.is_builder(),
@@ -332,29 +411,38 @@ impl Transport {
                     },
                 });
             }
-            Err(_) => {
-                let reason = format!("no answer within {} s", allowed.as_secs());
+            None => {
+                self.line.stalled(generation);
+                let reason = stalled(allowed, ask.what.as_deref());
                 return Err(Failure {
                     passing: true,
                     ..Failure::lasting(ClientError::Unreachable { url, reason })
                 });
             }
         };
-        if response.status().is_success() {
-            return Ok(response);
+        let well = response.status().is_success();
+        self.line.answered(well);
+        let answer = Answer {
+            response,
+            generation,
+            what: ask.what.clone(),
+        };
+        if well {
+            return Ok(answer);
         }
-        Err(self.refused(ask, response).await)
+        Err(self.refused(ask, answer).await)
     }
 
-    async fn refused(&self, ask: &Ask, response: Response) -> Failure {
+    async fn refused(&self, ask: &Ask, answer: Answer) -> Failure {
         let url = self.url.at(&ask.path);
-        let status = response.status();
-        let wait = response
+        let status = answer.response.status();
+        let wait = answer
+            .response
             .headers()
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map(Duration::from_secs);
-        let body = match self.collect(ask, response, PROBLEM_MAX_BYTES).await {
+        let body = match self.collect(ask, answer, PROBLEM_MAX_BYTES).await {
             Ok(body) => body,
             Err(failure) => return failure,
         };
@@ -378,6 +466,9 @@ impl Transport {
             status,
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
         );
+        if undone {
+            self.line.pace.trouble();
+        }
         let passing = undone || matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT);
         Failure {
             undone,
@@ -387,10 +478,10 @@ impl Transport {
         }
     }
 
-    async fn collect(&self, ask: &Ask, mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> {
+    async fn collect(&self, ask: &Ask, mut answer: Answer, limit: usize) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
         loop {
-            let next = self.next_bytes(&mut response).await.map_err(|error| Failure {
+            let next = self.next_bytes(&mut answer).await.map_err(|error| Failure {
                 passing: true,
                 ..Failure::lasting(error)
             })?;
@@ -438,8 +529,34 @@ fn meaning(problem: Problem, url: &SiteUrl) -> ClientError {
     }
 }
 
+/// Waits for an answer as long as something moves; none when nothing did for the time that is allowed.
+async fn while_moving<T>(
+    moved: &Mutex<Instant>,
+    allowed: Duration,
+    sending: impl Future<Output = T>,
+) -> Option<T> {
+    let mut sending = std::pin::pin!(sending);
+    loop {
+        let until = *moved.lock().unwrap_or_else(PoisonError::into_inner) + allowed;
+        match tokio::time::timeout_at(until, sending.as_mut()).await {
+            Ok(sent) => return Some(sent),
+            Err(_) if *moved.lock().unwrap_or_else(PoisonError::into_inner) + allowed > until => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+fn stalled(after: Duration, what: Option<&str>) -> String {
+    let what = what.map(|what| format!(" while waiting for {what}"));
+    format!(
+        "nothing came for {} s{}",
+        after.as_secs(),
+        what.unwrap_or_default()
+    )
+}
+
 /// The error with its causes: the first words of `reqwest` alone say little.
-fn told(error: &reqwest::Error) -> String {
+pub(crate) fn told(error: &reqwest::Error) -> String {
     let mut text = String::new();
     let mut next: Option<&dyn std::error::Error> = Some(error);
     while let Some(one) = next {

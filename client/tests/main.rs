@@ -4,8 +4,11 @@
     reason = "what the tests set up must work, helpers included"
 )]
 
+mod faults;
 mod proving;
+mod proxy;
 mod pulling;
 mod pushing;
+mod tls;
 mod trusting;
 mod world;

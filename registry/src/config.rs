@@ -9,6 +9,9 @@ use waag_schema::policy::place::Country;
 /// The commented file that the first start writes. A test reads it back and compares it with the defaults.
 pub const TEMPLATE: &str = include_str!("waag.toml");
 
+/// The largest number that any limit may have.
+const LIMIT_MAX: usize = 1_000_000;
+
 /// What an operator decides.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -19,8 +22,48 @@ pub struct Config {
     pub jurisdiction: Option<Country>,
     /// Uploads that were opened this many days ago and never published are forgotten.
     pub upload_days: u32,
+    /// The certificate and key with which TLS is spoken; without them, plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// How much is taken on at once.
+    pub limits: Limits,
     /// `text` or `json`.
     pub log_format: LogFormat,
+}
+
+/// Where the certificate and its key are.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The certificate, and the chain that leads from it to one that clients know, in PEM.
+    pub certificate: PathBuf,
+    /// Its private key, in PEM.
+    pub key: PathBuf,
+}
+
+/// How much a site takes on at once.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Connections.
+    pub connections: usize,
+    /// Transfers of content, for everybody together.
+    pub transfers: usize,
+    /// Transfers of content, for each caller.
+    pub transfers_of_one: usize,
+    /// Transfers that may wait.
+    pub waiting: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let turns = crate::turns::Limits::default();
+        Self {
+            connections: crate::listen::Settings::default().connections,
+            transfers: turns.at_once,
+            transfers_of_one: turns.for_each,
+            waiting: turns.waiting,
+        }
+    }
 }
 
 /// How log lines are written.
@@ -39,6 +82,8 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
             jurisdiction: None,
             upload_days: 7,
+            tls: None,
+            limits: Limits::default(),
             log_format: LogFormat::Text,
         }
     }
@@ -89,7 +134,21 @@ impl Config {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|e| e.to_string())
+        let config: Self = toml::from_str(text).map_err(|e| e.to_string())?;
+        let Limits {
+            connections,
+            transfers,
+            transfers_of_one,
+            waiting,
+        } = config.limits;
+        let least = connections.min(transfers).min(transfers_of_one);
+        // What the semaphores can count, and more than any machine has.
+        if least == 0 || connections.max(transfers).max(transfers_of_one).max(waiting) > LIMIT_MAX {
+            return Err(format!(
+                "[limits]: each is a number from 1 to {LIMIT_MAX} (`waiting` from 0)"
+            ));
+        }
+        Ok(config)
     }
 }
 
@@ -102,16 +161,39 @@ mod tests {
         assert_eq!(Config::parse(TEMPLATE).unwrap(), Config::default());
         let uncommented: String = TEMPLATE
             .lines()
-            .map(|l| l.strip_prefix("# ").filter(|l| l.contains(" = ")).unwrap_or(l))
+            .map(|l| {
+                let key = |l: &&str| l.contains(" = ") || l.starts_with('[');
+                l.strip_prefix("# ").filter(key).unwrap_or(l)
+            })
             .collect::<Vec<_>>()
             .join("\n");
         let all = Config::parse(&uncommented).unwrap();
         assert_eq!(
             Config {
                 jurisdiction: None,
+                tls: None,
                 ..all
             },
             Config::default()
+        );
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_refused() {
+        for bad in [
+            "connections = 0",
+            "transfers = 0",
+            "transfers_of_one = 0",
+            "waiting = 9999999999",
+        ] {
+            let error = Config::parse(&format!("[limits]\n{bad}")).unwrap_err();
+            assert!(error.contains("[limits]"), "{error}");
+        }
+        assert!(Config::parse("[limits]\nwaiting = 0").is_ok());
+        assert!(
+            Config::parse("[tls]\ncertificate = \"c\"")
+                .unwrap_err()
+                .contains("key")
         );
     }
 

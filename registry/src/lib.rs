@@ -17,6 +17,7 @@ pub mod fsck;
 pub mod http;
 pub mod index;
 pub mod ledger;
+pub mod listen;
 pub mod pool;
 pub mod publish;
 pub mod random;
@@ -24,6 +25,7 @@ pub mod serve;
 pub mod site;
 pub mod store;
 pub mod telemetry;
+pub mod turns;
 pub mod vault;
 
 pub use serve::{Ready, ServeError, ServeOptions, serve};

@@ -15,6 +15,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::http::router;
 use crate::ledger::Restored;
+use crate::listen::{Settings, Tls, TlsError, listen};
 use crate::random::Random;
 use crate::site::{Collaborators, OpenSite, Site, SiteError};
 use crate::store::FsStore;
@@ -27,9 +28,6 @@ pub const CONFIG_FILE: &str = "waag.toml";
 const LOOKED_AT_EVERY: Duration = Duration::from_secs(3600);
 /// From which age on it is renewed: within a day, whatever the hour it was made.
 const RENEWED_AFTER_SECONDS: u64 = 23 * 3600;
-
-/// How long requests under way may take to end once the site is told to stop.
-const GRACE: Duration = Duration::from_secs(20);
 
 /// How to serve.
 #[derive(Debug, Clone)]
@@ -47,6 +45,8 @@ pub struct ServeOptions {
 pub struct Ready {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Whether it speaks TLS.
+    pub tls: bool,
     /// Who it is: the fingerprint to compare.
     pub site: SiteId,
     /// Where the first admin token is.
@@ -62,6 +62,9 @@ pub enum ServeError {
     /// The site cannot be opened.
     #[error(transparent)]
     Site(#[from] SiteError),
+    /// TLS cannot be spoken.
+    #[error("[tls] in waag.toml: {0}")]
+    Tls(#[from] TlsError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {error}")]
     Listen {
@@ -106,11 +109,21 @@ pub async fn serve(
     on_ready: impl FnOnce(&Ready) + Send,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
+    allow_files();
     let io = |path: &Path| {
         let path = path.to_owned();
         move |error| ServeError::Io { path, error }
     };
     let random = Random::from_system().map_err(io(&options.data))?;
+    // Before anything is made: a certificate that cannot be used is soon told.
+    let tls = match &config.tls {
+        Some(files) => {
+            let below = |path: &Path| options.data.join(path);
+            let (certificate, key) = (below(&files.certificate), below(&files.key));
+            Some(Tls::open(&certificate, &key, Arc::new(SystemClock))?)
+        }
+        None => None,
+    };
     // The lock before the store: opening a store clears what a dead process left in it.
     let vault = Vault::open_or_create(&options.data, &random).map_err(SiteError::from)?;
     let store_path = options.data.join("store");
@@ -135,31 +148,18 @@ pub async fn serve(
         .map_err(|error| ServeError::Listen { address, error })?;
     on_ready(&Ready {
         address,
+        tls: tls.is_some(),
         site: site.id().clone(),
         admin_token: options.data.join(ADMIN_TOKEN_FILE),
     });
     tracing::info!(%address, site = %site.id(), "listening");
     let fresh = tokio::spawn(keep_house(Arc::clone(&site), config.upload_days));
-    let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
-    let graceful = async move {
-        shutdown.await;
-        let _ = stopping.send(());
+    let settings = Settings {
+        connections: config.limits.connections,
+        ..Settings::default()
     };
-    let grace = async move {
-        // The sender is dropped unsent only when serving ended by itself.
-        if stopped.await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        let _ = tokio::time::timeout(GRACE, std::future::pending::<()>()).await;
-    };
-    let served = tokio::select! {
-        served = axum::serve(listener, router(site)).with_graceful_shutdown(graceful) => served,
-        () = grace => {
-            tracing::warn!("requests that were not done in time were cut off");
-            Ok(())
-        }
-    };
-    served.map_err(io(&options.data))?;
+    let metrics = site.metrics().clone();
+    listen(listener, router(site), tls, settings, metrics, shutdown).await;
     fresh.abort();
     let _ = fresh.await;
     // Every handle to the ledger went with the router; the writer finishes its last batch and ends.
@@ -168,6 +168,19 @@ pub async fn serve(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Lets this process have as many files open as the system allows it: each connection is one.
+fn allow_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let most = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Every hour: forgets old uploads; and says anew, once a day, which releases are withdrawn, so that a reader sees

@@ -19,6 +19,7 @@ use crate::publish::{Catalogue, Intake};
 use crate::random::Random;
 use crate::store::Store;
 use crate::telemetry::Metrics;
+use crate::turns::{self, Turns};
 use crate::vault::{Vault, VaultError};
 
 /// A site cannot be opened.
@@ -63,6 +64,7 @@ pub struct Site {
     intake: Intake,
     catalogue: Catalogue,
     metrics: Metrics,
+    turns: Turns,
     clock: Arc<dyn Clock>,
     /// Held as long as the site is open, so that no second process writes here.
     vault: Vault,
@@ -157,6 +159,12 @@ impl Site {
             clock: Arc::clone(&parts.clock),
         };
         let ledger = opened.ledger;
+        let turns = Turns::new(turns::Limits {
+            at_once: config.limits.transfers,
+            for_each: config.limits.transfers_of_one,
+            waiting: config.limits.waiting,
+            ..turns::Limits::default()
+        });
         let site = Self {
             here,
             origin,
@@ -168,6 +176,7 @@ impl Site {
             intake,
             catalogue,
             metrics,
+            turns,
             clock: parts.clock,
             vault,
         };
@@ -246,6 +255,12 @@ impl Site {
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Returns the turns that transfers take.
+    #[must_use]
+    pub fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// Returns the index, to ask.

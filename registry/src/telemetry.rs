@@ -18,11 +18,22 @@ pub struct RequestLabels {
     pub status: u16,
 }
 
+/// Labels of `waag_turned_away`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TurnedAway {
+    /// Which limit was reached: `connections`, `site`, `caller`.
+    pub limit: &'static str,
+}
+
 /// The counters of one site. Cheap to clone; clones count together.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     /// Requests answered.
     pub requests: Family<RequestLabels, Counter>,
+    /// Connections open.
+    pub connections: Gauge,
+    /// Who was told to come back, by the limit that was reached.
+    pub turned_away: Family<TurnedAway, Counter>,
     /// Raw bytes of chunks taken in.
     pub chunk_bytes_received: Counter,
     /// Chunks taken in.
@@ -38,11 +49,22 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Counts somebody who was told to come back because of this limit.
+    pub fn turned_away(&self, limit: &'static str) {
+        self.turned_away.get_or_create(&TurnedAway { limit }).inc();
+    }
+
     /// Writes all of them in the OpenMetrics text format.
     #[must_use]
     pub fn render(&self) -> String {
         let mut registry = Registry::with_prefix("waag");
         registry.register("http_requests", "Requests answered", self.requests.clone());
+        registry.register("connections", "Connections open", self.connections.clone());
+        registry.register(
+            "turned_away",
+            "Connections and transfers that were told to come back",
+            self.turned_away.clone(),
+        );
         registry.register(
             "chunk_received_bytes",
             "Raw bytes of chunks taken in",

@@ -2,6 +2,7 @@
 
 mod completions;
 mod diff;
+mod doctor;
 mod key;
 mod ledger;
 mod list;
@@ -51,6 +52,7 @@ pub(crate) async fn run(command: Command, config: &Config, ui: Ui) -> Result<(),
         Command::Withdraw(args) => withdraw::run(args, config, ui).await,
         Command::Ledger(args) => Box::pin(ledger::run(args, config, ui)).await,
         Command::Token(args) => token::run(args, config, ui).await,
+        Command::Doctor(_) => Box::pin(doctor::run(config, ui)).await,
         Command::Completions(args) => completions::run(&args, ui),
     }
 }
@@ -75,6 +77,8 @@ fn no_server() -> Failure {
 fn settings(config: &Config, ui: Ui) -> Settings {
     Settings {
         insecure: config.insecure,
+        bytes_per_second: config.limit_rate,
+        authorities: config.ca.clone(),
         progress: progress::watch(ui),
         ..Settings::default()
     }

@@ -30,7 +30,7 @@ pub(crate) async fn run(args: Serve, ui: Ui) -> Result<(), Failure> {
     let said = Mutex::new(Ok(()));
     let on_ready = |ready: &Ready| {
         let report = Listening {
-            listening: format!("http://{}", ready.address),
+            listening: format!("{}://{}", if ready.tls { "https" } else { "http" }, ready.address),
             site: ready.site.clone(),
             admin_token: ready.admin_token.display().to_string(),
         };

@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use waag_schema::policy::label::Label;
+use waag_schema::wire::Code;
 use waag_schema::wire::upload::UploadRequest;
 use waag_schema::{ArtifactName, ChunkDigest, Sha256};
 
@@ -16,8 +18,8 @@ use crate::site::Site;
 
 /// Raw bytes of chunks in one request: hides a round trip, little to repeat.
 const BATCH_BYTES: u64 = 8 << 20;
-/// Requests under way at once; with their batches that is at most 48 MiB.
-const SENDS_AT_ONCE: usize = 4;
+/// How often frames may arrive as something else than what was sent.
+const CORRUPTED_MAX: u32 = 3;
 /// Files that the site hashes for us at once.
 const SEALS_AT_ONCE: usize = 2;
 /// Recipe bytes in one question, unless one file alone has more.
@@ -79,7 +81,7 @@ impl Upload {
     }
 }
 
-/// Sends the missing chunks, a few batches at once; returns how many raw bytes.
+/// Sends the missing chunks, as many batches at once as goes well; returns how many raw bytes.
 pub(super) async fn send_missing(site: &Site, prepared: &Prepared, upload: &Upload) -> Result<u64> {
     let progress = site.progress();
     progress(Event::Began {
@@ -93,7 +95,7 @@ pub(super) async fn send_missing(site: &Site, prepared: &Prepared, upload: &Uplo
         let (id, bytes) = (upload.id, prepared.length(&batch));
         async move {
             let frames = blocking(move || sources.frames(&batch)).await?;
-            site.send_chunks(&id, frames.into()).await?;
+            send(&site, &id, frames.into()).await?;
             progress(Event::Advanced {
                 phase: Phase::Send,
                 bytes,
@@ -101,12 +103,28 @@ pub(super) async fn send_missing(site: &Site, prepared: &Prepared, upload: &Uplo
             Ok::<u64, ClientError>(bytes)
         }
     });
-    let sent = stream::iter(sends)
-        .buffer_unordered(SENDS_AT_ONCE)
-        .try_fold(0, async |sum, bytes| Ok(sum + bytes))
-        .await?;
+    let sent = site.transport().pace().run(sends).await?;
     progress(Event::Ended { phase: Phase::Send });
     Ok(sent)
+}
+
+/// Sends frames. Each was checked when it was read, so what the site finds wrong with one happened on the way.
+async fn send(site: &Site, id: &Sha256, frames: Bytes) -> Result<()> {
+    let mut tried = 0;
+    loop {
+        let Err(error) = site.send_chunks(id, frames.clone()).await else {
+            return Ok(());
+        };
+        tried += 1;
+        let on_the_way = matches!(
+            &error,
+            ClientError::Refused(problem) if matches!(problem.code, Code::Invalid | Code::DigestMismatch)
+        );
+        if !on_the_way || tried >= CORRUPTED_MAX {
+            return Err(error);
+        }
+        site.pause(tried, &error).await;
+    }
 }
 
 pub(super) fn batches(prepared: &Prepared, chunks: &[ChunkDigest]) -> Vec<Vec<ChunkDigest>> {

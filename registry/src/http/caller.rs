@@ -10,7 +10,9 @@ use waag_schema::wire::Code;
 
 use super::problem::Refusal;
 use crate::access::{AccessError, Caller};
+use crate::listen::Peer;
 use crate::site::Site;
+use crate::turns::{NoTurn, Turn, Who};
 
 /// The caller, as an argument of handlers. No header is an anonymous caller; a bad token is refused even
 /// where anonymous callers are let in, so that nobody works on without noticing.
@@ -44,5 +46,45 @@ impl FromRequestParts<Arc<Site>> for Known {
             Some(_) => Ok(Self(caller)),
             None => Err(Refusal::new(Code::Unauthorized, "this needs a token")),
         }
+    }
+}
+
+/// A caller and the turn that a transfer of content takes. Where this stands before a body, nothing of the body is
+/// read before it is the caller's turn.
+pub(super) struct Transferring(pub(super) Caller, pub(super) Turn);
+
+impl FromRequestParts<Arc<Site>> for Transferring {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, Refusal> {
+        let Asking(caller) = Asking::from_request_parts(parts, site).await?;
+        let who = match (caller.token(), parts.extensions.get::<Peer>()) {
+            (Some(token), _) => Who::Token(token.id.clone()),
+            (None, Some(Peer(address))) => Who::Address(*address),
+            (None, None) => Who::Nobody,
+        };
+        let turn = site.turns().take(who).await.inspect_err(|limit| {
+            site.metrics().turned_away(match limit {
+                NoTurn::Caller => "caller",
+                NoTurn::Site => "site",
+            });
+        })?;
+        Ok(Self(caller, turn))
+    }
+}
+
+/// The same for somebody with a token.
+pub(super) struct Sending(pub(super) Caller, pub(super) Turn);
+
+impl FromRequestParts<Arc<Site>> for Sending {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, Refusal> {
+        // Strangers are sent away before they wait.
+        if !parts.headers.contains_key(AUTHORIZATION) {
+            return Err(Refusal::new(Code::Unauthorized, "this needs a token"));
+        }
+        let Transferring(caller, turn) = Transferring::from_request_parts(parts, site).await?;
+        Ok(Self(caller, turn))
     }
 }

@@ -110,6 +110,11 @@ pub fn router(site: Arc<Site>) -> Router {
         .with_state(site)
 }
 
+/// Tells one connection too many to come back.
+pub(crate) async fn too_many_connections() -> Response {
+    Refusal::too_many_connections().into_response()
+}
+
 /// Counts and logs each request by its route's pattern: a path holds names that not everybody may know.
 async fn observe(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let route = request

@@ -15,6 +15,7 @@ use crate::index::{IndexError, Rejection};
 use crate::ledger::AppendError;
 use crate::publish::PublishError;
 use crate::store::StoreError;
+use crate::turns::NoTurn;
 
 /// Seconds after which a busy site should be asked again.
 const RETRY_SECONDS: &str = "1";
@@ -51,6 +52,10 @@ impl Refusal {
     fn failed(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
         Self::new(Code::Failed, "the site failed; its log says why")
+    }
+
+    pub(super) fn too_many_connections() -> Self {
+        Self::new(Code::Busy, "the site has as many connections as it takes on")
     }
 
     pub(super) fn method_not_allowed() -> Self {
@@ -120,6 +125,18 @@ impl From<StoreError> for Refusal {
                 Self::new(Code::Full, "the site has no room; what was sent before is kept")
             }
             error => Self::failed(&error),
+        }
+    }
+}
+
+impl From<NoTurn> for Refusal {
+    fn from(error: NoTurn) -> Self {
+        Self {
+            status: match error {
+                NoTurn::Caller => Some(StatusCode::TOO_MANY_REQUESTS),
+                NoTurn::Site => None,
+            },
+            ..Self::new(Code::Busy, error.to_string())
         }
     }
 }

@@ -13,7 +13,9 @@ mod recover;
 mod sequencer;
 mod streams;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use waag_schema::ledger::{LedgerError, SignedCheckpoint};
 use waag_schema::statement::{Envelope, StatementError};
 use waag_schema::wire::artifact::Proof;
@@ -28,6 +30,8 @@ use crate::store::StoreError;
 
 /// Submissions that wait while a commit is under way; beyond this a caller is told to come back.
 const WAITING_MAX: usize = 256;
+/// Bytes of envelopes that wait or are being committed: each submission may have 8 MiB.
+const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// The series of the ledger: a successor after a frozen ledger has the next number.
 pub const SERIES: u32 = 1;
@@ -87,12 +91,16 @@ impl Request {
 struct Submission {
     request: Request,
     answer: oneshot::Sender<Result<Vec<u64>, AppendError>>,
+    /// Its part of the bytes that may wait, given back when it is answered.
+    _room: OwnedSemaphorePermit,
 }
 
 /// A handle to the ledger. Cheap to clone.
 #[derive(Clone)]
 pub struct Ledger {
     submissions: mpsc::Sender<Submission>,
+    /// Bytes of envelopes that may still wait.
+    room: Arc<Semaphore>,
     published: watch::Receiver<SignedCheckpoint>,
     reader: reader::LedgerReader,
 }
@@ -126,9 +134,17 @@ impl Ledger {
     }
 
     async fn submit(&self, request: Request) -> Result<Vec<u64>, AppendError> {
+        let bytes: usize = request.envelopes().iter().map(|e| e.bytes().len()).sum();
+        let bytes = u32::try_from(bytes).map_err(|_| AppendError::Busy)?;
+        let room = Arc::clone(&self.room).try_acquire_many_owned(bytes);
+        let room = room.map_err(|_| AppendError::Busy)?;
         let (answer, answered) = oneshot::channel();
         self.submissions
-            .try_send(Submission { request, answer })
+            .try_send(Submission {
+                request,
+                answer,
+                _room: room,
+            })
             .map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => AppendError::Busy,
                 mpsc::error::TrySendError::Closed(_) => {

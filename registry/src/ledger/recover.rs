@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use waag_schema::ledger::merkle::{self, root_nodes};
 use waag_schema::ledger::{
     Checkpoint, Class, CommitRecord, Edge, LedgerError, RefKind, Root, SignedCheckpoint, Tree, WriterId,
@@ -24,7 +24,7 @@ use super::prepare::prepare;
 use super::reader::{LedgerReader, load_bundle, load_tiles};
 use super::sequencer::{Parts, Sequencer, Tip, next_partial};
 use super::streams::Streams;
-use super::{AppendError, Ledger, SERIES, WAITING_MAX};
+use super::{AppendError, Ledger, SERIES, WAITING_BYTES_MAX, WAITING_MAX};
 use crate::index::{Folded, Reader};
 use crate::store::{Key, Store, StoreError, Version};
 
@@ -91,6 +91,7 @@ pub async fn open(parts: Parts, reader: Reader, restored: Restored) -> Result<Op
     let task = tokio::task::spawn_blocking(move || runtime.block_on(sequencer.run(waiting)));
     Ok(Opened {
         ledger: Ledger {
+            room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
             submissions,
             published: seen,
             reader: ledger_reader,

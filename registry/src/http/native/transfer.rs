@@ -17,7 +17,7 @@ use waag_schema::{ChunkDigest, Sha256};
 
 use super::{Body, artifact_name};
 use crate::content::ContentError;
-use crate::http::caller::Asking;
+use crate::http::caller::{Asking, Transferring};
 use crate::http::problem::Refusal;
 use crate::http::range;
 use crate::site::Site;
@@ -59,7 +59,7 @@ pub(in crate::http) async fn recipes(
     responses((status = 200, body = Vec<u8>, content_type = FRAMES_TYPE), (status = "4XX", body = Problem)))]
 pub(in crate::http) async fn chunks(
     State(site): State<Arc<Site>>,
-    Asking(caller): Asking,
+    Transferring(caller, turn): Transferring,
     Path((namespace, name)): Path<(String, String)>,
     Body(request): Body<ChunksRequest>,
 ) -> Result<Response, Refusal> {
@@ -96,6 +96,8 @@ pub(in crate::http) async fn chunks(
         })
         .buffered(READ_AHEAD)
         .inspect_ok(move |[_, stored]| {
+            // The turn lasts as long as the answer does.
+            let _ = &turn;
             sent.inc_by(stored.len() as u64);
         })
         .map_ok(|parts| stream::iter(parts.map(Ok::<Bytes, ContentError>)))
@@ -112,7 +114,7 @@ pub(in crate::http) async fn chunks(
         (status = 206, body = Vec<u8>, content_type = "application/octet-stream"), (status = "4XX", body = Problem)))]
 pub(in crate::http) async fn file(
     State(site): State<Arc<Site>>,
-    Asking(caller): Asking,
+    Transferring(caller, turn): Transferring,
     Path((namespace, name, sha256)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
@@ -142,6 +144,7 @@ pub(in crate::http) async fn file(
         .content()
         .range(&recipe, range.clone())
         .inspect_ok(move |part| {
+            let _ = &turn;
             sent.inc_by(part.len() as u64);
         })
         .inspect_err(|error| tracing::error!(%error, "an answer broke off"));

@@ -18,7 +18,7 @@ use waag_schema::wire::upload::{
 use waag_schema::wire::{Code, FRAMES_SIZE_MAX, FRAMES_TYPE, Problem};
 
 use super::Body;
-use crate::http::caller::Known;
+use crate::http::caller::{Known, Sending};
 use crate::http::problem::Refusal;
 use crate::site::Site;
 
@@ -49,7 +49,7 @@ pub(in crate::http) async fn open(
     responses((status = 200, body = PlanAnswer), (status = "4XX", body = Problem)))]
 pub(in crate::http) async fn plan(
     State(site): State<Arc<Site>>,
-    Known(caller): Known,
+    Sending(caller, _turn): Sending,
     Path(id): Path<String>,
     Body(request): Body<PlanRequest>,
 ) -> Result<Json<PlanAnswer>, Refusal> {
@@ -65,7 +65,7 @@ pub(in crate::http) async fn plan(
     responses((status = 200, body = ChunksReceived), (status = "4XX", body = Problem)))]
 pub(in crate::http) async fn chunks(
     State(site): State<Arc<Site>>,
-    Known(caller): Known,
+    Sending(caller, _turn): Sending,
     Path(id): Path<String>,
     body: HttpBody,
 ) -> Result<Json<ChunksReceived>, Refusal> {
@@ -146,7 +146,7 @@ fn decode_frames(
     responses((status = 204), (status = "4XX", body = Problem)))]
 pub(in crate::http) async fn seal(
     State(site): State<Arc<Site>>,
-    Known(caller): Known,
+    Sending(caller, _turn): Sending,
     Path(id): Path<String>,
     Body(file): Body<FileRecipe>,
 ) -> Result<StatusCode, Refusal> {
@@ -164,7 +164,7 @@ pub(in crate::http) async fn seal(
     responses((status = 201, body = Proof), (status = "4XX", body = Problem)))]
 pub(in crate::http) async fn publish(
     State(site): State<Arc<Site>>,
-    Known(caller): Known,
+    Sending(caller, _turn): Sending,
     Path(id): Path<String>,
     Body(request): Body<PublishRequest>,
 ) -> Result<(StatusCode, Json<Proof>), Refusal> {

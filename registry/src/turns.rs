@@ -1,0 +1,276 @@
+//! Turns: how many transfers of content go on at once, for everybody and for each caller.
+//!
+//! A caller has at most its share of what the site does at once; what is more waits, in the order in which it came,
+//! in a queue that is bounded as a whole and for each caller, and for a bounded time. Beyond that the caller is told
+//! whose limit it is: its own, or the site's. So one caller with a thousand connections delays itself, and nobody
+//! waits without an end. A turn lasts until it is dropped: for an answer, until its last byte was taken.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// Who is counted as one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Who {
+    /// The holder of a token, by its id.
+    Token(String),
+    /// Somebody without one, by address.
+    Address(IpAddr),
+    /// Somebody within this process.
+    Nobody,
+}
+
+/// How many turns there are.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// At once, for everybody together.
+    pub at_once: usize,
+    /// At once, for one caller.
+    pub for_each: usize,
+    /// How many may wait, for everybody together; half of them for one caller.
+    pub waiting: usize,
+    /// How long each may wait.
+    pub patience: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            at_once: 128,
+            for_each: 32,
+            waiting: 1024,
+            patience: Duration::from_secs(20),
+        }
+    }
+}
+
+/// There is no turn to be had now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoTurn {
+    /// The caller has its share already.
+    #[error("this caller has as many transfers under way as one may have")]
+    Caller,
+    /// Others have all of them.
+    #[error("the site has as many transfers under way as it takes on")]
+    Site,
+}
+
+/// One caller: a semaphore of its own, and how many stand before or behind it.
+#[derive(Debug)]
+struct Share {
+    turns: Arc<Semaphore>,
+    /// Those who wait for a turn or have one; with none left the caller is forgotten.
+    present: usize,
+    waiting: usize,
+}
+
+#[derive(Debug, Default)]
+struct Callers {
+    shares: HashMap<Who, Share>,
+    waiting: usize,
+}
+
+#[derive(Debug)]
+struct Inner {
+    limits: Limits,
+    all: Arc<Semaphore>,
+    callers: Mutex<Callers>,
+}
+
+/// The turns of a site. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Turns(Arc<Inner>);
+
+impl Turns {
+    /// Begins with nobody.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self(Arc::new(Inner {
+            all: Arc::new(Semaphore::new(limits.at_once)),
+            limits,
+            callers: Mutex::default(),
+        }))
+    }
+
+    /// Waits for a turn.
+    ///
+    /// # Errors
+    /// When too many wait already, or it takes too long.
+    pub async fn take(&self, who: Who) -> Result<Turn, NoTurn> {
+        let (presence, turns) = self.enter(who)?;
+        let waiting = async {
+            // First the caller's own: who waits for that holds nothing that others wait for.
+            let own = turns.acquire_owned().await;
+            let own = own.expect("the semaphore is never closed");
+            let free = Arc::clone(&self.0.all).acquire_owned();
+            (own, free.await.expect("the semaphore is never closed"))
+        };
+        let Ok((own, all)) = timeout(self.0.limits.patience, waiting).await else {
+            return Err(self.refusal(&presence));
+        };
+        Ok(Turn {
+            _all: all,
+            _own: own,
+            _presence: presence.seated(),
+        })
+    }
+
+    /// Counts somebody who comes, unless too many wait.
+    fn enter(&self, who: Who) -> Result<(Presence, Arc<Semaphore>), NoTurn> {
+        let limits = &self.0.limits;
+        let mut callers = self.0.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let site_full = callers.waiting >= limits.waiting && self.0.all.available_permits() == 0;
+        let share = callers.shares.entry(who.clone()).or_insert_with(|| Share {
+            turns: Arc::new(Semaphore::new(limits.for_each)),
+            present: 0,
+            waiting: 0,
+        });
+        let refused = if share.turns.available_permits() == 0 && share.waiting >= limits.waiting.div_ceil(2) {
+            Some(NoTurn::Caller)
+        } else {
+            site_full.then_some(NoTurn::Site)
+        };
+        if let Some(refused) = refused {
+            if share.present == 0 {
+                callers.shares.remove(&who);
+            }
+            return Err(refused);
+        }
+        share.present += 1;
+        share.waiting += 1;
+        let turns = Arc::clone(&share.turns);
+        callers.waiting += 1;
+        let presence = Presence {
+            turns: self.clone(),
+            who,
+            waiting: true,
+        };
+        Ok((presence, turns))
+    }
+
+    /// Says whose limit it was that somebody waited for.
+    fn refusal(&self, presence: &Presence) -> NoTurn {
+        let callers = self.0.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = callers.shares.get(&presence.who);
+        match share {
+            Some(share) if share.turns.available_permits() == 0 => NoTurn::Caller,
+            _ => NoTurn::Site,
+        }
+    }
+}
+
+/// Somebody who is counted, until dropped.
+#[derive(Debug)]
+struct Presence {
+    turns: Turns,
+    who: Who,
+    waiting: bool,
+}
+
+impl Presence {
+    fn seated(mut self) -> Self {
+        self.stop_waiting();
+        self
+    }
+
+    fn stop_waiting(&mut self) {
+        if std::mem::take(&mut self.waiting) {
+            let mut callers = self
+                .turns
+                .0
+                .callers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            callers.waiting -= 1;
+            if let Some(share) = callers.shares.get_mut(&self.who) {
+                share.waiting -= 1;
+            }
+        }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.stop_waiting();
+        let mut callers = self
+            .turns
+            .0
+            .callers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = callers.shares.get_mut(&self.who) {
+            share.present -= 1;
+            if share.present == 0 {
+                callers.shares.remove(&self.who);
+            }
+        }
+    }
+}
+
+/// A turn, until dropped.
+#[derive(Debug)]
+pub struct Turn {
+    _all: OwnedSemaphorePermit,
+    _own: OwnedSemaphorePermit,
+    _presence: Presence,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turns(at_once: usize, for_each: usize, waiting: usize) -> Turns {
+        Turns::new(Limits {
+            at_once,
+            for_each,
+            waiting,
+            patience: Duration::from_millis(20),
+        })
+    }
+
+    fn named(name: &str) -> Who {
+        Who::Token(name.to_owned())
+    }
+
+    #[tokio::test]
+    async fn one_caller_cannot_take_what_is_left_for_others() {
+        let turns = turns(4, 2, 8);
+        let _a = turns.take(named("greedy")).await.unwrap();
+        let _b = turns.take(named("greedy")).await.unwrap();
+        assert_eq!(turns.take(named("greedy")).await.unwrap_err(), NoTurn::Caller);
+        assert!(turns.take(named("other")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_waits_goes_on_when_a_turn_ends() {
+        let turns = turns(1, 1, 8);
+        let first = turns.take(named("a")).await.unwrap();
+        let (second, ()) = tokio::join!(turns.take(named("b")), async { drop(first) });
+        assert!(second.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_full_site_says_so() {
+        let turns = turns(1, 1, 0);
+        let turn = turns.take(named("a")).await.unwrap();
+        assert_eq!(turns.take(named("a")).await.unwrap_err(), NoTurn::Caller);
+        assert_eq!(turns.take(named("b")).await.unwrap_err(), NoTurn::Site);
+        drop(turn);
+        assert!(turns.take(named("b")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn nobody_is_remembered_who_has_gone() {
+        let turns = turns(1, 1, 8);
+        let turn = turns.take(named("a")).await.unwrap();
+        assert!(turns.take(named("b")).await.is_err());
+        drop(turn);
+        let callers = turns.0.callers.lock().unwrap();
+        assert!(callers.shares.is_empty());
+        assert_eq!(callers.waiting, 0);
+    }
+}
