@@ -34,11 +34,12 @@
 //! search
 //! trust, proof               what is believed, and what a proof shows
 //! ledger                     entries, proofs as files, the whole tree computed anew
-//! scan, ignore, read         which files there are, read once
+//! scan, ignore, read,        which files there are, read once, the small ones of many as tars
+//! packed, sources
 //! push, tag, withdraw,       signing and sending
 //! namespace, rotation, draft
-//! recipes, pull, target,     fetching, writing, and proving without a network
-//! kept, verify
+//! listing, recipes, pull,    fetching, writing, and proving without a network
+//! target, kept, verify
 //! diff                       what two releases or directories have in common
 //! ```
 
@@ -51,7 +52,9 @@ pub mod ignore;
 mod kept;
 pub mod keys;
 pub mod ledger;
+mod listing;
 pub mod namespace;
+pub mod packed;
 pub mod proof;
 pub mod pull;
 pub mod push;
@@ -62,6 +65,7 @@ pub mod scan;
 mod search;
 mod sign;
 pub mod site;
+mod sources;
 pub mod tag;
 mod target;
 pub mod transport;
