@@ -37,8 +37,8 @@
 //! scan, ignore, read         which files there are, read once
 //! push, tag, withdraw,       signing and sending
 //! namespace, rotation, draft
-//! recipes, pull, target,     fetching, writing, and proving without a network
-//! kept, verify
+//! recipes, pull, kept,       fetching, writing, and proving without a network
+//! verify
 //! diff                       what two releases or directories have in common
 //! ```
 
@@ -63,7 +63,6 @@ mod search;
 mod sign;
 pub mod site;
 pub mod tag;
-mod target;
 pub mod transport;
 pub mod trust;
 pub mod url;
