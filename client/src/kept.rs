@@ -131,7 +131,6 @@ pub(crate) fn read_list(directory: &Path, size: usize) -> Result<Vec<u8>> {
 }
 
 /// Keeps the list of files; to be called before the proof that needs it is written.
-#[allow(dead_code)]
 pub(crate) fn write_list(directory: &Path, bytes: &[u8]) -> Result<()> {
     replace(directory, &directory.join(KEPT_DIR).join(LIST_FILE), bytes)
 }

@@ -39,7 +39,7 @@
 //! push, tag, withdraw,       signing and sending
 //! namespace, rotation, draft
 //! listing, recipes, pull,    fetching, writing, and proving without a network
-//! target, kept, verify
+//! kept, verify
 //! diff                       what two releases or directories have in common
 //! ```
 
@@ -67,7 +67,6 @@ mod sign;
 pub mod site;
 mod sources;
 pub mod tag;
-mod target;
 pub mod transport;
 pub mod trust;
 pub mod url;

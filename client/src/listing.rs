@@ -1,7 +1,10 @@
 //! All files of a proven release: where some are packed, by the list that the manifest names, fetched or kept.
 
+use std::collections::HashSet;
+
 use waag_schema::release::files::LIST_MAX_BYTES;
 use waag_schema::release::{Files, Manifest};
+use waag_schema::statement::Content;
 use waag_schema::{ArtifactName, Sha256};
 
 use crate::error::{ClientError, Result};
@@ -16,6 +19,17 @@ pub(crate) struct Listing {
     pub(crate) files: Files,
     /// Kept beside the files, so that they can be verified without a network.
     pub(crate) list: Option<Vec<u8>>,
+}
+
+impl Listing {
+    /// Returns the layers that hold files: all but the list itself, unless a file happens to be the same.
+    pub(crate) fn layers<'p>(&self, proven: &'p Proven) -> Vec<&'p Content> {
+        let holding: HashSet<Sha256> = self.files.iter().map(|file| self.files.locate(file).0).collect();
+        let layers = proven.release.content.iter();
+        layers
+            .filter(|content| holding.contains(&content.sha256))
+            .collect()
+    }
 }
 
 /// Fetches the list of files, if the release has one, and checks it.

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use waag_schema::base::name::Reference;
 use waag_schema::content::Recipe;
-use waag_schema::statement::Content;
 use waag_schema::{ArtifactName, ChunkDigest, FilePath, Sha256};
 
 use super::Summary;
@@ -70,11 +69,7 @@ impl Side {
     pub async fn of_release(site: &Site, reference: &Reference) -> Result<Self> {
         let proven = site.resolve(&reference.artifact, &reference.version).await?;
         let listing = fetch_listing(site, &proven).await?;
-        let list = proven.manifest.packed().map(|packed| packed.list.digest);
-        let layers = proven.release.content.iter();
-        let wanted: Vec<&Content> = layers
-            .filter(|content| Some(content.sha256) != list)
-            .collect();
+        let wanted = listing.layers(&proven);
         let recipes = fetch_recipes(site, &proven, &wanted).await?;
         let layers = wanted.iter().map(|content| content.sha256).zip(recipes).collect();
         let mut side = Self {
