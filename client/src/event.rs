@@ -15,6 +15,8 @@ pub enum Phase {
     Seal,
     /// What is on disk already is compared, so that it need not come again.
     Compare,
+    /// Other files on this disk are searched for chunks that are wanted.
+    Reuse,
     /// Chunks come from the site.
     Receive,
     /// Files are hashed against what was signed.
@@ -28,6 +30,7 @@ impl fmt::Display for Phase {
             Self::Send => "sending",
             Self::Seal => "sealing",
             Self::Compare => "comparing",
+            Self::Reuse => "searching",
             Self::Receive => "receiving",
             Self::Check => "checking",
         })

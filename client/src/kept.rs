@@ -5,7 +5,8 @@
 //! {"version": 1, "site": "<site id>", "artifact": "acme/tiny", "asked": "1.0",
 //!  "manifest": "<base64>", "proof": {"checkpoint": "...", "entries": [...]}}
 //! ```
-//! Nothing in it is believed for being there: it is checked against the pin of the site that it names, which
+//! `.waag/files.json` beside it is the list of files of a release that packs them, as the manifest names it.
+//! Nothing in either is believed for being there: it is checked against the pin of the site that it names, which
 //! lies in the home directory and never travels with the files.
 
 use std::fs::{self, File};
@@ -24,6 +25,7 @@ use crate::home::sync_dir;
 /// The directory in which a pull keeps its proof and what it has not finished.
 pub(crate) const KEPT_DIR: &str = ".waag";
 const PROOF_FILE: &str = "proof.json";
+const LIST_FILE: &str = "files.json";
 const VERSION: u32 = 1;
 /// A manifest of 4 MiB with its proof takes less than half of this.
 const KEPT_MAX_BYTES: u64 = 32 << 20;
@@ -108,15 +110,40 @@ impl Kept {
             proof: self.proof.clone(),
         };
         let bytes = serde_json::to_vec(&json).expect("strings, numbers and lists always serialise");
-        let path = path_in(directory);
-        let temporary = path.with_extension("new");
-        // Made anew: what a crash or somebody else left there, a link perhaps, is not written through.
-        let _ = fs::remove_file(&temporary);
-        let mut file = File::create_new(&temporary).map_err(ClientError::io("create", &temporary))?;
-        file.write_all(&bytes)
-            .map_err(ClientError::io("write", &temporary))?;
-        file.sync_all().map_err(ClientError::io("sync", &temporary))?;
-        fs::rename(&temporary, &path).map_err(ClientError::io("replace", &path))?;
-        sync_dir(&directory.join(KEPT_DIR))
+        replace(directory, &path_in(directory), &bytes)
     }
+}
+
+/// Reads the list of files that lies beside the proof; it must have this many bytes.
+pub(crate) fn read_list(directory: &Path, size: usize) -> Result<Vec<u8>> {
+    let path = directory.join(KEPT_DIR).join(LIST_FILE);
+    let missing = || ClientError::verification(path.display(), "the list of files is missing or was changed");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Err(missing()),
+        Err(e) => return Err(ClientError::io("open", &path)(e)),
+    };
+    let mut bytes = Vec::new();
+    file.take(size as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(ClientError::io("read", &path))?;
+    if bytes.len() == size { Ok(bytes) } else { Err(missing()) }
+}
+
+/// Keeps the list of files; to be called before the proof that needs it is written.
+pub(crate) fn write_list(directory: &Path, bytes: &[u8]) -> Result<()> {
+    replace(directory, &directory.join(KEPT_DIR).join(LIST_FILE), bytes)
+}
+
+/// Writes a file beside its place, syncs it and puts it there.
+fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = path.with_extension("new");
+    // Made anew: what a crash or somebody else left there, a link perhaps, is not written through.
+    let _ = fs::remove_file(&temporary);
+    let mut file = File::create_new(&temporary).map_err(ClientError::io("create", &temporary))?;
+    file.write_all(bytes)
+        .map_err(ClientError::io("write", &temporary))?;
+    file.sync_all().map_err(ClientError::io("sync", &temporary))?;
+    fs::rename(&temporary, path).map_err(ClientError::io("replace", path))?;
+    sync_dir(&directory.join(KEPT_DIR))
 }

@@ -35,10 +35,11 @@
 //! search
 //! trust, proof               what is believed, and what a proof shows
 //! ledger                     entries, proofs as files, the whole tree computed anew
-//! scan, ignore, read         which files there are, read once
+//! scan, ignore, read,        which files there are, read once, the small ones of many as tars
+//! packed, sources
 //! push, tag, withdraw,       signing and sending
 //! namespace, rotation, draft
-//! recipes, pull, target,     fetching, writing, and proving without a network
+//! listing, recipes, pull,    fetching, writing, and proving without a network
 //! kept, verify
 //! doctor                     what is wrong here and there
 //! diff                       what two releases or directories have in common
@@ -55,8 +56,10 @@ mod kept;
 pub mod keys;
 pub mod ledger;
 mod line;
+mod listing;
 pub mod namespace;
 mod pace;
+pub mod packed;
 pub mod proof;
 pub mod pull;
 pub mod push;
@@ -67,8 +70,8 @@ pub mod scan;
 mod search;
 mod sign;
 pub mod site;
+mod sources;
 pub mod tag;
-mod target;
 pub mod transport;
 pub mod trust;
 pub mod url;

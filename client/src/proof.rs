@@ -8,6 +8,8 @@
 //! anybody offline; that nothing older was slipped in between is proven where two statements of one chain
 //! stand side by side.
 
+use std::collections::HashSet;
+
 use waag_schema::base::name::Version;
 use waag_schema::ledger::SignedCheckpoint;
 use waag_schema::policy::label::Label;
@@ -57,7 +59,7 @@ pub struct Proven {
 }
 
 impl Proven {
-    /// Returns what the publisher signed about a file's chunks.
+    /// Returns what the publisher signed about the chunks of a layer: a file, or a tar of files.
     #[must_use]
     pub fn content(&self, file: &Sha256) -> Option<&Content> {
         let all = &self.release.content;
@@ -370,21 +372,22 @@ fn check_content(manifest: &Manifest, release: &Release) -> Result<(), String> {
     if !fits(&release.config, manifest.config()) {
         return Err("the release names another config than its manifest".to_owned());
     }
-    for layer in manifest.layers() {
-        let path = &layer.path;
-        if layer.packing != Packing::Raw {
-            return Err(format!(
-                "{path} is packed in an archive, which this version does not unpack"
-            ));
-        }
+    if let Some(archive) = manifest.layers().iter().find(|layer| layer.packing != Packing::Raw) {
+        return Err(format!(
+            "{} is an archive without a list of its files, which is not unpacked",
+            archive.path
+        ));
+    }
+    for (path, blob) in manifest.blobs() {
         let found = release
             .content
-            .binary_search_by_key(&layer.blob.digest, |c| c.sha256);
-        if !found.is_ok_and(|at| fits(&release.content[at], layer.blob)) {
+            .binary_search_by_key(&blob.digest, |c| c.sha256);
+        if !found.is_ok_and(|at| fits(&release.content[at], blob)) {
             return Err(format!("the release does not say how {path} is made of chunks"));
         }
     }
-    let of_manifest = |content: &Content| manifest.layers().iter().any(|l| l.blob.digest == content.sha256);
+    let named: HashSet<Sha256> = manifest.blobs().map(|(_, blob)| blob.digest).collect();
+    let of_manifest = |content: &Content| named.contains(&content.sha256);
     match release.content.iter().find(|content| !of_manifest(content)) {
         Some(extra) => Err(format!(
             "the release names {}, its manifest does not",

@@ -1,28 +1,27 @@
 //! Files on this disk, read once: SHA-256 of the whole, cuts, and BLAKE3 of each chunk, in one pass.
 //!
-//! Budget: each byte is read once and hashed twice; memory is one window of 8 MiB a file, and as many files
-//! are read at once as there are cores. A file that changes is noticed: its inode, length and time are
+//! Budget: each byte is read once and hashed twice (of packed files three times); memory is one window of 8 MiB a
+//! layer, and as many layers are read at once as there are cores. A file that changes is noticed: its inode, length and time are
 //! compared before and after, and each chunk that is read again to be sent must still have its digest.
 
-use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io::Read as _;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use waag_schema::base::digest::Sha256Hasher;
-use waag_schema::content::chunk::StoredChunk;
-use waag_schema::content::frame::encode_frame_header;
-use waag_schema::content::planner::CHUNK_MAX;
-use waag_schema::content::recipe::RecipeBuilder;
+use waag_schema::content::planner::{CHUNK_MAX, PlanError};
+use waag_schema::content::recipe::{RecipeBuilder, RecipeError};
 use waag_schema::content::safetensors::Header;
 use waag_schema::content::{ChunkPlan, PlannerId, Recipe};
+use waag_schema::release::Arrangement;
 use waag_schema::{ChunkDigest, FilePath, Sha256};
 
 use crate::error::{ClientError, Result};
 use crate::event::{Event, Phase, Progress};
+use crate::packed::{ReadTar, read_tar};
 use crate::scan::{Found, ScanError};
 
 /// Two of the largest chunks: half of it stays valid while the other half is filled.
@@ -30,15 +29,15 @@ const WINDOW_BYTES: usize = 2 * CHUNK_MAX;
 
 /// What tells one state of a file from another without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(crate) struct Stamp {
     device: u64,
     inode: u64,
-    size: u64,
+    pub(crate) size: u64,
     modified: (i64, i64),
 }
 
 impl Stamp {
-    fn of(meta: &Metadata) -> Self {
+    pub(crate) fn of(meta: &Metadata) -> Self {
         Self {
             device: meta.dev(),
             inode: meta.ino(),
@@ -63,7 +62,7 @@ pub struct ReadFile {
     pub recipe: Recipe,
     /// Its tensors, if it is a safetensors file.
     pub header: Option<Header>,
-    stamp: Stamp,
+    pub(crate) stamp: Stamp,
 }
 
 /// Returns how many threads may hash at once.
@@ -80,11 +79,30 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     }
 }
 
-/// Reads all files of a scan, several at once; they come back in their order.
+/// The files of a scan, read: those that are layers of their own, and tars of the others.
+#[derive(Debug, Clone, Default)]
+pub struct ReadSet {
+    /// Files of their own, by path.
+    pub files: Vec<ReadFile>,
+    /// Tars of small files, in the order of the paths in them.
+    pub tars: Vec<ReadTar>,
+}
+
+enum Task {
+    File(Found),
+    Tar(Vec<Found>),
+}
+
+enum Done {
+    File(ReadFile),
+    Tar(ReadTar),
+}
+
+/// Reads all files of a scan as the layers that a release makes of them, several layers at once.
 ///
 /// # Errors
 /// When a file cannot be read, changes meanwhile, or is called safetensors and is not.
-pub async fn read_all(files: Vec<Found>, progress: &Progress) -> Result<Vec<ReadFile>> {
+pub async fn read_all(files: Vec<Found>, progress: &Progress) -> Result<ReadSet> {
     let (items, bytes) = (
         files.len() as u64,
         files.iter().map(|f| f.size).fold(0, u64::saturating_add),
@@ -94,16 +112,158 @@ pub async fn read_all(files: Vec<Found>, progress: &Progress) -> Result<Vec<Read
         items,
         bytes,
     });
-    let read = stream::iter(files)
-        .map(|found| {
+    let mut set = ReadSet::default();
+    let mut reading = stream::iter(tasks(files))
+        .map(|task| {
             let progress = Arc::clone(progress);
-            blocking(move || read_file(&found, &progress))
+            blocking(move || match task {
+                Task::File(found) => read_file(&found, &progress).map(Done::File),
+                Task::Tar(members) => read_tar(members, &progress).map(Done::Tar),
+            })
         })
-        .buffered(cores())
-        .try_collect()
-        .await?;
+        .buffered(cores());
+    while let Some(done) = reading.try_next().await? {
+        match done {
+            Done::File(file) => set.files.push(file),
+            Done::Tar(tar) => set.tars.push(tar),
+        }
+    }
     progress(Event::Ended { phase: Phase::Read });
-    Ok(read)
+    Ok(set)
+}
+
+/// What there is to read; the tars first, since they take longest.
+fn tasks(files: Vec<Found>) -> Vec<Task> {
+    let sizes: Vec<_> = files.iter().map(|file| (&file.path, file.size)).collect();
+    let arrangement = Arrangement::of(&sizes);
+    let mut files: Vec<Option<Found>> = files.into_iter().map(Some).collect();
+    let mut tasks = Vec::new();
+    for tar in arrangement.tars {
+        tasks.push(Task::Tar(tar.into_iter().filter_map(|at| files[at].take()).collect()));
+    }
+    let alone = arrangement.alone.into_iter().filter_map(|at| files[at].take());
+    tasks.extend(alone.map(Task::File));
+    tasks
+}
+
+/// Cuts and hashes bytes that stream by: a file's, or a tar's.
+pub(crate) struct Cutter {
+    plan: ChunkPlan,
+    recipe: RecipeBuilder,
+    hasher: Sha256Hasher,
+    window: Vec<u8>,
+    filled: usize,
+}
+
+/// What a stream of bytes has turned out to be.
+pub(crate) struct Cut {
+    pub(crate) sha256: Sha256,
+    pub(crate) recipe: Recipe,
+    pub(crate) header: Option<Header>,
+}
+
+/// Bytes cannot be cut.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CutError {
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+}
+
+impl Cutter {
+    pub(crate) fn new(plan: ChunkPlan) -> Self {
+        Self {
+            recipe: RecipeBuilder::new(plan.planner()),
+            plan,
+            hasher: Sha256Hasher::default(),
+            window: vec![0; WINDOW_BYTES],
+            filled: 0,
+        }
+    }
+
+    /// Where the next bytes go; never empty.
+    pub(crate) fn space(&mut self) -> &mut [u8] {
+        &mut self.window[self.filled..]
+    }
+
+    /// Says that so many bytes were put into the space.
+    pub(crate) fn advance(&mut self, length: usize) -> Result<(), CutError> {
+        let end = self.filled + length;
+        self.hasher.update(&self.window[self.filled..end]);
+        self.filled = end;
+        if end == WINDOW_BYTES {
+            self.cut(false)?;
+        }
+        Ok(())
+    }
+
+    /// Takes bytes that lie elsewhere.
+    pub(crate) fn push(&mut self, mut bytes: &[u8]) -> Result<(), CutError> {
+        while !bytes.is_empty() {
+            let space = self.space();
+            let (now, rest) = bytes.split_at(bytes.len().min(space.len()));
+            space[..now.len()].copy_from_slice(now);
+            self.advance(now.len())?;
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// A full window always has a cut; half of it stays valid at most.
+    fn cut(&mut self, at_end: bool) -> Result<(), CutError> {
+        let mut taken = 0;
+        while let Some(length) = self.plan.next_len(&self.window[taken..self.filled], at_end)? {
+            let chunk = ChunkDigest::of(&self.window[taken..taken + length]);
+            self.recipe.push_chunk(chunk, length)?;
+            taken += length;
+        }
+        self.window.copy_within(taken..self.filled, 0);
+        self.filled -= taken;
+        Ok(())
+    }
+
+    pub(crate) fn finish(mut self) -> Result<Cut, CutError> {
+        self.cut(true)?;
+        Ok(Cut {
+            sha256: self.hasher.finish(),
+            header: self.plan.header().cloned(),
+            recipe: self.recipe.finish(),
+        })
+    }
+}
+
+/// A file that is open for reading, and what it was then.
+pub(crate) struct Opened {
+    pub(crate) file: File,
+    pub(crate) stamp: Stamp,
+    local: PathBuf,
+}
+
+impl Opened {
+    pub(crate) fn open(local: &Path) -> Result<Self> {
+        let file = File::open(local).map_err(ClientError::io("open", local))?;
+        let meta = file.metadata().map_err(ClientError::io("read", local))?;
+        // Between the scan and now it may have become a pipe, which would never end.
+        if !meta.is_file() {
+            return Err(ScanError::Special(local.to_owned()).into());
+        }
+        Ok(Self {
+            file,
+            stamp: Stamp::of(&meta),
+            local: local.to_owned(),
+        })
+    }
+
+    /// Checks the open file, and what stands under its name now: both must be what was opened.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        let open = self.file.metadata().map_err(ClientError::io("read", &self.local))?;
+        let named = std::fs::metadata(&self.local).map_err(|_| ClientError::Changed(self.local.clone()))?;
+        if Stamp::of(&open) != self.stamp || Stamp::of(&named) != self.stamp {
+            return Err(ClientError::Changed(self.local.clone()));
+        }
+        Ok(())
+    }
 }
 
 /// Reads one file.
@@ -112,57 +272,26 @@ pub async fn read_all(files: Vec<Found>, progress: &Progress) -> Result<Vec<Read
 /// As for [`read_all`].
 pub fn read_file(found: &Found, progress: &Progress) -> Result<ReadFile> {
     let local = &found.local;
-    let mut file = File::open(local).map_err(ClientError::io("open", local))?;
-    let stat = |file: &File| file.metadata().map_err(ClientError::io("read", local));
-    let meta = stat(&file)?;
-    // Between the scan and now it may have become a pipe, which would never end.
-    if !meta.is_file() {
-        return Err(ScanError::Special(local.clone()).into());
-    }
-    let stamp = Stamp::of(&meta);
-    let mut plan = ChunkPlan::for_file(&found.path, Some(stamp.size));
-    let mut recipe = RecipeBuilder::new(plan.planner());
-    let mut hasher = Sha256Hasher::default();
-    let mut window = vec![0; WINDOW_BYTES];
-    let (mut filled, mut at_end) = (0, false);
-    while !at_end {
-        let before = filled;
-        while filled < WINDOW_BYTES {
-            match file
-                .read(&mut window[filled..])
-                .map_err(ClientError::io("read", local))?
-            {
-                0 => {
-                    at_end = true;
-                    break;
-                }
-                read => filled += read,
-            }
+    let mut opened = Opened::open(local)?;
+    let stamp = opened.stamp;
+    let bad = |error| refused(found, stamp, error);
+    let mut cutter = Cutter::new(ChunkPlan::for_file(&found.path, Some(stamp.size)));
+    loop {
+        let read = opened
+            .file
+            .read(cutter.space())
+            .map_err(ClientError::io("read", local))?;
+        if read == 0 {
+            break;
         }
-        hasher.update(&window[before..filled]);
-        let mut taken = 0;
-        while let Some(length) = plan
-            .next_len(&window[taken..filled], at_end)
-            .map_err(|error| refused(found, stamp, error))?
-        {
-            let chunk = ChunkDigest::of(&window[taken..taken + length]);
-            recipe
-                .push_chunk(chunk, length)
-                .map_err(|e| ClientError::Usage(format!("{}: {e}", found.path)))?;
-            taken += length;
-        }
-        window.copy_within(taken..filled, 0);
-        filled -= taken;
+        cutter.advance(read).map_err(bad)?;
         progress(Event::Advanced {
             phase: Phase::Read,
-            bytes: taken as u64,
+            bytes: read as u64,
         });
     }
-    // The open file, and what stands under its name now: both must be what was opened.
-    let named = std::fs::metadata(local).map_err(|_| ClientError::Changed(local.clone()))?;
-    if Stamp::of(&stat(&file)?) != stamp || Stamp::of(&named) != stamp {
-        return Err(ClientError::Changed(local.clone()));
-    }
+    let cut = cutter.finish().map_err(bad)?;
+    opened.check_unchanged()?;
     progress(Event::Done {
         phase: Phase::Read,
         path: found.path.to_string(),
@@ -170,18 +299,18 @@ pub fn read_file(found: &Found, progress: &Progress) -> Result<ReadFile> {
     Ok(ReadFile {
         path: found.path.clone(),
         local: local.clone(),
-        sha256: hasher.finish(),
-        size: recipe.size(),
-        header: plan.header().cloned(),
-        recipe: recipe.finish(),
+        sha256: cut.sha256,
+        size: cut.recipe.size(),
+        header: cut.header,
+        recipe: cut.recipe,
         stamp,
     })
 }
 
 /// A file of another length than when it was opened has changed; everything else is wrong with its content.
-fn refused(found: &Found, stamp: Stamp, error: waag_schema::content::PlanError) -> ClientError {
+fn refused(found: &Found, stamp: Stamp, error: CutError) -> ClientError {
     match error {
-        waag_schema::content::PlanError::Size { expected, .. } if expected == stamp.size => {
+        CutError::Plan(PlanError::Size { expected, .. }) if expected == stamp.size => {
             ClientError::Changed(found.local.clone())
         }
         error => ClientError::Usage(format!("{}: {error}", found.path)),
@@ -203,130 +332,17 @@ pub(crate) fn cut(bytes: &[u8]) -> Recipe {
     recipe.finish()
 }
 
-/// Where a chunk can be read again.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
-    /// Which source.
-    source: usize,
-    offset: u64,
-    pub(crate) length: u32,
-}
-
-/// What chunks are read from: files, and bytes in memory.
-#[derive(Debug)]
-enum Source {
-    File { local: PathBuf, stamp: Stamp },
-    Memory(Vec<u8>),
-}
-
-/// Where each chunk of a push lies.
-#[derive(Debug, Default)]
-pub(crate) struct Sources {
-    sources: Vec<Source>,
-    places: HashMap<ChunkDigest, Place>,
-}
-
-impl Sources {
-    pub(crate) fn add_file(&mut self, file: &ReadFile) {
-        let source = Source::File {
-            local: file.local.clone(),
-            stamp: file.stamp,
-        };
-        self.add(source, &file.recipe);
-    }
-
-    pub(crate) fn add_bytes(&mut self, bytes: Vec<u8>, recipe: &Recipe) {
-        self.add(Source::Memory(bytes), recipe);
-    }
-
-    fn add(&mut self, source: Source, recipe: &Recipe) {
-        let index = self.sources.len();
-        self.sources.push(source);
-        let mut offset = 0;
-        for piece in recipe.pieces() {
-            self.places.entry(piece.chunk).or_insert(Place {
-                source: index,
-                offset,
-                length: piece.length,
-            });
-            offset += u64::from(piece.length);
-        }
-    }
-
-    /// Returns how many distinct chunks there are.
-    pub(crate) fn chunks(&self) -> u64 {
-        self.places.len() as u64
-    }
-
-    pub(crate) fn place(&self, chunk: &ChunkDigest) -> Option<Place> {
-        self.places.get(chunk).copied()
-    }
-
-    /// Reads chunks again and frames them. Each must still have its digest.
-    pub(crate) fn frames(&self, chunks: &[ChunkDigest]) -> Result<Vec<u8>> {
-        let mut frames = Vec::new();
-        let mut open: Option<(usize, File)> = None;
-        for chunk in chunks {
-            let place = self.place(chunk).ok_or_else(|| unknown(chunk))?;
-            let mut raw = vec![0; place.length as usize];
-            match &self.sources[place.source] {
-                Source::Memory(bytes) => {
-                    let start = usize::try_from(place.offset).unwrap_or(usize::MAX);
-                    let part = bytes.get(start..).and_then(|rest| rest.get(..raw.len()));
-                    raw.copy_from_slice(part.ok_or_else(|| unknown(chunk))?);
-                }
-                Source::File { local, stamp } => {
-                    if open.as_ref().is_none_or(|(source, _)| *source != place.source) {
-                        open = Some((place.source, reopen(local, *stamp)?));
-                    }
-                    let changed = |_| ClientError::Changed(local.clone());
-                    if let Some((_, file)) = &open {
-                        file.read_exact_at(&mut raw, place.offset).map_err(changed)?;
-                    }
-                    if ChunkDigest::of(&raw) != *chunk {
-                        return Err(ClientError::Changed(local.clone()));
-                    }
-                }
-            }
-            let odd = |e: &dyn std::fmt::Display| ClientError::Usage(format!("chunk {chunk}: {e}"));
-            let stored = StoredChunk::raw(&raw).map_err(|e| odd(&e))?;
-            let header = encode_frame_header(chunk, stored.stored_length()).map_err(|e| odd(&e))?;
-            frames.extend_from_slice(&header);
-            frames.extend_from_slice(&stored.header());
-            frames.extend_from_slice(stored.body());
-        }
-        Ok(frames)
-    }
-}
-
-fn reopen(local: &Path, stamp: Stamp) -> Result<File> {
-    let file = File::open(local).map_err(|_| ClientError::Changed(local.to_owned()))?;
-    let meta = file.metadata().map_err(ClientError::io("read", local))?;
-    if Stamp::of(&meta) != stamp {
-        return Err(ClientError::Changed(local.to_owned()));
-    }
-    Ok(file)
-}
-
-fn unknown(chunk: &ChunkDigest) -> ClientError {
-    ClientError::verification(
-        "upload",
-        format_args!("the site asks for the chunk {chunk}, which is not part of it"),
-    )
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fs;
     use std::sync::Mutex;
 
     use super::*;
     use crate::event::silent;
     use crate::scan::{Links, Scan};
-    use waag_schema::content::frame::FrameDecoder;
 
     /// Bytes that no two windows share.
-    fn noise(length: usize) -> Vec<u8> {
+    pub(crate) fn noise(length: usize) -> Vec<u8> {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut bytes = Vec::with_capacity(length + 8);
         while bytes.len() < length {
@@ -337,7 +353,7 @@ mod tests {
         bytes
     }
 
-    fn directory(name: &str, bytes: &[u8]) -> (tempfile::TempDir, Found) {
+    pub(crate) fn directory(name: &str, bytes: &[u8]) -> (tempfile::TempDir, Found) {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(name), bytes).unwrap();
         let found = Scan::of(dir.path(), Links::Refuse).unwrap().files.remove(0);
@@ -374,38 +390,5 @@ mod tests {
         });
         let error = read_file(&found, &progress).unwrap_err();
         assert!(matches!(error, ClientError::Changed(path) if path == local));
-    }
-
-    #[test]
-    fn chunks_are_read_again_as_frames_and_checked() {
-        let bytes = noise(5 << 20);
-        let (_dir, found) = directory("data.bin", &bytes);
-        let file = read_file(&found, &silent()).unwrap();
-        let mut sources = Sources::default();
-        sources.add_file(&file);
-        let config = b"{}".to_vec();
-        sources.add_bytes(config.clone(), &cut(&config));
-        let mut wanted: Vec<ChunkDigest> = file.recipe.pieces().iter().map(|p| p.chunk).collect();
-        wanted.push(ChunkDigest::of(&config));
-        let frames = sources.frames(&wanted).unwrap();
-        let (mut decoder, mut input, mut back) = (FrameDecoder::new(), frames.as_slice(), Vec::new());
-        while let Some(frame) = decoder.next_frame(&mut input).unwrap() {
-            let stored = StoredChunk::parse(&frame.stored).unwrap();
-            back.extend_from_slice(&stored.verify(&frame.chunk).unwrap());
-        }
-        assert_eq!(back, [bytes.as_slice(), &config].concat());
-
-        // Same length, other bytes, and the old time: only the digest tells.
-        let modified = fs::metadata(&found.local).unwrap().modified().unwrap();
-        let mut other = bytes;
-        other[0] ^= 1;
-        let handle = fs::OpenOptions::new().write(true).open(&found.local).unwrap();
-        handle.write_all_at(&other, 0).unwrap();
-        handle.set_modified(modified).unwrap();
-        assert!(matches!(sources.frames(&wanted), Err(ClientError::Changed(_))));
-        assert!(matches!(
-            sources.frames(&[ChunkDigest::of(b"never seen")]),
-            Err(ClientError::Verification { .. })
-        ));
     }
 }

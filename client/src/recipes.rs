@@ -60,12 +60,12 @@ fn check(content: &Content, bytes: &[u8]) -> Result<Recipe, String> {
     Ok(recipe)
 }
 
-/// The files that have this content.
+/// The layers that have this content.
 fn names(proven: &Proven, content: &Content) -> String {
-    let layers = proven.manifest.layers().iter();
-    let named = layers.filter(|layer| layer.blob.digest == content.sha256);
+    let named = proven.manifest.blobs();
+    let named = named.filter(|(_, blob)| blob.digest == content.sha256);
     named
-        .map(|layer| layer.path.as_str())
+        .map(|(path, _)| path.into_owned())
         .collect::<Vec<_>>()
         .join(", ")
 }

@@ -12,14 +12,13 @@ use rustix::io::Errno;
 use waag_schema::FilePath;
 use waag_schema::base::name::NameError;
 use waag_schema::release::ManifestError;
+use waag_schema::release::files::FILES_MAX;
 use waag_schema::release::manifest::refuse_collisions;
 
 use crate::ignore::Ignore;
 
 /// The name of the file that says what is left out. It is not published itself.
 pub const IGNORE_FILE: &str = ".waagignore";
-/// A manifest of 4 MiB holds about ten thousand files; more are not even listed.
-const FILES_MAX: usize = 100_000;
 /// No real ignore file has more.
 const IGNORE_MAX_BYTES: u64 = 1 << 20;
 
@@ -58,7 +57,7 @@ pub enum ScanError {
         /// How many files were left out.
         ignored: u64,
     },
-    /// More files than any manifest holds.
+    /// More files than any release holds.
     #[error("{} holds more than {FILES_MAX} files", .0.display())]
     TooMany(PathBuf),
     /// The disk failed.

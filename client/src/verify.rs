@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,19 +14,24 @@ use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 use waag_schema::base::digest::Sha256Hasher;
 use waag_schema::base::name::Version;
-use waag_schema::release::Layer;
+use waag_schema::release::Files;
+use waag_schema::release::files::File as Signed;
 use waag_schema::{ArtifactName, Sha256, SiteId, Tag, Timestamp};
 
 use crate::error::{BadFile, ClientError, Fault, Result};
 use crate::event::{Event, Phase, Progress};
 use crate::home::Home;
-use crate::kept::{KEPT_DIR, Kept};
+use crate::kept::{KEPT_DIR, Kept, read_list};
+use crate::listing::{list_of, read_listing};
 use crate::proof::{Proven, check_release};
 use crate::read::{blocking, cores};
 use crate::trust::Trust;
 
 /// Hashing gains nothing from more at once.
 const BUFFER_BYTES: usize = 1 << 20;
+/// Small files are checked so many, or so many bytes, in one job.
+const BATCH_FILES: usize = 256;
+const BATCH_BYTES: u64 = 8 << 20;
 /// Files that are not part of the artifact are named up to this number.
 const EXTRA_MAX: usize = 1000;
 
@@ -89,10 +95,11 @@ impl Verified {
 /// not hold or its site is not pinned, [`ClientError::Damaged`] with all files that are not what was signed.
 pub async fn verify(home: &Home, directory: &Path, progress: &Progress) -> Result<Verified> {
     let (trust, place) = (Trust::new(home.clone()), directory.to_owned());
-    let (kept, proven) = blocking(move || prove(&trust, &place)).await?;
-    check_files(directory, &proven, progress).await?;
-    let (place, layers) = (directory.to_owned(), proven.manifest.layers().to_vec());
-    let extra = blocking(move || extra_files(&place, &layers)).await?;
+    let (kept, proven, files) = blocking(move || prove(&trust, &place)).await?;
+    let files = Arc::new(files);
+    check_files(directory, &files, progress).await?;
+    let (place, own) = (directory.to_owned(), Arc::clone(&files));
+    let extra = blocking(move || extra_files(&place, &own)).await?;
     Ok(Verified {
         name: kept.artifact,
         tag: match kept.asked {
@@ -100,8 +107,8 @@ pub async fn verify(home: &Home, directory: &Path, progress: &Progress) -> Resul
             Version::Manifest(_) => None,
         },
         digest: proven.manifest.digest(),
-        files: proven.manifest.layers().len() as u64,
-        bytes: proven.manifest.total_size(),
+        files: files.len() as u64,
+        bytes: files.bytes(),
         entry: proven.entry,
         at: proven.at,
         signed_by: proven.signed_by,
@@ -113,7 +120,7 @@ pub async fn verify(home: &Home, directory: &Path, progress: &Progress) -> Resul
 }
 
 /// Checks the proof that lies in the directory against the pin of its site.
-fn prove(trust: &Trust, directory: &Path) -> Result<(Kept, Proven)> {
+fn prove(trust: &Trust, directory: &Path) -> Result<(Kept, Proven, Files)> {
     let kept = Kept::read(directory)?;
     let pin = trust.by_site(&kept.site)?.ok_or_else(|| {
         ClientError::verification(
@@ -128,48 +135,72 @@ fn prove(trust: &Trust, directory: &Path) -> Result<(Kept, Proven)> {
     // Of another size it cannot be judged without the network; of the same size it must be the same tree.
     trust.compare(&pin, &proven.checkpoint)?;
     trust.check_namespace(&pin, &proven.namespace.name, &proven.namespace.id)?;
-    Ok((kept, proven))
+    let list = list_of(&proven.manifest, &kept.artifact)?
+        .map(|(_, size)| read_list(directory, size))
+        .transpose()?;
+    let listing = read_listing(&proven.manifest, &kept.artifact, list)?;
+    Ok((kept, proven, listing.files))
 }
 
-async fn check_files(directory: &Path, proven: &Proven, progress: &Progress) -> Result<()> {
+async fn check_files(directory: &Path, files: &Arc<Files>, progress: &Progress) -> Result<()> {
     progress(Event::Began {
         phase: Phase::Check,
-        items: proven.manifest.layers().len() as u64,
-        bytes: proven.manifest.total_size(),
+        items: files.len() as u64,
+        bytes: files.bytes(),
     });
-    let bad: Vec<Result<Option<BadFile>>> = stream::iter(proven.manifest.layers().to_vec())
-        .map(|layer| {
-            let (place, progress) = (directory.join(layer.path.as_str()), Arc::clone(progress));
-            blocking(move || check_file(&place, &layer, &progress))
+    let batches = batches(files.as_slice());
+    let bad: Vec<Result<Vec<BadFile>>> = stream::iter(batches)
+        .map(|batch| {
+            let (root, files, progress) = (directory.to_owned(), Arc::clone(files), Arc::clone(progress));
+            blocking(move || {
+                let checked = files.as_slice()[batch].iter().map(|file| {
+                    let place = root.join(file.path.as_str());
+                    check_file(&place, file, &progress)
+                });
+                checked.filter_map(Result::transpose).collect()
+            })
         })
         .buffered(cores())
         .collect()
         .await;
     progress(Event::Ended { phase: Phase::Check });
-    let bad: Vec<BadFile> = bad
-        .into_iter()
-        .filter_map(Result::transpose)
-        .collect::<Result<_>>()?;
-    if bad.is_empty() {
+    let bad: Vec<Vec<BadFile>> = bad.into_iter().collect::<Result<_>>()?;
+    if bad.iter().all(Vec::is_empty) {
         Ok(())
     } else {
-        Err(ClientError::Damaged(bad))
+        Err(ClientError::Damaged(bad.concat()))
     }
 }
 
-fn check_file(place: &Path, layer: &Layer, progress: &Progress) -> Result<Option<BadFile>> {
-    let fault = find_fault(place, layer, progress)?;
+/// Neighbouring files that are checked by one job: a large one alone, many small ones together.
+fn batches(files: &[Signed]) -> Vec<Range<usize>> {
+    let (mut batches, mut start, mut bytes) = (Vec::new(), 0, 0_u64);
+    for (index, file) in files.iter().enumerate() {
+        bytes = bytes.saturating_add(file.size);
+        if bytes >= BATCH_BYTES || index - start + 1 == BATCH_FILES {
+            batches.push(start..index + 1);
+            (start, bytes) = (index + 1, 0);
+        }
+    }
+    if start < files.len() {
+        batches.push(start..files.len());
+    }
+    batches
+}
+
+fn check_file(place: &Path, signed: &Signed, progress: &Progress) -> Result<Option<BadFile>> {
+    let fault = find_fault(place, signed, progress)?;
     progress(Event::Done {
         phase: Phase::Check,
-        path: layer.path.to_string(),
+        path: signed.path.to_string(),
     });
     Ok(fault.map(|fault| BadFile {
-        path: layer.path.to_string(),
+        path: signed.path.to_string(),
         fault,
     }))
 }
 
-fn find_fault(place: &Path, layer: &Layer, progress: &Progress) -> Result<Option<Fault>> {
+fn find_fault(place: &Path, signed: &Signed, progress: &Progress) -> Result<Option<Fault>> {
     let meta = match fs::symlink_metadata(place) {
         Ok(meta) => meta,
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
@@ -180,7 +211,7 @@ fn find_fault(place: &Path, layer: &Layer, progress: &Progress) -> Result<Option
     if !meta.is_file() {
         return Ok(Some(Fault::NotAFile));
     }
-    let expected = layer.blob;
+    let expected = signed;
     if meta.len() != expected.size {
         return Ok(Some(Fault::Size {
             expected: expected.size,
@@ -202,15 +233,15 @@ fn find_fault(place: &Path, layer: &Layer, progress: &Progress) -> Result<Option
         });
     }
     let found = hasher.finish();
-    Ok((found != expected.digest).then_some(Fault::Digest {
-        expected: expected.digest,
+    Ok((found != expected.sha256).then_some(Fault::Digest {
+        expected: expected.sha256,
         found,
     }))
 }
 
 /// Names what lies in the directory beside the artifact's files.
-fn extra_files(directory: &Path, layers: &[Layer]) -> Result<Vec<String>> {
-    let own: HashSet<&str> = layers.iter().map(|layer| layer.path.as_str()).collect();
+fn extra_files(directory: &Path, files: &Files) -> Result<Vec<String>> {
+    let own: HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
     let mut extra = Vec::new();
     let mut waiting: Vec<(PathBuf, String)> = vec![(directory.to_owned(), String::new())];
     while let Some((place, prefix)) = waiting.pop() {

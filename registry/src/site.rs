@@ -15,7 +15,7 @@ use crate::content::{Content, ContentError, Uploads};
 use crate::index::{Index, IndexError, Reader};
 use crate::ledger::{self, AppendError, Ledger, Parts, Restored};
 use crate::pool::Pool;
-use crate::publish::{Catalogue, Intake};
+use crate::publish::{Catalogue, Intake, PackedFiles};
 use crate::random::Random;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -156,6 +156,8 @@ impl Site {
             store: Arc::clone(&parts.store),
             reader: reader.clone(),
             ledger: opened.ledger.clone(),
+            content: content.clone(),
+            packed: PackedFiles::default(),
             clock: Arc::clone(&parts.clock),
         };
         let ledger = opened.ledger;

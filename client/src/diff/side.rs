@@ -8,25 +8,44 @@ use std::path::{Path, PathBuf};
 
 use waag_schema::base::name::Reference;
 use waag_schema::content::Recipe;
-use waag_schema::statement::Content;
-use waag_schema::{ArtifactName, ChunkDigest, Sha256};
+use waag_schema::{ArtifactName, ChunkDigest, FilePath, Sha256};
 
 use super::Summary;
 use crate::error::{ClientError, Result};
 use crate::event::Progress;
+use crate::listing::fetch_listing;
 use crate::read::{blocking, read_all};
 use crate::recipes::fetch_recipes;
 use crate::scan::{Links, Scan};
 use crate::site::Site;
 use crate::transport::Ask;
 
+/// Of packed files, larger ones are not read to look into them.
+const WHOLE_MAX_BYTES: u64 = 16 << 20;
+
 /// A release, or a directory on this disk.
 pub struct Side {
     name: String,
     digest: Option<Sha256>,
     files: BTreeMap<String, SideFile>,
-    recipes: HashMap<Sha256, Recipe>,
+    /// How each layer is made of chunks.
+    layers: HashMap<Sha256, Recipe>,
+    /// How each file that is part of a layer is.
+    packed: HashMap<Sha256, Recipe>,
     source: Source,
+}
+
+impl Default for Side {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            digest: None,
+            files: BTreeMap::new(),
+            layers: HashMap::new(),
+            packed: HashMap::new(),
+            source: Source::Directory(HashMap::new()),
+        }
+    }
 }
 
 /// A file of a side.
@@ -49,32 +68,22 @@ impl Side {
     /// When there is no such release for the caller, or a proof does not hold.
     pub async fn of_release(site: &Site, reference: &Reference) -> Result<Self> {
         let proven = site.resolve(&reference.artifact, &reference.version).await?;
-        let files: BTreeMap<String, SideFile> = proven
-            .manifest
-            .layers()
-            .iter()
-            .map(|layer| {
-                let file = SideFile {
-                    sha256: layer.blob.digest,
-                    size: layer.blob.size,
-                };
-                (layer.path.to_string(), file)
-            })
-            .collect();
-        let mut wanted: Vec<&Content> = files
-            .values()
-            .filter_map(|file| proven.content(&file.sha256))
-            .collect();
-        wanted.sort_by_key(|content| content.sha256);
-        wanted.dedup_by_key(|content| content.sha256);
+        let listing = fetch_listing(site, &proven).await?;
+        let wanted = listing.layers(&proven);
         let recipes = fetch_recipes(site, &proven, &wanted).await?;
-        Ok(Self {
+        let layers = wanted.iter().map(|content| content.sha256).zip(recipes).collect();
+        let mut side = Self {
             name: reference.to_string(),
             digest: Some(proven.manifest.digest()),
-            files,
-            recipes: wanted.iter().map(|content| content.sha256).zip(recipes).collect(),
+            layers,
             source: Source::Release(Box::new(site.clone()), reference.artifact.clone()),
-        })
+            ..Self::default()
+        };
+        for file in &listing.files {
+            let within = listing.files.locate(file);
+            side.add(&file.path, file.sha256, file.size, within);
+        }
+        Ok(side)
     }
 
     /// Reads a directory, as a push would.
@@ -85,23 +94,36 @@ impl Side {
         let root = path.to_owned();
         let scan = blocking(move || Scan::of(&root, Links::Follow)).await?;
         let read = read_all(scan.files, progress).await?;
-        let (mut files, mut recipes, mut places) = (BTreeMap::new(), HashMap::new(), HashMap::new());
-        for file in read {
-            let of = SideFile {
-                sha256: file.sha256,
-                size: file.size,
-            };
-            files.insert(file.path.to_string(), of);
-            places.insert(file.sha256, file.local);
-            recipes.insert(file.sha256, file.recipe);
-        }
-        Ok(Self {
+        let mut side = Self {
             name: path.display().to_string(),
-            digest: None,
-            files,
-            recipes,
-            source: Source::Directory(places),
-        })
+            ..Self::default()
+        };
+        let mut places = HashMap::new();
+        for file in read.files {
+            side.layers.insert(file.sha256, file.recipe);
+            side.add(&file.path, file.sha256, file.size, (file.sha256, 0));
+            places.insert(file.sha256, file.local);
+        }
+        for tar in read.tars {
+            side.layers.insert(tar.sha256, tar.recipe);
+            for file in tar.members {
+                side.add(&file.path, file.sha256, file.size, (tar.sha256, file.offset));
+                places.insert(file.sha256, file.local);
+            }
+        }
+        side.source = Source::Directory(places);
+        Ok(side)
+    }
+
+    /// Adds a file, which lies in a layer from this place on; its recipe is that part of the layer's.
+    fn add(&mut self, path: &FilePath, sha256: Sha256, size: u64, (layer, offset): (Sha256, u64)) {
+        self.files.insert(path.to_string(), SideFile { sha256, size });
+        if layer != sha256
+            && let Some(recipe) = self.layers.get(&layer)
+        {
+            let part = || recipe.slice(offset..offset.saturating_add(size));
+            self.packed.entry(sha256).or_insert_with(part);
+        }
     }
 
     pub(super) fn summary(&self) -> Summary {
@@ -122,12 +144,12 @@ impl Side {
     }
 
     pub(super) fn recipe(&self, file: &Sha256) -> Option<&Recipe> {
-        self.recipes.get(file)
+        self.packed.get(file).or_else(|| self.layers.get(file))
     }
 
     /// Returns every chunk with the number of its bytes that are used.
     pub(super) fn chunks(&self) -> HashMap<ChunkDigest, u64> {
-        let pieces = self.recipes.values().flat_map(Recipe::pieces);
+        let pieces = self.layers.values().flat_map(Recipe::pieces);
         pieces
             .map(|piece| (piece.chunk, u64::from(piece.length)))
             .collect()
@@ -139,6 +161,9 @@ impl Side {
         let Some(recipe) = self.recipe(file) else {
             return Ok(None);
         };
+        if self.packed.contains_key(file) {
+            return self.whole(file, recipe.size()).await;
+        }
         let (mut at, mut span, mut held) = (0, 0..0, Vec::new());
         for piece in recipe.pieces() {
             let place = at..at + u64::from(piece.length);
@@ -173,6 +198,26 @@ impl Side {
             rest = left;
         }
         Ok(Some((span.start, bytes)))
+    }
+
+    /// Reads a packed file, if it is not too large: its own digest is what it can be checked by.
+    async fn whole(&self, file: &Sha256, size: u64) -> Result<Option<(u64, Vec<u8>)>> {
+        if size > WHOLE_MAX_BYTES {
+            return Ok(None);
+        }
+        // No range is empty.
+        let bytes = match size {
+            0 => Vec::new(),
+            _ => self.bytes(file, 0..size).await?,
+        };
+        let found = Sha256::of(&bytes);
+        if found != *file {
+            return Err(ClientError::verification(
+                format_args!("{} of {}", self.path_of(file), self.name),
+                format_args!("the bytes that came have the digest {found}, not {file}"),
+            ));
+        }
+        Ok(Some((0, bytes)))
     }
 
     fn path_of(&self, file: &Sha256) -> &str {

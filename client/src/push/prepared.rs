@@ -1,6 +1,7 @@
 //! The content of a release, read from this disk once: its manifest, its config, and how each file is made of chunks.
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use waag_schema::content::Recipe;
@@ -8,19 +9,20 @@ use waag_schema::release::model::CONFIG_JSON_MAX_BYTES;
 use waag_schema::release::{Built, Kind, ManifestBuilder, ModelFacts};
 use waag_schema::statement::Content;
 use waag_schema::wire::upload::FileRecipe;
-use waag_schema::{ChunkDigest, Sha256};
+use waag_schema::{ChunkDigest, FilePath, Sha256};
 
 use super::statements::Needs;
 use super::upload::Upload;
 use super::{PushPlan, PushRequest};
 use crate::error::{ClientError, Result};
-use crate::read::{ReadFile, Sources, blocking, cut};
+use crate::read::{ReadFile, ReadSet, blocking, cut};
+use crate::sources::Sources;
 
-/// The content of a release, by file.
+/// The content of a release, by layer.
 pub(super) struct Prepared {
     pub(super) built: Built,
     pub(super) digest: Sha256,
-    /// Each distinct file, the config among them.
+    /// Each distinct layer, and the config.
     pub(super) files: BTreeMap<Sha256, (Recipe, u64)>,
     pub(super) sources: Arc<Sources>,
     /// What the release statement says.
@@ -29,34 +31,32 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) async fn of(request: &PushRequest, read: Vec<ReadFile>) -> Result<Self> {
+    pub(super) async fn of(request: &PushRequest, read: ReadSet) -> Result<Self> {
         let mut facts = ModelFacts::none();
         let mut builder = ManifestBuilder::new(request.kind, request.about.clone());
-        let mut sources = Sources::default();
-        let mut files = BTreeMap::new();
-        let mut content = BTreeMap::new();
-        for file in &read {
-            builder = builder.file(file.path.clone(), file.sha256, file.size);
+        let mut layers = Layers::default();
+        if request.kind == Kind::Model
+            && let Some((local, sha256, size)) = find(&read, "config.json")
+            && size <= CONFIG_JSON_MAX_BYTES as u64
+        {
+            facts = facts.with_config_json(&read_small(local, sha256).await?);
+        }
+        let ReadSet { files, tars } = read;
+        for file in files {
             if let Some(header) = &file.header {
                 facts = facts.with_header(header);
             }
-            sources.add_file(file);
-            // Files of one content may be cut differently under two names; the first one's cuts count.
-            content.entry(file.sha256).or_insert_with(|| Content {
-                sha256: file.sha256,
-                size: file.size,
-                planner: file.recipe.planner(),
-                recipe: file.recipe.digest(),
-            });
-            files
-                .entry(file.sha256)
-                .or_insert_with(|| (file.recipe.clone(), file.size));
+            layers.sources.add_file(&file);
+            layers.add(file.sha256, &file.recipe);
+            builder = builder.file(file.path, file.sha256, file.size);
         }
-        if request.kind == Kind::Model
-            && let Some(config) = read.iter().find(|file| file.path.as_str() == "config.json")
-            && config.size <= CONFIG_JSON_MAX_BYTES as u64
-        {
-            facts = facts.with_config_json(&read_small(config).await?);
+        for tar in tars {
+            for header in tar.members.iter().filter_map(|member| member.header.as_ref()) {
+                facts = facts.with_header(header);
+            }
+            layers.add(tar.sha256, &tar.recipe);
+            builder = builder.tar(tar.sha256, tar.size, tar.expected());
+            layers.sources.add_tar(tar);
         }
         builder = builder.facts(facts);
         if let Some(base) = &request.base {
@@ -66,24 +66,18 @@ impl Prepared {
             builder = builder.trained_on(data);
         }
         let built = builder.build().map_err(|e| ClientError::Usage(e.to_string()))?;
-        let blob = built.manifest.config();
+        if let Some(list) = &built.list {
+            layers.add_bytes(list);
+        }
+        let content = layers.content.clone().into_values().collect();
         // A published file may happen to be this very configuration: then its cuts count.
-        let (recipe, _) = files
-            .entry(blob.digest)
-            .or_insert_with(|| (cut(&built.config), blob.size));
-        sources.add_bytes(built.config.clone(), recipe);
-        let config = Content {
-            sha256: blob.digest,
-            size: blob.size,
-            planner: recipe.planner(),
-            recipe: recipe.digest(),
-        };
+        let config = layers.add_bytes(&built.config);
         Ok(Self {
             digest: built.manifest.digest(),
             built,
-            files,
-            sources: Arc::new(sources),
-            content: content.into_values().collect(),
+            files: layers.files,
+            sources: Arc::new(layers.sources),
+            content,
             config,
         })
     }
@@ -92,13 +86,14 @@ impl Prepared {
         let missing = upload.map_or(&[][..], |upload| &upload.missing);
         let manifest = &self.built.manifest;
         let send_bytes = self.length(missing);
-        // The configuration is sent as well, but is none of the files.
-        let own: HashSet<ChunkDigest> = self
-            .files
-            .get(&self.config.sha256)
-            .map_or_else(HashSet::new, |(recipe, _)| {
-                recipe.pieces().iter().map(|piece| piece.chunk).collect()
-            });
+        // The configuration is sent as well, and the list of packed files, but they are none of the files.
+        let list = manifest.packed().map(|packed| packed.list.digest);
+        let own: HashSet<ChunkDigest> = [Some(self.config.sha256), list]
+            .into_iter()
+            .flatten()
+            .filter_map(|blob| self.files.get(&blob))
+            .flat_map(|(recipe, _)| recipe.pieces().iter().map(|piece| piece.chunk))
+            .collect();
         let of_config: Vec<ChunkDigest> = missing.iter().copied().filter(|c| own.contains(c)).collect();
         let of_files = send_bytes - self.length(&of_config);
         let records = [
@@ -108,7 +103,7 @@ impl Prepared {
         ];
         PushPlan {
             digest: self.digest,
-            files: manifest.layers().len() as u64,
+            files: manifest.file_count(),
             bytes: manifest.total_size(),
             chunks: self.sources.chunks(),
             missing_chunks: missing.len() as u64,
@@ -137,8 +132,56 @@ impl Prepared {
     }
 }
 
-pub(super) async fn read_small(file: &ReadFile) -> Result<Vec<u8>> {
-    let (local, expected) = (file.local.clone(), file.sha256);
+/// Layers in the making.
+#[derive(Default)]
+struct Layers {
+    sources: Sources,
+    files: BTreeMap<Sha256, (Recipe, u64)>,
+    content: BTreeMap<Sha256, Content>,
+}
+
+impl Layers {
+    /// Adds a layer. Files of one content may be cut differently under two names; the first one's cuts count.
+    fn add(&mut self, sha256: Sha256, recipe: &Recipe) -> Content {
+        let size = recipe.size();
+        self.files
+            .entry(sha256)
+            .or_insert_with(|| (recipe.clone(), size));
+        let content = self.content.entry(sha256).or_insert_with(|| Content {
+            sha256,
+            size,
+            planner: recipe.planner(),
+            recipe: recipe.digest(),
+        });
+        content.clone()
+    }
+
+    /// Adds what is in memory.
+    fn add_bytes(&mut self, bytes: &[u8]) -> Content {
+        let sha256 = Sha256::of(bytes);
+        let recipe = match self.files.get(&sha256) {
+            Some((known, _)) => known.clone(),
+            None => cut(bytes),
+        };
+        self.sources.add_bytes(bytes.to_vec(), &recipe);
+        self.add(sha256, &recipe)
+    }
+}
+
+/// Finds a file, packed or not.
+fn find<'r>(read: &'r ReadSet, name: &str) -> Option<(&'r Path, Sha256, u64)> {
+    let named = |path: &FilePath| path.as_str() == name;
+    let own = |file: &'r ReadFile| (file.local.as_path(), file.sha256, file.size);
+    let alone = read.files.iter().find(|file| named(&file.path)).map(own);
+    let mut members = read.tars.iter().flat_map(|tar| &tar.members);
+    alone.or_else(|| {
+        let member = members.find(|member| named(&member.path))?;
+        Some((member.local.as_path(), member.sha256, member.size))
+    })
+}
+
+async fn read_small(local: &Path, expected: Sha256) -> Result<Vec<u8>> {
+    let local = local.to_owned();
     blocking(move || {
         let bytes = std::fs::read(&local).map_err(ClientError::io("read", &local))?;
         if Sha256::of(&bytes) == expected {

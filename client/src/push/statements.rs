@@ -46,7 +46,7 @@ pub(super) fn check_statement_fits(
         return Ok(());
     }
     Err(ClientError::Usage(format!(
-        "{} distinct files are more than one release can name (about {}); put the small ones into an archive",
+        "{} distinct layers are more than one release can name (about {}); put the small files into an archive",
         prepared.content.len(),
         ENVELOPE_SIZE_MAX / (bytes / prepared.content.len().max(1)).max(1),
     )))

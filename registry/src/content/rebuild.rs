@@ -31,6 +31,11 @@ impl Content {
         Self { store, pool }
     }
 
+    /// Runs work on the processor where it holds up nothing else.
+    pub async fn on_pool<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        self.pool.run(job).await
+    }
+
     /// Returns a recipe, or none where it is not at this site.
     ///
     /// # Errors

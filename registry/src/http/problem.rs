@@ -221,7 +221,10 @@ impl From<PublishError> for Refusal {
                     status: None,
                 }
             }
-            PublishError::Manifest(_) | PublishError::Statement(_) | PublishError::Mismatch(_) => {
+            PublishError::Manifest(_)
+            | PublishError::Files(_)
+            | PublishError::Statement(_)
+            | PublishError::Mismatch(_) => {
                 Self::invalid(error)
             }
             PublishError::MissingContent { .. } => Self::new(Code::MissingContent, error.to_string()),

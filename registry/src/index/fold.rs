@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use rusqlite::{OptionalExtension, params};
 use waag_schema::content::recipe::Recipe;
+use waag_schema::release::Packed;
 use waag_schema::release::model::ModelConfig;
 use waag_schema::statement::{
     Chain, Content, Envelope, NamespaceState, Predicate, Release, Statement, StatementError, Subject,
@@ -24,6 +25,8 @@ pub struct Prepared {
     pub recipes: HashMap<ChunkDigest, Recipe>,
     /// The config of a release, if it is at this site and a ModelPack's.
     pub config: Option<ModelConfig>,
+    /// What the manifest of a release says of packed files, if it is at this site and has any.
+    pub packed: Option<Packed>,
 }
 
 impl Prepared {
@@ -38,6 +41,7 @@ impl Prepared {
             statement,
             recipes: HashMap::new(),
             config: None,
+            packed: None,
         })
     }
 
@@ -97,7 +101,7 @@ impl Index {
                 match (predicate, subject) {
                     (Predicate::Release(release), Subject::Manifest(_, manifest)) => {
                         self.describe(artifact, release, prepared.config.as_ref())?;
-                        self.fold_release(recorded, artifact, manifest, release, &prepared.recipes)
+                        self.fold_release(recorded, artifact, manifest, release, prepared)
                     }
                     (Predicate::Tag(tag), Subject::Manifest(_, manifest)) => self.run(
                         "INSERT INTO tag (artifact, tag, manifest, position, at) VALUES (?, ?, ?, ?, ?)
@@ -234,13 +238,19 @@ impl Index {
         artifact: &ArtifactName,
         manifest: &Sha256,
         release: &Release,
-        recipes: &HashMap<ChunkDigest, Recipe>,
+        prepared: &Prepared,
     ) -> Result<(), IndexError> {
-        let bytes: u64 = release
-            .content
-            .iter()
-            .map(|c| c.size)
-            .fold(0, u64::saturating_add);
+        let Prepared { recipes, packed, .. } = prepared;
+        let sizes = release.content.iter().map(|c| c.size);
+        let of_layers = (release.content.len() as u64, sizes.fold(0, u64::saturating_add));
+        // Of tars nobody wants to know how many there are.
+        let (files, bytes) = packed.as_ref().map_or(of_layers, |p| (p.files, p.bytes));
+        if packed.is_some() {
+            self.run(
+                "INSERT OR IGNORE INTO packed (artifact, position, manifest) VALUES (?, ?, ?)",
+                params![artifact.as_str(), recorded.position, manifest.as_bytes()],
+            )?;
+        }
         self.run(
             "UPDATE artifact SET kind = ? WHERE name = ?",
             params![release.kind.to_string(), artifact.as_str()],
@@ -252,7 +262,7 @@ impl Index {
                 manifest.as_bytes(),
                 recorded.position,
                 recorded.at.unix(),
-                release.content.len() as u64,
+                files,
                 bytes
             ],
         )?;

@@ -278,7 +278,18 @@ impl<'a> Questions<'a> {
         self.one(sql, params![artifact.as_str(), name.as_str()], tag)
     }
 
-    /// How is this file of this artifact made of chunks?
+    /// Which are the newest releases of this artifact that pack files?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn packed_releases(&self, artifact: &ArtifactName, limit: usize) -> Result<Vec<Sha256>, IndexError> {
+        let sql = "SELECT manifest FROM packed WHERE artifact = ? ORDER BY position DESC LIMIT ?";
+        self.all(sql, params![artifact.as_str(), limit as u64], |row| {
+            sha256(row, "manifest")
+        })
+    }
+
+    /// How is this layer of this artifact made of chunks?
     ///
     /// # Errors
     /// When the index fails.

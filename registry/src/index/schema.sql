@@ -77,7 +77,16 @@ CREATE TABLE tag (
     PRIMARY KEY (artifact, tag)
 ) STRICT;
 
--- release: each distinct file with its recipe
+-- release, by its manifest where that is at hand: those that pack files. Where a packed file lies is looked up in the
+-- list that the release carries: rows for each of them would be most of the index.
+CREATE TABLE packed (
+    artifact TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    manifest BLOB NOT NULL,
+    PRIMARY KEY (artifact, position)
+) STRICT, WITHOUT ROWID;
+
+-- release: each distinct layer with its recipe
 CREATE TABLE content (
     id      INTEGER PRIMARY KEY,
     sha256  BLOB NOT NULL,
@@ -87,14 +96,14 @@ CREATE TABLE content (
     UNIQUE (sha256, recipe)
 ) STRICT;
 
--- release: through which artifacts a file may be read
+-- release: through which artifacts a layer may be read
 CREATE TABLE content_use (
     content  INTEGER NOT NULL,
     artifact TEXT NOT NULL,
     PRIMARY KEY (content, artifact)
 ) STRICT, WITHOUT ROWID;
 
--- release, with the recipe that the statement names by digest: through which files a chunk may be read
+-- release, with the recipe that the statement names by digest: through which layers a chunk may be read
 CREATE TABLE chunk_use (
     chunk   BLOB NOT NULL,
     content INTEGER NOT NULL,

@@ -1,10 +1,11 @@
-//! An envelope made ready for the fold: parsed, with the recipes that it names.
+//! An envelope made ready for the fold: parsed, with the recipes that it names and what its manifest says.
 
-use waag_schema::ChunkDigest;
 use waag_schema::content::chunk::StoredChunk;
 use waag_schema::content::recipe::Recipe;
 use waag_schema::release::model::{MODEL_CONFIG_MAX_BYTES, ModelConfig};
-use waag_schema::statement::{Envelope, Predicate};
+use waag_schema::release::{Manifest, Packed};
+use waag_schema::statement::{Envelope, Predicate, Subject};
+use waag_schema::{ChunkDigest, Sha256};
 
 use super::AppendError;
 use crate::index::Prepared;
@@ -17,7 +18,10 @@ use crate::store::{Key, Store, StoreError};
 /// When the payload is no statement, or the store fails.
 pub(crate) async fn prepare(store: &dyn Store, envelope: Envelope) -> Result<Prepared, AppendError> {
     let mut prepared = Prepared::parse(envelope)?;
-    if let Predicate::Release(release) = &prepared.statement.predicate {
+    if let (Predicate::Release(release), Subject::Manifest(_, manifest)) =
+        (&prepared.statement.predicate, &prepared.statement.subject)
+    {
+        prepared.packed = load_packed(store, manifest).await?;
         for named in release.content.iter().chain([&release.config]) {
             let bytes = match store.get(&Key::recipe(&named.recipe)).await {
                 Ok(bytes) => bytes,
@@ -36,6 +40,22 @@ pub(crate) async fn prepare(store: &dyn Store, envelope: Envelope) -> Result<Pre
         }
     }
     Ok(prepared)
+}
+
+/// Loads what a release's manifest says of packed files, if there is anything.
+async fn load_packed(store: &dyn Store, manifest: &Sha256) -> Result<Option<Packed>, AppendError> {
+    let bytes = match store.get(&Key::manifest(manifest)).await {
+        Ok(bytes) => bytes,
+        Err(StoreError::NotFound(_)) => return Ok(None),
+        Err(error) => {
+            return Err(AppendError::Unknown(format!(
+                "the manifest {manifest} cannot be read: {error}"
+            )));
+        }
+    };
+    let parsed = Manifest::parse(bytes.to_vec()).ok();
+    let whole = parsed.filter(|parsed| parsed.digest() == *manifest);
+    Ok(whole.and_then(|manifest| manifest.packed().cloned()))
 }
 
 /// Loads a release's config, if it is one that ModelPack knows.

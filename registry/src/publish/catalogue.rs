@@ -1,23 +1,40 @@
 //! What goes out: names, versions and their proofs. Whatever a caller may not know of is not found.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use waag_schema::base::name::Version;
 use waag_schema::policy::{Action, Facts, Label, decide};
+use waag_schema::release::files::LIST_MAX_BYTES;
+use waag_schema::release::{Files, Manifest};
 use waag_schema::statement::{Chain, NamespaceState};
 use waag_schema::wire::artifact::{ArtifactPage, ArtifactView, Proof, Resolved};
 use waag_schema::wire::site::NamespaceView;
-use waag_schema::{ArtifactName, Namespace, Sha256};
+use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256};
 
+use super::packed::{PackedFiles, Whereabouts};
 use super::PublishError;
 use crate::access::{Caller, Here};
 use crate::clock::Clock;
+use crate::content::Content;
 use crate::index::{ContentRow, Reader, Wanted};
 use crate::ledger::Ledger;
-use crate::store::{Key, Store};
+use crate::store::{Key, Store, StoreError};
 
 /// The most lines of one listing.
 const PAGE_MAX: usize = 1000;
+
+/// In how many of an artifact's newest packed releases a file is looked for by its digest alone.
+const LISTS_MAX: usize = 16;
+
+/// The bytes of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileBytes {
+    /// The recipe of the layer that holds them.
+    pub recipe: ChunkDigest,
+    /// Which of the layer's bytes they are.
+    pub within: Range<u64>,
+}
 
 /// Answers what is here.
 #[derive(Clone)]
@@ -30,6 +47,10 @@ pub struct Catalogue {
     pub reader: Reader,
     /// What proves it.
     pub ledger: Ledger,
+    /// What is stored.
+    pub content: Content,
+    /// Where packed files lie.
+    pub packed: PackedFiles,
     /// When it is.
     pub clock: Arc<dyn Clock>,
 }
@@ -158,7 +179,7 @@ impl Catalogue {
         })
     }
 
-    /// Returns how a file of an artifact is made of chunks, if it may be served to the caller.
+    /// Returns how a layer of an artifact is made of chunks, if it may be served to the caller.
     ///
     /// # Errors
     /// When there is none that the caller may know of, or the artifact's label denies it.
@@ -172,6 +193,78 @@ impl Catalogue {
         let (artifact, wanted) = (name.clone(), *file);
         let row = self.reader.ask(move |q| q.content_of(&artifact, &wanted)).await?;
         row.ok_or_else(|| PublishError::NotFound(format!("file {file} of {name}")))
+    }
+
+    /// Returns where the bytes of a file of an artifact are, packed or not, if it may be served to the caller.
+    ///
+    /// # Errors
+    /// When there is none that the caller may know of (in the 16 newest of the releases that pack files), or
+    /// the artifact's label denies it.
+    pub async fn bytes(
+        &self,
+        caller: &Caller,
+        name: &ArtifactName,
+        file: &Sha256,
+    ) -> Result<FileBytes, PublishError> {
+        let missing = match self.file(caller, name, file).await {
+            Ok(row) => {
+                return Ok(FileBytes {
+                    recipe: row.recipe,
+                    within: 0..row.size,
+                });
+            }
+            Err(error @ PublishError::NotFound(_)) => error,
+            Err(error) => return Err(error),
+        };
+        // Who may not know of the artifact gets the same answer as for a file that it lacks.
+        if self.may_serve(caller, name).await.is_err() {
+            return Err(missing);
+        }
+        let artifact = name.clone();
+        let manifests = self
+            .reader
+            .ask(move |q| q.packed_releases(&artifact, LISTS_MAX))
+            .await?;
+        for manifest in manifests {
+            let read = async || self.read_list(caller, name, &manifest).await;
+            let Some(packed) = self.packed.of(manifest, read).await? else {
+                continue;
+            };
+            if let Some((tar, within)) = packed.find(file) {
+                let row = self.file(caller, name, &tar).await?;
+                return Ok(FileBytes {
+                    recipe: row.recipe,
+                    within,
+                });
+            }
+        }
+        Err(missing)
+    }
+
+    /// Reads which files a release packs; none where manifest or list are not at hand.
+    async fn read_list(
+        &self,
+        caller: &Caller,
+        name: &ArtifactName,
+        manifest: &Sha256,
+    ) -> Result<Option<Whereabouts>, PublishError> {
+        let manifest = match self.store.get(&Key::manifest(manifest)).await {
+            Ok(bytes) => Manifest::parse(bytes.to_vec())?,
+            Err(StoreError::NotFound(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(list) = manifest.packed().map(|packed| packed.list) else {
+            return Ok(None);
+        };
+        let row = self.file(caller, name, &list.digest).await?;
+        // It was read before it was published, but is read here with the same bound.
+        let recipe = self.content.recipe(&row.recipe).await?;
+        let Some(recipe) = recipe.filter(|recipe| recipe.size() <= LIST_MAX_BYTES as u64) else {
+            return Ok(None);
+        };
+        let bytes = self.content.head(&recipe, recipe.size()).await?;
+        let read = move || Files::of(&manifest, Some(&bytes)).map(|files| Whereabouts::of(&files));
+        Ok(Some(self.content.on_pool(read).await?))
     }
 
     /// Returns an entry of the ledger with its opening, proven.

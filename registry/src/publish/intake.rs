@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::TryStreamExt as _;
+use waag_schema::content::recipe::Recipe;
 use waag_schema::content::safetensors::{self, Header, SafetensorsError};
 use waag_schema::policy::{Action, Facts, Label, decide};
+use waag_schema::release::files::{Files, LIST_MAX_BYTES};
 use waag_schema::release::manifest::Manifest;
+use waag_schema::release::packed::{Packed, tar_path};
 use waag_schema::release::role::Packing;
+use waag_schema::release::tar::{TarCheck, TarError};
 use waag_schema::statement::{Content, Envelope, NamespaceState, Predicate, Release, Statement, Subject};
 use waag_schema::wire::artifact::Proof;
 use waag_schema::wire::upload::UploadRequest;
@@ -268,31 +273,25 @@ impl Intake {
         }
         self.check_complete(caller, id, "its config", &release.config)
             .await?;
-        let mut seen = BTreeMap::new();
-        for layer in manifest.layers() {
-            let path = layer.path.as_str();
-            if layer.packing != Packing::Raw {
-                return Err(PublishError::Mismatch(format!(
-                    "{path} is packed in an archive, which this version does not read"
-                )));
-            }
-            let content = match seen
-                .get(&layer.blob.digest)
-                .copied()
-                .or_else(|| named.remove(&layer.blob.digest))
-            {
-                Some(content) if content.size == layer.blob.size => content,
+        if let Some(archive) = manifest.layers().iter().find(|layer| layer.packing != Packing::Raw) {
+            return Err(PublishError::Mismatch(format!(
+                "{} is an archive without a list of its files, which this version does not read",
+                archive.path
+            )));
+        }
+        let mut seen: BTreeMap<Sha256, &Content> = BTreeMap::new();
+        for (path, blob) in manifest.blobs() {
+            let known = seen.get(&blob.digest).copied();
+            let content = match known.or_else(|| named.remove(&blob.digest)) {
+                Some(content) if content.size == blob.size => content,
                 _ => {
                     return Err(PublishError::Mismatch(format!(
                         "the release does not name {path} as the manifest does"
                     )));
                 }
             };
-            if seen.insert(layer.blob.digest, content).is_none() {
-                self.check_complete(caller, id, path, content).await?;
-            }
-            if layer.path.has_extension("safetensors") {
-                self.check_safetensors(path, &content.recipe).await?;
+            if seen.insert(blob.digest, content).is_none() {
+                self.check_complete(caller, id, &path, content).await?;
             }
         }
         if let Some(extra) = named.keys().next() {
@@ -300,7 +299,89 @@ impl Intake {
                 "the release names {extra}, which the manifest does not"
             )));
         }
+        for layer in manifest.layers() {
+            if layer.path.has_extension("safetensors")
+                && let Some(content) = seen.get(&layer.blob.digest)
+            {
+                self.check_safetensors(layer.path.as_str(), &content.recipe)
+                    .await?;
+            }
+        }
+        if let Some(packed) = manifest.packed() {
+            self.check_packed(manifest, packed, &seen).await?;
+        }
         Ok(())
+    }
+
+    /// Checks the list of packed files, and that each tar holds exactly what it lists. Streams: memory is the list
+    /// and a few chunks.
+    async fn check_packed(
+        &self,
+        manifest: &Manifest,
+        packed: &Packed,
+        contents: &BTreeMap<Sha256, &Content>,
+    ) -> Result<(), PublishError> {
+        let mut recipes = Vec::with_capacity(packed.tars.len());
+        for digest in packed
+            .tars
+            .iter()
+            .map(|tar| tar.blob.digest)
+            .chain([packed.list.digest])
+        {
+            // Each was found complete above.
+            let content = contents
+                .get(&digest)
+                .ok_or_else(|| PublishError::Mismatch(format!("the release does not name {digest}")))?;
+            recipes.push(self.recipe(&content.recipe).await?);
+        }
+        let Some(list) = recipes.pop() else { return Ok(()) };
+        if list.size() > LIST_MAX_BYTES as u64 {
+            return Err(PublishError::Mismatch(format!(
+                "the list of files has {} bytes, at most {LIST_MAX_BYTES} are read",
+                list.size()
+            )));
+        }
+        let bytes = self.content.head(&list, list.size()).await?;
+        let manifest = manifest.clone();
+        let files = self
+            .content
+            .on_pool(move || Files::of(&manifest, Some(&bytes)))
+            .await?;
+        for (index, tar) in recipes.iter().enumerate() {
+            let refused = |error: TarError| match error {
+                TarError::Safetensors { path, error } => PublishError::Content(ContentError::Safetensors {
+                    path: path.to_string(),
+                    error,
+                }),
+                error => PublishError::Mismatch(format!("{}: {error}", tar_path(index))),
+            };
+            let mut check = TarCheck::new(files.expected(index));
+            let mut stream = std::pin::pin!(self.content.range(tar, 0..tar.size()));
+            while let Some(bytes) = stream.try_next().await? {
+                let (returned, updated) = self
+                    .content
+                    .on_pool(move || {
+                        let updated = check.update(&bytes);
+                        (check, updated)
+                    })
+                    .await;
+                updated.map_err(refused)?;
+                check = returned;
+            }
+            check.finish().map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    async fn recipe(&self, digest: &ChunkDigest) -> Result<Recipe, PublishError> {
+        let recipe = self.content.recipe(digest).await?;
+        recipe.ok_or_else(|| {
+            ContentError::Damaged {
+                what: "recipe",
+                digest: *digest,
+            }
+            .into()
+        })
     }
 
     async fn check_complete(
@@ -332,11 +413,7 @@ impl Intake {
             path: path.to_owned(),
             error,
         };
-        let missing = || ContentError::Damaged {
-            what: "recipe",
-            digest: *recipe,
-        };
-        let recipe = self.content.recipe(recipe).await?.ok_or_else(missing)?;
+        let recipe = self.recipe(recipe).await?;
         let size = recipe.size();
         let start = self.content.head(&recipe, 8).await?;
         let mut first = [0; 8];

@@ -4,13 +4,16 @@
 
 mod catalogue;
 mod intake;
+mod packed;
 
+use waag_schema::release::files::FilesError;
 use waag_schema::release::manifest::ManifestError;
 use waag_schema::statement::StatementError;
 use waag_schema::{ArtifactName, Namespace, Sha256};
 
-pub use catalogue::Catalogue;
+pub use catalogue::{Catalogue, FileBytes};
 pub use intake::Intake;
+pub use packed::PackedFiles;
 
 use crate::content::ContentError;
 use crate::index::IndexError;
@@ -45,6 +48,9 @@ pub enum PublishError {
     /// The manifest cannot be accepted.
     #[error("the manifest cannot be accepted: {0}")]
     Manifest(#[from] ManifestError),
+    /// The list of packed files cannot be accepted.
+    #[error("the manifest cannot be accepted: {0}")]
+    Files(#[from] FilesError),
     /// An envelope cannot be accepted.
     #[error(transparent)]
     Statement(#[from] StatementError),

@@ -126,7 +126,7 @@ impl ChunkDigest {
 }
 
 /// Computes a [`Sha256`] over bytes that arrive piece by piece.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Sha256Hasher(sha2::Sha256);
 
 impl Sha256Hasher {

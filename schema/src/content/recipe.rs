@@ -142,6 +142,21 @@ impl Recipe {
             .take_while(|part| part.within.start < part.within.end)
     }
 
+    /// Returns the recipe of a part of the file; what lies behind the file's end is left out.
+    #[must_use]
+    pub fn slice(&self, range: Range<u64>) -> Self {
+        let mut part = RecipeBuilder::new(self.planner);
+        for Part { chunk, within, .. } in self.pieces_for(range) {
+            part.push(Piece {
+                chunk,
+                offset: within.start,
+                length: within.end - within.start,
+            })
+            .expect("a part of a recipe's piece is a piece");
+        }
+        part.finish()
+    }
+
     /// Returns the canonical bytes.
     #[must_use]
     pub fn canonical(&self) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! Builds the manifest and configuration of a release.
 //!
 //! The same files and facts give the same bytes: keys are sorted, there are no spaces, layers are sorted by
-//! path, and nothing is written that depends on when, where or by whom it was built. So there is no creation
+//! path (then the tars and the list of packed files, if there are any), and nothing is written that depends on when, where or by whom it was built. So there is no creation
 //! date, and no `org.cncf.model.file.metadata+json` either: its name and size stand in the layer already, and
 //! its owner, mode and time are facts of one disk.
 //!
@@ -19,8 +19,11 @@ use super::manifest::{
     ARTIFACT_TYPE, BASE, Blob, CONFIG_TYPE, DATA, FILE_PATH, KIND, LICENSES, MANIFEST_TYPE, Manifest,
     ManifestError, REVISION, SOURCE, TITLE, VERSION,
 };
+use super::files::{self, Files, FilesError, LIST_MAX_BYTES};
 use super::model::{ModelConfig, ModelFacts};
+use super::packed::{BYTES, COUNT, FILES, LIST_PATH, tar_path};
 use super::role::Role;
+use super::tar::Expected;
 use crate::base::digest::Sha256;
 use crate::base::name::{FilePath, Reference};
 
@@ -46,6 +49,29 @@ pub struct Built {
     pub manifest: Manifest,
     /// The configuration's bytes; the manifest cites their digest.
     pub config: Vec<u8>,
+    /// The list of files, if some are packed; the manifest cites its digest, too.
+    pub list: Option<Vec<u8>>,
+}
+
+/// A release cannot be built from what was collected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// Its manifest would be refused.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// Its list of files would be refused.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// Its list of files would be too long.
+    #[error("the list of its files has {0} bytes, at most {LIST_MAX_BYTES} are accepted")]
+    List(usize),
+}
+
+/// A tar with the files in it.
+#[derive(Debug, Clone)]
+struct Holding {
+    blob: Blob,
+    files: Vec<Expected>,
 }
 
 /// Collects what a release holds.
@@ -57,6 +83,7 @@ pub struct ManifestBuilder {
     base: Option<Reference>,
     data: BTreeSet<String>,
     files: Vec<(FilePath, Blob)>,
+    tars: Vec<Holding>,
 }
 
 // Fields stand in the order of their JSON names: the writer keeps it, and the keys must be sorted.
@@ -92,6 +119,7 @@ impl ManifestBuilder {
             base: None,
             data: BTreeSet::new(),
             files: Vec::new(),
+            tars: Vec::new(),
         }
     }
 
@@ -99,6 +127,14 @@ impl ManifestBuilder {
     #[must_use]
     pub fn file(mut self, path: FilePath, digest: Sha256, size: u64) -> Self {
         self.files.push((path, Blob { digest, size }));
+        self
+    }
+
+    /// Adds a tar with the files in it. Tars are added in the order of the paths in them.
+    #[must_use]
+    pub fn tar(mut self, digest: Sha256, size: u64, files: Vec<Expected>) -> Self {
+        let blob = Blob { digest, size };
+        self.tars.push(Holding { blob, files });
         self
     }
 
@@ -126,23 +162,54 @@ impl ManifestBuilder {
     /// Builds the manifest and reads it back: what the reader would refuse is never built.
     ///
     /// # Errors
-    /// When there are no files, two of them collide, a reference is not pinned to a digest, or the manifest
-    /// would exceed 4 MiB.
-    pub fn build(mut self) -> Result<Built, ManifestError> {
+    /// When there are no files, two of them collide, a reference is not pinned to a digest, a tar cannot hold
+    /// what is said to be in it, or the manifest would exceed 4 MiB.
+    pub fn build(mut self) -> Result<Built, BuildError> {
         self.files.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let config = self.config().to_bytes();
+        let tars = self.tars.iter();
+        let list = (!self.tars.is_empty())
+            .then(|| files::write(tars.map(|tar| (tar.blob.digest, tar.files.as_slice()))));
+        if let Some(list) = list.as_ref().filter(|list| list.len() > LIST_MAX_BYTES) {
+            return Err(BuildError::List(list.len()));
+        }
+        let list_blob = list.as_ref().map(|list| Blob {
+            digest: Sha256::of(list),
+            size: list.len() as u64,
+        });
+        let config = self.config(list_blob).to_bytes();
         let layers = self.files.iter().map(|(path, blob)| WireDescriptor {
             annotations: BTreeMap::from([(FILE_PATH, path.as_str()), (TITLE, path.as_str())]),
             digest: blob.digest,
             media_type: Role::of(self.kind, path).media_type(),
             size: blob.size,
         });
+        let packed_paths: Vec<String> = (0..self.tars.len()).map(tar_path).collect();
+        let tars = self.tars.iter().zip(&packed_paths).map(|(tar, path)| WireDescriptor {
+            annotations: BTreeMap::from([(FILE_PATH, path.as_str()), (TITLE, path)]),
+            digest: tar.blob.digest,
+            media_type: self.role_of(tar).tar_media_type(),
+            size: tar.blob.size,
+        });
+        let list_layer = list_blob.map(|blob| WireDescriptor {
+            annotations: BTreeMap::from([(FILE_PATH, LIST_PATH), (TITLE, LIST_PATH)]),
+            digest: blob.digest,
+            media_type: Role::Doc.media_type(),
+            size: blob.size,
+        });
+        let listed = list_blob.map(|blob| {
+            let (count, bytes) = self.totals();
+            [blob.digest.to_string(), count.to_string(), bytes.to_string()]
+        });
+        let listed = |index: usize| listed.as_ref().map(|texts| texts[index].as_str());
         let base = self.base.as_ref().map(ToString::to_string);
         let data = self.data.iter().map(String::as_str).collect::<Vec<_>>().join(",");
         let about = &self.about;
         let annotations = [
             (BASE, base.as_deref()),
             (DATA, (!data.is_empty()).then_some(data.as_str())),
+            (FILES, listed(0)),
+            (COUNT, listed(1)),
+            (BYTES, listed(2)),
             (KIND, Some(self.kind.as_str())),
             (LICENSES, about.license.as_deref()),
             (REVISION, about.revision.as_deref()),
@@ -162,24 +229,43 @@ impl ManifestBuilder {
                 media_type: CONFIG_TYPE,
                 size: config.len() as u64,
             },
-            layers: layers.collect(),
+            layers: layers.chain(tars).chain(list_layer).collect(),
             media_type: MANIFEST_TYPE,
             schema_version: 2,
         };
         let bytes = serde_json::to_vec(&wire).expect("a tree of strings and numbers is JSON");
+        let manifest = Manifest::parse(bytes)?;
+        Files::of(&manifest, list.as_deref())?;
         Ok(Built {
-            manifest: Manifest::parse(bytes)?,
+            manifest,
             config,
+            list,
         })
     }
 
-    fn config(&self) -> ModelConfig {
+    /// The most needed role of a tar's files: whoever fetches by role shall miss nothing.
+    fn role_of(&self, tar: &Holding) -> Role {
+        let roles = tar.files.iter().map(|file| Role::of(self.kind, &file.path));
+        roles.min().unwrap_or(Role::Doc)
+    }
+
+    fn totals(&self) -> (u64, u64) {
+        let packed = self.tars.iter().flat_map(|tar| &tar.files).map(|file| file.size);
+        let sizes = self.files.iter().map(|(_, blob)| blob.size).chain(packed);
+        sizes.fold((0, 0), |(count, sum), size| (count + 1, size.saturating_add(sum)))
+    }
+
+    fn config(&self, list: Option<Blob>) -> ModelConfig {
+        let packed = self.tars.iter().flat_map(|tar| &tar.files).map(|file| &file.path);
         let weights = self
             .files
             .iter()
             .map(|(path, _)| path)
+            .chain(packed)
             .filter(|path| Role::of(self.kind, path) == Role::Weight);
-        let diff_ids = self.files.iter().map(|(_, blob)| blob.digest).collect();
+        let layers = self.files.iter().map(|(_, blob)| *blob);
+        let packed = self.tars.iter().map(|tar| tar.blob).chain(list);
+        let diff_ids = layers.chain(packed).map(|blob| blob.digest).collect();
         ModelConfig::new(&self.about, &self.facts, weights, diff_ids)
     }
 }

@@ -4,14 +4,17 @@
 //! The reader is strict: it takes what [`super::builder`] writes and what ModelPack's tools write (also under
 //! their older `cnai` names), and refuses what two tools could unpack differently: no layers, unknown types,
 //! paths that leave the directory, that stand twice, that differ in case only, or that need one name as both
-//! file and directory. Other OCI manifests are stored by the OCI face without this view.
+//! file and directory. Other OCI manifests are stored by the OCI face without this view. Of files that travel
+//! packed a manifest tells no more than their number and bytes: [`super::files`] tells the rest.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use super::builder::About;
 use super::kind::Kind;
+use super::packed::{LIST_PATH, Packed, Reading, tar_path};
 use super::role::{Packing, Role};
 use crate::base::digest::{DigestError, Sha256};
 use crate::base::json::{self, JsonError};
@@ -155,6 +158,7 @@ pub struct Manifest {
     kind: Kind,
     config: Blob,
     layers: Vec<Layer>,
+    packed: Option<Packed>,
     total_size: u64,
     base: Option<Reference>,
     data: Vec<Reference>,
@@ -203,24 +207,39 @@ impl Manifest {
         )?;
         let config = read_blob(&wire.config, || "the configuration".to_owned())?;
 
+        let annotations = wire.annotations.unwrap_or_default();
+        let mut reading = Reading::begin(&annotations)?;
         let mut layers = Vec::with_capacity(wire.layers.len());
         let mut total_size = 0_u64;
         for (index, descriptor) in wire.layers.iter().enumerate() {
-            let layer = read_layer(index, descriptor)?;
+            let (role, packing, path) = read_descriptor(index, descriptor)?;
+            let blob = read_blob(descriptor, || format!("layer {index}"))?;
             total_size = total_size
-                .checked_add(layer.blob.size)
+                .checked_add(blob.size)
                 .ok_or(ManifestError::SizeOverflow)?;
-            layers.push(layer);
+            if let Some(reading) = &mut reading
+                && reading.take(path, role, packing, blob)
+            {
+                continue;
+            }
+            layers.push(Layer {
+                path: path.parse()?,
+                role,
+                packing,
+                blob,
+            });
         }
-        if layers.is_empty() {
+        let packed = reading.map(Reading::finish).transpose()?;
+        if layers.is_empty() && packed.is_none() {
             return Err(ManifestError::Empty);
         }
         refuse_collisions(layers.iter().map(|layer| &layer.path))?;
 
-        let annotations = wire.annotations.unwrap_or_default();
         Ok(Self {
             digest: Sha256::of(&bytes),
-            kind: read_kind(&annotations, &layers)?,
+            kind: read_kind(&annotations, &layers, packed.as_ref())?,
+            total_size: packed.as_ref().map_or(total_size, |packed| packed.bytes),
+            packed,
             base: annotations
                 .get(BASE)
                 .map(|text| read_pinned(BASE, text))
@@ -229,7 +248,6 @@ impl Manifest {
             bytes,
             config,
             layers,
-            total_size,
             annotations,
         })
     }
@@ -265,19 +283,44 @@ impl Manifest {
         self.config
     }
 
-    /// Returns the files, as they stand in the manifest (ours are sorted by path).
+    /// Returns the files that are layers of their own, as they stand in the manifest (ours are sorted by path).
     #[must_use]
     pub fn layers(&self) -> &[Layer] {
         &self.layers
     }
 
-    /// Returns the file at this path.
+    /// Returns the files that travel packed, if any do.
+    #[must_use]
+    pub const fn packed(&self) -> Option<&Packed> {
+        self.packed.as_ref()
+    }
+
+    /// Returns every layer with its path: the files of their own, the tars, and the list of files.
+    pub fn blobs(&self) -> impl Iterator<Item = (Cow<'_, str>, Blob)> {
+        let own = self.layers.iter();
+        let own = own.map(|layer| (Cow::Borrowed(layer.path.as_str()), layer.blob));
+        let packed = self.packed.iter().flat_map(|packed| {
+            let tars = packed.tars.iter().enumerate();
+            let tars = tars.map(|(index, tar)| (Cow::Owned(tar_path(index)), tar.blob));
+            tars.chain([(Cow::Borrowed(LIST_PATH), packed.list)])
+        });
+        own.chain(packed)
+    }
+
+    /// Returns the file at this path, if it is a layer of its own.
     #[must_use]
     pub fn layer(&self, path: &FilePath) -> Option<&Layer> {
         self.layers.iter().find(|layer| layer.path == *path)
     }
 
-    /// Returns the sum of all files' sizes.
+    /// Returns how many files there are, packed or not.
+    #[must_use]
+    pub fn file_count(&self) -> u64 {
+        let packed = self.packed.as_ref();
+        packed.map_or(self.layers.len() as u64, |packed| packed.files)
+    }
+
+    /// Returns the sum of all files' sizes, packed or not.
     #[must_use]
     pub const fn total_size(&self) -> u64 {
         self.total_size
@@ -345,7 +388,11 @@ fn read_blob(descriptor: &WireDescriptor, place: impl Fn() -> String) -> Result<
     })
 }
 
-fn read_layer(index: usize, descriptor: &WireDescriptor) -> Result<Layer, ManifestError> {
+/// Reads what a layer is and how it is called.
+fn read_descriptor(
+    index: usize,
+    descriptor: &WireDescriptor,
+) -> Result<(Role, Packing, &str), ManifestError> {
     let (role, packing) =
         Role::from_media_type(&descriptor.media_type).ok_or_else(|| ManifestError::LayerType {
             index,
@@ -365,12 +412,7 @@ fn read_layer(index: usize, descriptor: &WireDescriptor) -> Result<Layer, Manife
         (Some(text), _) | (None, Some(text)) => text,
         (None, None) => return Err(ManifestError::NoPath { index }),
     };
-    Ok(Layer {
-        path: text.parse()?,
-        role,
-        packing,
-        blob: read_blob(descriptor, || format!("layer {index}"))?,
-    })
+    Ok((role, packing, text))
 }
 
 /// Refuses paths that cannot all exist side by side, also where case is ignored.
@@ -405,14 +447,23 @@ pub fn refuse_collisions<'p>(paths: impl Iterator<Item = &'p FilePath>) -> Resul
     Ok(())
 }
 
-fn read_kind(annotations: &BTreeMap<String, String>, layers: &[Layer]) -> Result<Kind, ManifestError> {
+fn read_kind(
+    annotations: &BTreeMap<String, String>,
+    layers: &[Layer],
+    packed: Option<&Packed>,
+) -> Result<Kind, ManifestError> {
+    let tars = packed.iter().flat_map(|packed| &packed.tars);
+    let mut roles = layers
+        .iter()
+        .map(|layer| layer.role)
+        .chain(tars.map(|tar| tar.role));
     match annotations.get(KIND) {
         Some(text) => text.parse().map_err(|_| ManifestError::Annotation {
             key: KIND,
             found: shorten(text),
             expected: "model, dataset or suite",
         }),
-        None if layers.iter().all(|layer| layer.role == Role::Dataset) => Ok(Kind::Dataset),
+        None if roles.all(|role| role == Role::Dataset) => Ok(Kind::Dataset),
         None => Ok(Kind::Model),
     }
 }

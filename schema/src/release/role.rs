@@ -6,7 +6,7 @@
 use super::kind::Kind;
 use crate::base::name::FilePath;
 
-/// What a file is for.
+/// What a file is for; those that a runtime needs come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Tensors.
@@ -158,6 +158,18 @@ impl Role {
             Self::Doc => "application/vnd.cncf.model.doc.v1.raw",
             Self::Code => "application/vnd.cncf.model.code.v1.raw",
             Self::Dataset => "application/vnd.cncf.model.dataset.v1.raw",
+        }
+    }
+
+    /// Returns the media type of a tar whose most needed file has this role.
+    #[must_use]
+    pub const fn tar_media_type(self) -> &'static str {
+        match self {
+            Self::Weight => "application/vnd.cncf.model.weight.v1.tar",
+            Self::WeightConfig => "application/vnd.cncf.model.weight.config.v1.tar",
+            Self::Doc => "application/vnd.cncf.model.doc.v1.tar",
+            Self::Code => "application/vnd.cncf.model.code.v1.tar",
+            Self::Dataset => "application/vnd.cncf.model.dataset.v1.tar",
         }
     }
 

@@ -4,7 +4,7 @@ use waag_schema::Sha256;
 use waag_schema::content::Header;
 use waag_schema::release::manifest::{MANIFEST_MAX_BYTES, refuse_collisions};
 use waag_schema::release::{
-    About, Built, Kind, Manifest, ManifestBuilder, ManifestError, ModelFacts, Packing, Role,
+    About, BuildError, Built, Kind, Manifest, ManifestBuilder, ManifestError, ModelFacts, Packing, Role,
 };
 
 use super::Layout;
@@ -63,7 +63,7 @@ fn built() -> Built {
 
 #[test]
 fn the_bytes_of_a_release_are_these() {
-    let Built { manifest, config } = built();
+    let Built { manifest, config, .. } = built();
     insta::assert_snapshot!("manifest", std::str::from_utf8(manifest.bytes()).unwrap());
     insta::assert_snapshot!("config", std::str::from_utf8(&config).unwrap());
     assert_eq!(manifest.config().digest, Sha256::of(&config));
@@ -79,7 +79,7 @@ fn the_order_in_which_files_are_added_does_not_matter() {
 
 #[test]
 fn keys_are_sorted_at_every_level_and_there_are_no_spaces() {
-    let Built { manifest, config } = built();
+    let Built { manifest, config, .. } = built();
     for bytes in [manifest.bytes(), &config] {
         // A `Value` sorts its keys, so only sorted bytes come back the same.
         let value: Value = serde_json::from_slice(bytes).unwrap();
@@ -197,7 +197,10 @@ fn sizes_that_overflow_together_are_refused() {
 
 #[test]
 fn paths_that_cannot_stand_side_by_side_are_refused() {
-    let build = |paths: &[&str]| with_files(tiny(), paths).build().unwrap_err();
+    let build = |paths: &[&str]| match with_files(tiny(), paths).build().unwrap_err() {
+        BuildError::Manifest(error) => error,
+        error => panic!("{error}"),
+    };
     assert!(matches!(build(&["a", "b", "a"]), ManifestError::Duplicate(_)));
     assert!(matches!(
         build(&["Readme", "x", "README"]),

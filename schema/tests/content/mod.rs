@@ -3,6 +3,7 @@
 mod chunk;
 mod manifest;
 mod model;
+mod packing;
 mod planner;
 mod recipe;
 mod safetensors;

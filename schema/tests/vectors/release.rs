@@ -37,7 +37,7 @@ pub(super) fn built() -> Built {
 }
 
 pub(super) fn vectors() -> Value {
-    let Built { manifest, config } = built();
+    let Built { manifest, config, .. } = built();
     let foreign = foreign();
     json!({
         "manifests": [

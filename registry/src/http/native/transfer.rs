@@ -120,21 +120,23 @@ pub(in crate::http) async fn file(
 ) -> Result<Response, Refusal> {
     let name = artifact_name(&namespace, &name)?;
     let file: Sha256 = sha256.parse().map_err(Refusal::invalid)?;
-    let row = site.catalogue().file(&caller, &name, &file).await?;
-    let recipe = site.content().recipe(&row.recipe).await?;
+    let found = site.catalogue().bytes(&caller, &name, &file).await?;
+    let recipe = site.content().recipe(&found.recipe).await?;
     let recipe = recipe.ok_or_else(|| Refusal::not_found(format_args!("recipe of {file}")))?;
+    // A packed file is a part of its layer.
+    let (start, size) = (found.within.start, found.within.end - found.within.start);
     let etag = format!("\"{}\"", file.hex());
     let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
     // A range of another version than the one asked for is of no use: then the whole file is sent.
     let same = text(IF_RANGE).is_none_or(|found| found == etag);
     let asked = text(RANGE)
         .filter(|_| same)
-        .map(|range| range::parse(range, row.size));
+        .map(|range| range::parse(range, size));
     let (status, range) = match asked {
-        None | Some(range::Asked::Whole) => (StatusCode::OK, 0..row.size),
+        None | Some(range::Asked::Whole) => (StatusCode::OK, 0..size),
         Some(range::Asked::Part(range)) => (StatusCode::PARTIAL_CONTENT, range),
         Some(range::Asked::Outside) => {
-            let headers = [(CONTENT_RANGE, format!("bytes */{}", row.size))];
+            let headers = [(CONTENT_RANGE, format!("bytes */{size}"))];
             return Ok((StatusCode::RANGE_NOT_SATISFIABLE, headers).into_response());
         }
     };
@@ -142,7 +144,7 @@ pub(in crate::http) async fn file(
     let sent = site.metrics().content_bytes_sent.clone();
     let bytes = site
         .content()
-        .range(&recipe, range.clone())
+        .range(&recipe, start + range.start..start + range.end)
         .inspect_ok(move |part| {
             let _ = &turn;
             sent.inc_by(part.len() as u64);
@@ -163,7 +165,7 @@ pub(in crate::http) async fn file(
     if status == StatusCode::PARTIAL_CONTENT {
         set(
             CONTENT_RANGE,
-            format!("bytes {}-{}/{}", range.start, range.end - 1, row.size),
+            format!("bytes {}-{}/{size}", range.start, range.end - 1),
         );
     }
     Ok(response)
