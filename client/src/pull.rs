@@ -61,8 +61,10 @@ pub struct Pulled {
     pub files: u64,
     /// Their bytes together.
     pub bytes: u64,
-    /// Bytes that came from the site.
+    /// Bytes of chunks that came from the site, raw.
     pub received_bytes: u64,
+    /// The same as they were encoded: what crossed the network.
+    pub wire_bytes: u64,
     /// Bytes of the files that did not have to come.
     pub reused_bytes: u64,
     /// The ledger entry of the release.
@@ -84,6 +86,26 @@ struct Missing {
     /// In the order of files; each chunk once, with a file that it is asked for through.
     order: Vec<(ChunkDigest, Sha256, usize)>,
     slots: HashMap<ChunkDigest, Vec<Slot>>,
+}
+
+/// What came of chunks.
+#[derive(Debug, Clone, Copy, Default)]
+struct Received {
+    /// Raw bytes.
+    bytes: u64,
+    /// Bytes as they are stored, which is what crossed the network.
+    wire_bytes: u64,
+}
+
+impl std::ops::Add for Received {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes + other.bytes,
+            wire_bytes: self.wire_bytes + other.wire_bytes,
+        }
+    }
 }
 
 /// Files that are being built: their names, and how many slots are empty.
@@ -113,7 +135,7 @@ pub async fn pull(site: &Site, request: &PullRequest) -> Result<Pulled> {
         .flatten()
         .map(|slot| slot.within.len() as u64)
         .sum::<u64>();
-    let received_bytes = fetch(site, &target, artifact, missing, building).await?;
+    let received = fetch(site, &target, artifact, missing, building).await?;
     let kept = Kept {
         site: site.pin().site.clone(),
         artifact: artifact.clone(),
@@ -132,7 +154,8 @@ pub async fn pull(site: &Site, request: &PullRequest) -> Result<Pulled> {
         digest: proven.manifest.digest(),
         files: proven.manifest.layers().len() as u64,
         bytes,
-        received_bytes,
+        received_bytes: received.bytes,
+        wire_bytes: received.wire_bytes,
         reused_bytes: bytes.saturating_sub(lacking),
         entry: proven.entry,
         signed_by: proven.signed_by,
@@ -231,14 +254,14 @@ async fn compare(site: &Site, target: &Arc<Target>, parts: Vec<Part>) -> Result<
     Ok((missing, Mutex::new(building)))
 }
 
-/// Fetches what is missing, a few batches at once; returns how many raw bytes came.
+/// Fetches what is missing, a few batches at once.
 async fn fetch(
     site: &Site,
     target: &Arc<Target>,
     artifact: &ArtifactName,
     missing: Missing,
     building: Building,
-) -> Result<u64> {
+) -> Result<Received> {
     let progress = site.progress();
     progress(Event::Began {
         phase: Phase::Receive,
@@ -259,7 +282,7 @@ async fn fetch(
             async move { fetcher.batch(file, chunks).await }
         })
         .buffer_unordered(FETCHES_AT_ONCE)
-        .try_fold(0, async |sum, bytes| Ok(sum + bytes))
+        .try_fold(Received::default(), async |sum, received| Ok(sum + received))
         .await?;
     progress(Event::Ended {
         phase: Phase::Receive,
@@ -298,9 +321,9 @@ struct Fetcher {
 
 impl Fetcher {
     /// Fetches one batch; a broken answer is taken up again at the first chunk that did not come.
-    async fn batch(self: &Arc<Self>, file: Sha256, chunks: Vec<ChunkDigest>) -> Result<u64> {
+    async fn batch(self: &Arc<Self>, file: Sha256, chunks: Vec<ChunkDigest>) -> Result<Received> {
         let mut request = ChunksRequest { file, chunks };
-        let (mut received, mut fruitless) = (0, 0);
+        let (mut received, mut fruitless) = (Received::default(), 0);
         loop {
             let before = request.chunks.len();
             let outcome = self.attempt(&mut request, &mut received).await;
@@ -328,7 +351,7 @@ impl Fetcher {
     }
 
     /// Asks once, and takes what comes; what came is struck off the request.
-    async fn attempt(self: &Arc<Self>, request: &mut ChunksRequest, received: &mut u64) -> Result<()> {
+    async fn attempt(self: &Arc<Self>, request: &mut ChunksRequest, received: &mut Received) -> Result<()> {
         let mut response = self.site.chunks(&self.artifact, request).await?;
         let mut decoder = FrameDecoder::new();
         let broken = |e: &dyn std::fmt::Display| ClientError::Unreachable {
@@ -344,7 +367,7 @@ impl Fetcher {
                     reason: format!("the chunk {} came, which was not asked for", frame.chunk),
                 })?;
                 let fetcher = Arc::clone(self);
-                *received += blocking(move || fetcher.take(&frame)).await?;
+                *received = *received + blocking(move || fetcher.take(&frame)).await?;
                 request.chunks.remove(asked);
             }
         }
@@ -352,7 +375,7 @@ impl Fetcher {
     }
 
     /// Checks a chunk, writes it wherever it belongs, and names the files that are complete with it.
-    fn take(&self, frame: &Frame) -> Result<u64> {
+    fn take(&self, frame: &Frame) -> Result<Received> {
         let slots = self.slots.get(&frame.chunk).map_or(&[][..], Vec::as_slice);
         let refused = |e: &dyn std::fmt::Display| {
             let file = slots
@@ -380,7 +403,10 @@ impl Fetcher {
             phase: Phase::Receive,
             bytes: raw.len() as u64,
         });
-        Ok(raw.len() as u64)
+        Ok(Received {
+            bytes: raw.len() as u64,
+            wire_bytes: frame.stored.len() as u64,
+        })
     }
 
     /// Counts one slot of a file as filled; returns its names when it was the last.

@@ -11,7 +11,7 @@ use waag_schema::{ArtifactName, ChunkDigest, Sha256};
 use super::prepared::Prepared;
 use crate::error::{ClientError, Result};
 use crate::event::{Event, Phase};
-use crate::read::blocking;
+use crate::read::{Form, blocking};
 use crate::site::Site;
 
 /// Raw bytes of chunks in one request: hides a round trip, little to repeat.
@@ -79,8 +79,33 @@ impl Upload {
     }
 }
 
-/// Sends the missing chunks, a few batches at once; returns how many raw bytes.
-pub(super) async fn send_missing(site: &Site, prepared: &Prepared, upload: &Upload) -> Result<u64> {
+/// What was sent of chunks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sent {
+    /// Raw bytes.
+    pub(super) bytes: u64,
+    /// Bytes as they are stored, which is what crossed the network.
+    pub(super) wire_bytes: u64,
+}
+
+impl std::ops::Add for Sent {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes + other.bytes,
+            wire_bytes: self.wire_bytes + other.wire_bytes,
+        }
+    }
+}
+
+/// Encodes and sends the missing chunks, a few batches at once.
+pub(super) async fn send_missing(
+    site: &Site,
+    prepared: &Prepared,
+    upload: &Upload,
+    form: Form,
+) -> Result<Sent> {
     let progress = site.progress();
     progress(Event::Began {
         phase: Phase::Send,
@@ -92,18 +117,21 @@ pub(super) async fn send_missing(site: &Site, prepared: &Prepared, upload: &Uplo
         let sources = Arc::clone(&prepared.sources);
         let (id, bytes) = (upload.id, prepared.length(&batch));
         async move {
-            let frames = blocking(move || sources.frames(&batch)).await?;
-            site.send_chunks(&id, frames.into()).await?;
+            let frames = blocking(move || sources.frames(&batch, form)).await?;
+            site.send_chunks(&id, frames.bytes.into()).await?;
             progress(Event::Advanced {
                 phase: Phase::Send,
                 bytes,
             });
-            Ok::<u64, ClientError>(bytes)
+            Ok::<Sent, ClientError>(Sent {
+                bytes,
+                wire_bytes: frames.stored_bytes,
+            })
         }
     });
     let sent = stream::iter(sends)
         .buffer_unordered(SENDS_AT_ONCE)
-        .try_fold(0, async |sum, bytes| Ok(sum + bytes))
+        .try_fold(Sent::default(), async |sum, sent| Ok(sum + sent))
         .await?;
     progress(Event::Ended { phase: Phase::Send });
     Ok(sent)
