@@ -310,6 +310,9 @@ pub(crate) struct Push {
     /// Take the regular files that symbolic links lead to, as in a Hugging Face cache
     #[arg(long)]
     pub(crate) follow: bool,
+    /// Send the bytes as they are: on a fast network, encoding them may take longer than it saves
+    #[arg(long)]
+    pub(crate) no_encode: bool,
     /// Say what would be sent, and send nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

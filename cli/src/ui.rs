@@ -296,6 +296,20 @@ fn table(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Result {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bytes(pub(crate) u64);
 
+/// Behind a number of bytes, what they were on the way: raw, and encoded. Nothing where that saved nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Encoded(pub(crate) u64, pub(crate) u64);
+
+impl fmt::Display for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(raw, wire) = *self;
+        if wire < raw {
+            write!(f, " as {}", Bytes(wire))?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];

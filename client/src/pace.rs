@@ -145,6 +145,26 @@ impl Bucket {
     }
 }
 
+/// What was moved of chunks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Moved {
+    /// Raw bytes.
+    pub(crate) bytes: u64,
+    /// The same as they were encoded: what crossed the network.
+    pub(crate) wire_bytes: u64,
+}
+
+impl std::ops::Add for Moved {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes + other.bytes,
+            wire_bytes: self.wire_bytes + other.wire_bytes,
+        }
+    }
+}
+
 /// Runs requests, as many at once as goes well.
 #[derive(Debug)]
 pub(crate) struct Pace(Mutex<Window>);
@@ -165,15 +185,15 @@ impl Pace {
         self.window().trouble(Instant::now());
     }
 
-    /// Runs jobs, each of which moves the bytes that it returns; returns their sum, or the first failure. A job is
+    /// Runs jobs, each of which moves what it returns; returns their sum, or the first failure. A job is
     /// begun, and what it holds made, only when it is its turn.
-    pub(crate) async fn run<J>(&self, jobs: impl IntoIterator<Item = J>) -> Result<u64>
+    pub(crate) async fn run<J>(&self, jobs: impl IntoIterator<Item = J>) -> Result<Moved>
     where
-        J: Future<Output = Result<u64, ClientError>>,
+        J: Future<Output = Result<Moved, ClientError>>,
     {
         let mut jobs = jobs.into_iter();
         let mut under_way = FuturesUnordered::new();
-        let mut sum: u64 = 0;
+        let mut sum = Moved::default();
         loop {
             while under_way.len() < self.window().limit() {
                 let Some(job) = jobs.next() else { break };
@@ -183,9 +203,9 @@ impl Pace {
             let Some(done) = under_way.next().await else {
                 return Ok(sum);
             };
-            let bytes = done?;
-            self.window().done(bytes, Instant::now());
-            sum = sum.saturating_add(bytes);
+            let moved = done?;
+            self.window().done(moved.wire_bytes, Instant::now());
+            sum = sum + moved;
         }
     }
 }
@@ -266,13 +286,21 @@ mod tests {
     #[tokio::test]
     async fn the_sum_or_the_first_failure_comes_back() {
         let pace = Pace::default();
-        let jobs = (0..100).map(|n| async move { Ok(n) });
-        assert_eq!(pace.run(jobs).await.unwrap(), 4950);
+        let moved = |n| Moved {
+            bytes: n,
+            wire_bytes: 1,
+        };
+        let jobs = (0..100).map(|n| async move { Ok(moved(n)) });
+        let sum = Moved {
+            bytes: 4950,
+            wire_bytes: 100,
+        };
+        assert_eq!(pace.run(jobs).await.unwrap(), sum);
         let failing = (0..100).map(|n| async move {
             if n == 50 {
                 Err(ClientError::Conflict("now".to_owned()))
             } else {
-                Ok(n)
+                Ok(moved(n))
             }
         });
         assert!(matches!(pace.run(failing).await, Err(ClientError::Conflict(_))));

@@ -8,9 +8,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use waag_schema::ChunkDigest;
-use waag_schema::content::Recipe;
 use waag_schema::content::chunk::StoredChunk;
+use waag_schema::content::encoding::encode;
 use waag_schema::content::frame::encode_frame_header;
+use waag_schema::content::{FrameError, Recipe};
 
 use crate::error::{ClientError, Result};
 use crate::packed::ReadTar;
@@ -23,6 +24,21 @@ pub(crate) struct Place {
     source: usize,
     offset: u64,
     pub(crate) length: u32,
+}
+
+/// Chunks one behind the other, as they travel.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    pub(crate) bytes: Vec<u8>,
+    /// Bytes of the chunks as they are stored, without the digests and lengths in front of them.
+    pub(crate) stored_bytes: u64,
+}
+
+/// Whether chunks travel as their bytes recommend, or as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Encoded,
+    Raw,
 }
 
 /// What chunks are read from: files, tars of files, and bytes in memory.
@@ -38,6 +54,17 @@ enum Source {
 pub(crate) struct Sources {
     sources: Vec<Source>,
     places: HashMap<ChunkDigest, Place>,
+}
+
+impl Frames {
+    fn push(&mut self, chunk: &ChunkDigest, stored: StoredChunk<'_>) -> std::result::Result<(), FrameError> {
+        let header = encode_frame_header(chunk, stored.stored_length())?;
+        self.bytes.extend_from_slice(&header);
+        self.bytes.extend_from_slice(&stored.header());
+        self.bytes.extend_from_slice(stored.body());
+        self.stored_bytes += stored.stored_length() as u64;
+        Ok(())
+    }
 }
 
 impl Sources {
@@ -81,9 +108,9 @@ impl Sources {
         self.places.get(chunk).copied()
     }
 
-    /// Reads chunks again and frames them. Each must still have its digest.
-    pub(crate) fn frames(&self, chunks: &[ChunkDigest]) -> Result<Vec<u8>> {
-        let mut frames = Vec::new();
+    /// Reads chunks again, encodes and frames them. Each must still have its digest.
+    pub(crate) fn frames(&self, chunks: &[ChunkDigest], form: Form) -> Result<Frames> {
+        let mut frames = Frames::default();
         let mut open: Option<(usize, File)> = None;
         for chunk in chunks {
             let place = self.place(chunk).ok_or_else(|| unknown(chunk))?;
@@ -114,11 +141,11 @@ impl Sources {
                 }
             }
             let odd = |e: &dyn std::fmt::Display| ClientError::Usage(format!("chunk {chunk}: {e}"));
-            let stored = StoredChunk::raw(&raw).map_err(|e| odd(&e))?;
-            let header = encode_frame_header(chunk, stored.stored_length()).map_err(|e| odd(&e))?;
-            frames.extend_from_slice(&header);
-            frames.extend_from_slice(&stored.header());
-            frames.extend_from_slice(stored.body());
+            match form {
+                Form::Encoded => frames.push(chunk, encode(&raw).map_err(|e| odd(&e))?.stored()),
+                Form::Raw => frames.push(chunk, StoredChunk::raw(&raw).map_err(|e| odd(&e))?),
+            }
+            .map_err(|e| odd(&e))?;
         }
         Ok(frames)
     }
@@ -152,7 +179,8 @@ mod tests {
 
     #[test]
     fn chunks_are_read_again_as_frames_and_checked() {
-        let bytes = noise(5 << 20);
+        let mut bytes = noise(5 << 20);
+        bytes[4 << 20..].fill(7);
         let (_dir, found) = directory("data.bin", &bytes);
         let file = read_file(&found, &silent()).unwrap();
         let mut sources = Sources::default();
@@ -161,13 +189,21 @@ mod tests {
         sources.add_bytes(config.clone(), &cut(&config));
         let mut wanted: Vec<ChunkDigest> = file.recipe.pieces().iter().map(|p| p.chunk).collect();
         wanted.push(ChunkDigest::of(&config));
-        let frames = sources.frames(&wanted).unwrap();
-        let (mut decoder, mut input, mut back) = (FrameDecoder::new(), frames.as_slice(), Vec::new());
-        while let Some(frame) = decoder.next_frame(&mut input).unwrap() {
-            let stored = StoredChunk::parse(&frame.stored).unwrap();
-            back.extend_from_slice(&stored.verify(&frame.chunk).unwrap());
-        }
-        assert_eq!(back, [bytes.as_slice(), &config].concat());
+        let whole = [bytes.as_slice(), &config].concat();
+        let sizes = [Form::Encoded, Form::Raw].map(|form| {
+            let frames = sources.frames(&wanted, form).unwrap();
+            let (mut decoder, mut input) = (FrameDecoder::new(), frames.bytes.as_slice());
+            let (mut back, mut stored_bytes) = (Vec::new(), 0);
+            while let Some(frame) = decoder.next_frame(&mut input).unwrap() {
+                let stored = StoredChunk::parse(&frame.stored).unwrap();
+                back.extend_from_slice(&stored.verify(&frame.chunk).unwrap());
+                stored_bytes += frame.stored.len() as u64;
+            }
+            assert!(back == whole, "{form:?}");
+            assert_eq!(stored_bytes, frames.stored_bytes);
+            stored_bytes
+        });
+        assert!(sizes[0] < sizes[1], "{sizes:?}");
 
         // Same length, other bytes, and the old time: only the digest tells.
         let modified = fs::metadata(&found.local).unwrap().modified().unwrap();
@@ -176,9 +212,12 @@ mod tests {
         let handle = fs::OpenOptions::new().write(true).open(&found.local).unwrap();
         handle.write_all_at(&other, 0).unwrap();
         handle.set_modified(modified).unwrap();
-        assert!(matches!(sources.frames(&wanted), Err(ClientError::Changed(_))));
         assert!(matches!(
-            sources.frames(&[ChunkDigest::of(b"never seen")]),
+            sources.frames(&wanted, Form::Raw),
+            Err(ClientError::Changed(_))
+        ));
+        assert!(matches!(
+            sources.frames(&[ChunkDigest::of(b"never seen")], Form::Raw),
             Err(ClientError::Verification { .. })
         ));
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use waag_client::error::Fault;
+use waag_client::push::PushRequest;
 use waag_client::{ClientError, Home, event, verify};
 
 use crate::world::{World, files_below, flip, names_file, noise, safetensors};
@@ -234,4 +235,56 @@ async fn what_is_not_there_is_not_found() {
     let pulled = w.pull(&format!("acme/tiny@{digest}"), "by-digest").await.unwrap();
     assert_eq!((pulled.tag, pulled.digest), (None, digest));
     w.verify("by-digest").await.unwrap();
+}
+
+#[tokio::test]
+async fn weights_cross_the_network_and_lie_at_the_site_encoded_and_arrive_as_they_were() {
+    let w = World::new().await;
+    let weights = bf16_safetensors(2 << 20);
+    let text = "a line of a readme, and another one\n".repeat(2000);
+    w.write(
+        "model",
+        &[("w.safetensors", &weights), ("README.md", text.as_bytes())],
+    );
+    let pushed = w.push("model", "acme/tiny:1.0").await.unwrap();
+    assert!(pushed.sent_bytes > pushed.bytes, "{pushed:?}");
+    assert!(pushed.wire_bytes * 10 < pushed.sent_bytes * 7, "{pushed:?}");
+    let stored: u64 = files_below(&w.path("data"))
+        .iter()
+        .map(|file| fs::metadata(file).unwrap().len())
+        .sum();
+    assert!(stored * 10 < pushed.bytes * 8, "{stored} bytes at the site");
+
+    let pulled = w.pull("acme/tiny:1.0", "out").await.unwrap();
+    assert_eq!(pulled.received_bytes, pulled.bytes);
+    assert!(pulled.wire_bytes * 10 < pulled.received_bytes * 7, "{pulled:?}");
+    assert!(fs::read(w.path("out/w.safetensors")).unwrap() == weights);
+    assert_eq!(fs::read_to_string(w.path("out/README.md")).unwrap(), text);
+
+    // As they are, when that is asked for.
+    w.write("other", &[("w.bin", &weights[1000..])]);
+    let request = PushRequest {
+        encode: false,
+        ..w.push_request("other", "acme/other:1.0")
+    };
+    let pushed = w.push_as(request).await.unwrap();
+    assert!(pushed.wire_bytes > pushed.sent_bytes, "{pushed:?}");
+    w.pull("acme/other:1.0", "plain").await.unwrap();
+    assert!(fs::read(w.path("plain/w.bin")).unwrap() == weights[1000..]);
+}
+
+/// One tensor of bfloat16 numbers that lie as weights do.
+fn bf16_safetensors(elements: usize) -> Vec<u8> {
+    let uniform = |bytes: &[u8]| f32::from(u16::from_le_bytes([bytes[0], bytes[1]])) / 65_536.0 - 0.5;
+    let top = |weight: f32| [weight.to_le_bytes()[2], weight.to_le_bytes()[3]];
+    let json = format!(
+        r#"{{"w":{{"dtype":"BF16","shape":[{elements}],"data_offsets":[0,{}]}}}}"#,
+        elements * 2
+    );
+    let mut file = (json.len() as u64).to_le_bytes().to_vec();
+    file.extend_from_slice(json.as_bytes());
+    for bytes in noise(7, elements * 12).chunks(12) {
+        file.extend(top(bytes.chunks(2).map(uniform).sum::<f32>() * 0.02));
+    }
+    file
 }

@@ -140,6 +140,7 @@ impl World {
             data: Vec::new(),
             label: None,
             move_tag: false,
+            encode: true,
             links: Links::Refuse,
             signers: vec![self.key.public()],
         }

@@ -6,7 +6,7 @@ use futures_util::TryStreamExt;
 use proptest::prelude::*;
 use waag_registry::content::ContentError;
 use waag_registry::store::{Key, MemoryStore, Store};
-use waag_schema::content::chunk::StoredChunk;
+use waag_schema::content::chunk::{Encoding, StoredChunk};
 use waag_schema::policy::Label;
 use waag_schema::statement::Visibility;
 use waag_schema::wire::token::{Scope, TokenRequest};
@@ -280,6 +280,48 @@ async fn an_upload_resumes_with_what_was_sent_and_survives_a_power_loss() {
         store.list("chunks/", None, 100).await.unwrap().len(),
         chunks.len() + 1
     );
+}
+
+#[tokio::test]
+async fn a_file_of_encoded_chunks_is_smaller_at_the_site_and_every_range_of_it_is_what_it_was() {
+    let world = World::new().await;
+    let acme = Publisher::begin(&world, "acme", 1, Visibility::Public).await;
+    // Noise with one silent byte of four goes by planes, text by words.
+    let mut bytes = noise(1, 6 << 20);
+    bytes.iter_mut().step_by(4).for_each(|byte| *byte &= 3);
+    bytes.extend("a line that comes again and again\n".repeat(100_000).bytes());
+    let (draft, _) = acme
+        .push(
+            &world,
+            "acme/tiny",
+            "1.0",
+            vec![File::new("a.bin", bytes.clone())],
+        )
+        .await;
+    let file = &draft.files[0];
+    let encodings: std::collections::HashSet<Encoding> = file
+        .chunks()
+        .iter()
+        .map(|(_, stored)| StoredChunk::parse(stored).unwrap().encoding())
+        .collect();
+    assert!(
+        encodings.is_superset(&[Encoding::Planes, Encoding::Zstd].into()),
+        "{encodings:?}"
+    );
+    let size = bytes.len() as u64;
+    for range in [0..size, 1..2, 12_345..5_000_000, size - 1..size] {
+        let read: Vec<_> = world
+            .site
+            .content()
+            .range(&file.recipe, range.clone())
+            .try_collect()
+            .await
+            .unwrap();
+        assert!(
+            read.concat() == bytes[range.start as usize..range.end as usize],
+            "{range:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use super::open_site;
 use crate::args::Pull;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::ui::{Bytes, Page, Report, Ui, listed};
+use crate::ui::{Bytes, Encoded, Page, Report, Ui, listed};
 
 pub(crate) async fn run(args: Pull, config: &Config, ui: Ui) -> Result<(), Failure> {
     let site = open_site(config, ui)?;
@@ -46,8 +46,9 @@ impl Report for Done {
         page.fact(
             "received",
             format_args!(
-                "{} ({} reused)",
+                "{}{} ({} reused)",
                 Bytes(pulled.received_bytes),
+                Encoded(pulled.received_bytes, pulled.wire_bytes),
                 Bytes(pulled.reused_bytes)
             ),
         );

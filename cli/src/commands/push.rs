@@ -15,7 +15,7 @@ use crate::args::Push;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::typed::Target;
-use crate::ui::{Bytes, Page, Report, Ui, count, listed};
+use crate::ui::{Bytes, Encoded, Page, Report, Ui, count, listed};
 
 pub(crate) async fn run(args: Push, config: &Config, ui: Ui) -> Result<(), Failure> {
     let site = open_site(config, ui)?;
@@ -75,6 +75,7 @@ async fn request(args: Push, signers: Vec<PublicKey>, site: &Site) -> Result<Pus
         data: Vec::new(),
         label,
         move_tag: args.move_tag,
+        encode: !args.no_encode,
         links: if args.follow { Links::Follow } else { Links::Refuse },
         signers,
     })
@@ -158,8 +159,9 @@ impl Report for Done {
         page.fact(
             "sent",
             format_args!(
-                "{} ({} reused)",
+                "{}{} ({} reused)",
                 Bytes(pushed.sent_bytes),
+                Encoded(pushed.sent_bytes, pushed.wire_bytes),
                 Bytes(pushed.reused_bytes)
             ),
         );

@@ -14,7 +14,7 @@ use serde_json::Value;
 /// One target for all machines, so that the count below is the same on each.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// At most this many crates of others. Measured: 227; the rest is headroom for what their updates
+/// At most this many crates of others. Measured: 230; the rest is headroom for what their updates
 /// bring along. Who raises this names the dependency and what it would cost to write instead.
 const CRATES_MAX: usize = 235;
 

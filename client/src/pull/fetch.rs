@@ -5,21 +5,19 @@
 
 use std::sync::Arc;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use waag_schema::content::{FrameDecoder, StoredChunk};
 use waag_schema::wire::artifact::ChunksRequest;
 use waag_schema::wire::{Code, Problem};
 use waag_schema::{ArtifactName, ChunkDigest, Sha256};
 
 use crate::error::{ClientError, Result};
+use crate::pace::Moved;
 use crate::read::blocking;
 use crate::site::Site;
 
 /// Chunks in one request, and their bytes: enough to hide a round trip, little to repeat.
 const BATCH_CHUNKS: usize = 64;
 const BATCH_BYTES: u64 = 16 << 20;
-/// Requests under way at once.
-const FETCHES_AT_ONCE: usize = 4;
 /// How often a request may bring nothing new before we give up.
 const FRUITLESS_MAX: u32 = 5;
 
@@ -50,19 +48,16 @@ pub(crate) struct Fetcher {
 }
 
 impl Fetcher {
-    /// Fetches all of them, a few batches at once; returns how many raw bytes came. Neighbours should stand
-    /// side by side: they travel together.
-    pub(crate) async fn fetch(&self, lacking: &[Lacking]) -> Result<u64> {
-        stream::iter(batches(lacking))
-            .map(|request| self.batch(request))
-            .buffer_unordered(FETCHES_AT_ONCE)
-            .try_fold(0, async |sum, bytes| Ok(sum + bytes))
-            .await
+    /// Fetches all of them, as many batches at once as goes well. Neighbours should stand side by side: they
+    /// travel together.
+    pub(crate) async fn fetch(&self, lacking: &[Lacking]) -> Result<Moved> {
+        let requests = batches(lacking).into_iter().map(|request| self.batch(request));
+        self.site.transport().pace().run(requests).await
     }
 
     /// Fetches one batch; a broken answer is taken up again at the first chunk that did not come.
-    async fn batch(&self, mut request: ChunksRequest) -> Result<u64> {
-        let (mut received, mut fruitless) = (0, 0);
+    async fn batch(&self, mut request: ChunksRequest) -> Result<Moved> {
+        let (mut received, mut fruitless) = (Moved::default(), 0);
         loop {
             let before = request.chunks.len();
             let outcome = self.attempt(&mut request, &mut received).await;
@@ -90,7 +85,7 @@ impl Fetcher {
     }
 
     /// Asks once, and takes what comes; what came is struck off the request.
-    async fn attempt(&self, request: &mut ChunksRequest, received: &mut u64) -> Result<()> {
+    async fn attempt(&self, request: &mut ChunksRequest, received: &mut Moved) -> Result<()> {
         let mut response = self.site.chunks(&self.artifact, request).await?;
         let mut decoder = FrameDecoder::new();
         let broken = |e: &dyn std::fmt::Display| ClientError::Unreachable {
@@ -106,7 +101,8 @@ impl Fetcher {
                     reason: format!("the chunk {} came, which was not asked for", frame.chunk),
                 })?;
                 let (fetcher, file) = (self.clone(), request.file);
-                *received += blocking(move || fetcher.check(&file, &frame.chunk, &frame.stored)).await?;
+                *received =
+                    *received + blocking(move || fetcher.check(&file, &frame.chunk, &frame.stored)).await?;
                 request.chunks.remove(asked);
             }
         }
@@ -114,14 +110,18 @@ impl Fetcher {
     }
 
     /// Checks a chunk, and passes it on.
-    fn check(&self, file: &Sha256, chunk: &ChunkDigest, stored: &[u8]) -> Result<u64> {
+    fn check(&self, file: &Sha256, chunk: &ChunkDigest, stored: &[u8]) -> Result<Moved> {
+        let wire_bytes = stored.len() as u64;
         let refused = |e: &dyn std::fmt::Display| {
             ClientError::verification((self.naming)(file), format_args!("chunk {chunk}: {e}"))
         };
         let stored = StoredChunk::parse(stored).map_err(|e| refused(&e))?;
         let raw = stored.verify(chunk).map_err(|e| refused(&e))?;
         (self.take)(chunk, &raw)?;
-        Ok(raw.len() as u64)
+        Ok(Moved {
+            bytes: raw.len() as u64,
+            wire_bytes,
+        })
     }
 
     /// A site that finds its own copy damaged is an error about the file, not about the request.

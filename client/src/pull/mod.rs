@@ -33,6 +33,7 @@ use crate::error::{ClientError, Result};
 use crate::event::{Event, Phase};
 use crate::kept::{Kept, write_list};
 use crate::listing::{Listing, fetch_listing};
+use crate::pace::Moved;
 use crate::proof::Proven;
 use crate::read::blocking;
 use crate::recipes::fetch_recipes;
@@ -62,8 +63,10 @@ pub struct Pulled {
     pub files: u64,
     /// Their bytes together.
     pub bytes: u64,
-    /// Bytes that came from the site.
+    /// Bytes of chunks that came from the site, raw.
     pub received_bytes: u64,
+    /// The same as they were encoded: what crossed the network.
+    pub wire_bytes: u64,
     /// Bytes of the files that did not have to come.
     pub reused_bytes: u64,
     /// The ledger entry of the release.
@@ -101,7 +104,7 @@ pub async fn pull(site: &Site, request: &PullRequest) -> Result<Pulled> {
         wanted: Arc::clone(&wanted),
         builder: Arc::new(builder),
     };
-    let (copied_bytes, received_bytes) = filling.fill(lacking).await?;
+    let (copied_bytes, received) = filling.fill(lacking).await?;
     let kept = Kept {
         site: site.pin().site.clone(),
         artifact: artifact.clone(),
@@ -126,7 +129,8 @@ pub async fn pull(site: &Site, request: &PullRequest) -> Result<Pulled> {
         digest: proven.manifest.digest(),
         files: wanted.files(),
         bytes,
-        received_bytes,
+        received_bytes: received.bytes,
+        wire_bytes: received.wire_bytes,
         reused_bytes: bytes.saturating_sub(lacking_bytes) + copied_bytes,
         entry: proven.entry,
         signed_by: proven.signed_by,
@@ -158,9 +162,12 @@ async fn whole_files(site: &Site, proven: &Proven, listing: &Listing) -> Result<
         })?;
         let range = offset..offset + file.size;
         known.insert(file.sha256, wanted.outputs.len());
-        wanted
-            .outputs
-            .push(Output::signed(file.sha256, vec![file.path.clone()], content, range));
+        wanted.outputs.push(Output::signed(
+            file.sha256,
+            vec![file.path.clone()],
+            content,
+            range,
+        ));
     }
     Ok(wanted)
 }
@@ -177,7 +184,7 @@ struct Filling<'a> {
 impl Filling<'_> {
     /// Brings what is lacking to where it belongs; returns how many bytes came from this disk, and how many
     /// from the site.
-    async fn fill(&self, mut lacking: Vec<Lacking>) -> Result<(u64, u64)> {
+    async fn fill(&self, mut lacking: Vec<Lacking>) -> Result<(u64, Moved)> {
         let progress = self.site.progress();
         let builder = Arc::clone(&self.builder);
         blocking(move || builder.begin()).await?;
@@ -206,12 +213,12 @@ impl Filling<'_> {
         // Also when it was broken off: what is complete gets its name.
         let builder = Arc::clone(&self.builder);
         let settled = blocking(move || builder.settle()).await;
-        let received_bytes = fetched?;
+        let received = fetched?;
         settled?;
         progress(Event::Ended {
             phase: Phase::Receive,
         });
-        Ok((copied_bytes, received_bytes))
+        Ok((copied_bytes, received))
     }
 
     /// Returns the files that will be replaced: most of an earlier version is often in the next.

@@ -28,10 +28,12 @@ use self::prepared::Prepared;
 use self::statements::{check_statement_fits, needs, statements};
 use self::upload::{Upload, seal_files, send_missing};
 use crate::error::{ClientError, Result};
+use crate::pace::Moved;
 use crate::read::{blocking, read_all};
 use crate::scan::{Links, Scan};
 use crate::sign::{SIGN_ATTEMPTS_MAX, check_signers};
 use crate::site::Site;
+use crate::sources::Form;
 
 /// How often content is sent again that the site has lost since it took it.
 const SEND_ROUNDS_MAX: u32 = 2;
@@ -57,6 +59,9 @@ pub struct PushRequest {
     pub label: Option<Label>,
     /// Whether a tag that does not move by itself may be moved.
     pub move_tag: bool,
+    /// Whether chunks are sent in the encoding that their bytes recommend, rather than as they are. It saves
+    /// bytes on the way and at the site, and costs a core for each half gigabyte a second.
+    pub encode: bool,
     /// What to do with symbolic links.
     pub links: Links,
     /// The keys that will sign, so that a wrong one is found before anything is read; may be empty.
@@ -99,8 +104,10 @@ pub struct Pushed {
     pub files: u64,
     /// Their bytes together.
     pub bytes: u64,
-    /// Bytes of chunks that were sent.
+    /// Bytes of chunks that were sent, raw.
     pub sent_bytes: u64,
+    /// The same as they were encoded: what crossed the network.
+    pub wire_bytes: u64,
     /// Bytes of the files that need not be sent.
     pub reused_bytes: u64,
     /// The ledger entry of the release.
@@ -184,9 +191,9 @@ impl Push {
             let public: Vec<PublicKey> = keys.iter().map(KeyPair::public).collect();
             check_signers(&self.site, &self.request.artifact.namespace(), &public).await?;
         }
-        let mut sent_bytes = 0;
+        let mut sent = Moved::default();
         if let Some(upload) = self.upload.take() {
-            sent_bytes = self.send(&upload).await?;
+            sent = self.send(&upload).await?;
             self.upload = Some(upload);
         }
         let entry = self.publish(keys).await?;
@@ -196,15 +203,21 @@ impl Push {
             digest: self.plan.digest,
             files: self.plan.files,
             bytes: self.plan.bytes,
-            sent_bytes,
+            sent_bytes: sent.bytes,
+            wire_bytes: sent.wire_bytes,
             reused_bytes: self.plan.reused_bytes,
             entry,
         })
     }
 
     /// Sends and seals; what the site lost meanwhile, as after a power loss, is sent again.
-    async fn send(&self, upload: &Upload) -> Result<u64> {
-        let mut sent = send_missing(&self.site, &self.prepared, upload).await?;
+    async fn send(&self, upload: &Upload) -> Result<Moved> {
+        let form = if self.request.encode {
+            Form::Encoded
+        } else {
+            Form::Raw
+        };
+        let mut sent = send_missing(&self.site, &self.prepared, upload, form).await?;
         let mut rounds = 1;
         let mut again;
         let mut upload = upload;
@@ -224,7 +237,7 @@ impl Push {
                 &self.prepared,
             )
             .await?;
-            sent += send_missing(&self.site, &self.prepared, &again).await?;
+            sent = sent + send_missing(&self.site, &self.prepared, &again, form).await?;
             upload = &again;
         }
     }

@@ -13,8 +13,10 @@ use waag_schema::{ArtifactName, ChunkDigest, Sha256};
 use super::prepared::Prepared;
 use crate::error::{ClientError, Result};
 use crate::event::{Event, Phase};
+use crate::pace::Moved;
 use crate::read::blocking;
 use crate::site::Site;
+use crate::sources::Form;
 
 /// Raw bytes of chunks in one request: hides a round trip, little to repeat.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -81,8 +83,13 @@ impl Upload {
     }
 }
 
-/// Sends the missing chunks, as many batches at once as goes well; returns how many raw bytes.
-pub(super) async fn send_missing(site: &Site, prepared: &Prepared, upload: &Upload) -> Result<u64> {
+/// Encodes and sends the missing chunks, as many batches at once as goes well.
+pub(super) async fn send_missing(
+    site: &Site,
+    prepared: &Prepared,
+    upload: &Upload,
+    form: Form,
+) -> Result<Moved> {
     let progress = site.progress();
     progress(Event::Began {
         phase: Phase::Send,
@@ -94,13 +101,16 @@ pub(super) async fn send_missing(site: &Site, prepared: &Prepared, upload: &Uplo
         let sources = Arc::clone(&prepared.sources);
         let (id, bytes) = (upload.id, prepared.length(&batch));
         async move {
-            let frames = blocking(move || sources.frames(&batch)).await?;
-            send(&site, &id, frames.into()).await?;
+            let frames = blocking(move || sources.frames(&batch, form)).await?;
+            send(&site, &id, frames.bytes.into()).await?;
             progress(Event::Advanced {
                 phase: Phase::Send,
                 bytes,
             });
-            Ok::<u64, ClientError>(bytes)
+            Ok::<Moved, ClientError>(Moved {
+                bytes,
+                wire_bytes: frames.stored_bytes,
+            })
         }
     });
     let sent = site.transport().pace().run(sends).await?;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use waag_schema::content::chunk::StoredChunk;
+use waag_schema::content::chunk::{ChunkError, StoredChunk};
 use waag_schema::content::recipe::Recipe;
 use waag_schema::statement::Release;
 use waag_schema::{ChunkDigest, Sha256};
@@ -81,7 +81,10 @@ async fn check_chunk(
     };
     report.chunk_bytes += bytes.len() as u64;
     let checked = StoredChunk::parse(&bytes).and_then(|stored| stored.verify(digest).map(drop));
-    if let Err(error) = checked {
+    if let Err(error @ ChunkError::Unsupported(_)) = &checked {
+        // Written by a newer version: whole or not, that one can tell.
+        report.found(&key, error, false);
+    } else if let Err(error) = checked {
         // What is damaged is no use to anybody; once it is gone, whoever pushes the same content heals it.
         take_away(store, mode, &key).await?;
         report.found(

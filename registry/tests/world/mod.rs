@@ -14,7 +14,7 @@ use waag_registry::random::Random;
 use waag_registry::site::{Collaborators, OpenSite, SiteError};
 use waag_registry::store::{MemoryStore, Store};
 use waag_schema::base::key::KeyPair;
-use waag_schema::content::chunk::StoredChunk;
+use waag_schema::content::encoding::encode;
 use waag_schema::content::planner::ChunkPlan;
 use waag_schema::content::recipe::{Recipe, RecipeBuilder};
 use waag_schema::policy::Label;
@@ -227,7 +227,7 @@ impl File {
         Sha256::of(&self.bytes)
     }
 
-    /// The chunks in order, as they are stored.
+    /// The chunks in order, encoded as a client encodes them.
     pub(crate) fn chunks(&self) -> Vec<(ChunkDigest, Vec<u8>)> {
         let mut at = 0;
         let mut chunks = Vec::new();
@@ -235,7 +235,7 @@ impl File {
             let end = at + piece.length as usize;
             chunks.push((
                 piece.chunk,
-                StoredChunk::raw(&self.bytes[at..end]).unwrap().to_vec(),
+                encode(&self.bytes[at..end]).unwrap().stored().to_vec(),
             ));
             at = end;
         }

@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use waag_schema::content::chunk::StoredChunk;
+use waag_schema::content::chunk::{HEADER_BYTES, StoredChunk};
+use waag_schema::content::encoding::encode;
 use waag_schema::content::frame::FrameDecoder;
 use waag_schema::content::recipe::Recipe;
 
@@ -13,7 +14,13 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(covered, recipe.size());
     }
     if let Ok(chunk) = StoredChunk::parse(bytes) {
-        let _ = chunk.decode();
+        if let Ok(raw) = chunk.decode() {
+            assert_eq!(raw.len(), chunk.raw_length() as usize);
+        }
+    }
+    if let Ok(encoded) = encode(bytes) {
+        assert!(encoded.stored().stored_length() <= bytes.len() + HEADER_BYTES);
+        assert_eq!(encoded.stored().decode().as_deref(), Ok(bytes));
     }
     // Cut in two anywhere, the same frames come out.
     let all = |pieces: &[&[u8]]| {

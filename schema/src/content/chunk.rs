@@ -3,16 +3,17 @@
 //! ```text
 //! "WC" | version u8 = 1 | encoding u8 | raw length u32be | body
 //! encoding: 0 raw    body = the bytes
-//!           1 zstd   body = a zstd frame
-//!           2 planes body = the bytes of each element split by position, the exponent plane entropy-coded
+//!           1 zstd   body = a zstd frame that states its length
+//!           2 planes body = form u8 | for each byte of an element: coding u8, length u32be, bytes | tail
 //!           3 delta  body = base digest (32 bytes) + difference against that chunk
 //! ```
 //! A chunk's name is the BLAKE3 of its raw bytes, whatever its encoding; so an encoding may change and the
-//! name stays. Readers verify after decoding. This version writes and decodes `raw`, and knows the headers of
-//! all four.
+//! name stays. Readers verify after decoding. [`super::encoding`] says what is in a body and which encoding is
+//! chosen. This version writes and decodes `raw`, `zstd` and `planes`, and knows the header of `delta`.
 
 use std::borrow::Cow;
 
+use super::encoding;
 use super::planner::CHUNK_MAX;
 use crate::base::digest::ChunkDigest;
 
@@ -70,6 +71,14 @@ pub enum ChunkError {
     /// An encoding that this version knows of and cannot decode.
     #[error("this version cannot decode chunks of encoding {0}; ask a newer one")]
     Unsupported(Encoding),
+    /// The body is not what its encoding asks for.
+    #[error("the stored chunk of encoding {encoding} is malformed: {reason}")]
+    Malformed {
+        /// How it should be encoded.
+        encoding: Encoding,
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// The bytes are not those of this name.
     #[error("expected the chunk {expected}, its bytes have the digest {found}")]
     Digest {
@@ -85,9 +94,9 @@ pub enum ChunkError {
 pub enum Encoding {
     /// As it is.
     Raw,
-    /// One zstd frame.
+    /// One zstd frame around the whole.
     Zstd,
-    /// Split by byte position, the exponents entropy-coded.
+    /// Split by byte position; the planes that gain by it are entropy-coded.
     Planes,
     /// The difference against another chunk.
     Delta,
@@ -151,6 +160,16 @@ impl<'a> StoredChunk<'a> {
             base: None,
             body: bytes,
         })
+    }
+
+    /// Wraps a body that was encoded here.
+    pub(super) const fn encoded(encoding: Encoding, raw_length: u32, body: &'a [u8]) -> Self {
+        Self {
+            encoding,
+            raw_length,
+            base: None,
+            body,
+        }
     }
 
     /// Reads stored bytes.
@@ -259,14 +278,9 @@ impl<'a> StoredChunk<'a> {
     /// Returns the raw bytes; those of a raw chunk are borrowed, not copied.
     ///
     /// # Errors
-    /// When this version cannot decode the encoding.
-    pub const fn decode(&self) -> Result<Cow<'a, [u8]>, ChunkError> {
-        match self.encoding {
-            Encoding::Raw => Ok(Cow::Borrowed(self.body)),
-            Encoding::Zstd | Encoding::Planes | Encoding::Delta => {
-                Err(ChunkError::Unsupported(self.encoding))
-            }
-        }
+    /// When the body is malformed, or this version cannot decode its encoding.
+    pub fn decode(&self) -> Result<Cow<'a, [u8]>, ChunkError> {
+        encoding::decode(self.encoding, self.body, self.raw_length)
     }
 
     /// Decodes, and checks that the raw bytes are those of this name.
@@ -286,7 +300,7 @@ impl<'a> StoredChunk<'a> {
     }
 }
 
-const fn raw_length(found: u32) -> Result<u32, ChunkError> {
+pub(super) const fn raw_length(found: u32) -> Result<u32, ChunkError> {
     if found == 0 || found as usize > CHUNK_MAX {
         return Err(ChunkError::RawLength { found });
     }
@@ -296,7 +310,7 @@ const fn raw_length(found: u32) -> Result<u32, ChunkError> {
 /// Reads stored bytes and returns the raw ones.
 ///
 /// # Errors
-/// When the header is malformed, or this version cannot decode the encoding.
+/// When header or body are malformed, or this version cannot decode the encoding.
 pub fn decode(stored: &[u8]) -> Result<Cow<'_, [u8]>, ChunkError> {
     StoredChunk::parse(stored)?.decode()
 }

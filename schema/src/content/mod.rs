@@ -6,15 +6,18 @@
 //!                                             frame  = digest + length + chunk, on the wire
 //! ```
 //! [`safetensors`] reads the header that tells where tensors lie, [`planner`] decides where to cut,
-//! [`recipe`] remembers the pieces, [`chunk`] is the stored form, [`frame`] the travelling form.
+//! [`recipe`] remembers the pieces, [`chunk`] is the stored form, [`encoding`] makes it small, [`frame`] is the
+//! travelling form.
 
 pub mod chunk;
+pub mod encoding;
 pub mod frame;
 pub mod planner;
 pub mod recipe;
 pub mod safetensors;
 
 pub use chunk::{ChunkError, Encoding, StoredChunk};
+pub use encoding::{EncodedChunk, encode};
 pub use frame::{Frame, FrameDecoder, FrameError};
 pub use planner::{CHUNK_MAX, ChunkPlan, PlanError, PlannerId};
 pub use recipe::{Piece, Recipe, RecipeBuilder, RecipeError};

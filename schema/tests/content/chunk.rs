@@ -67,23 +67,16 @@ fn every_bad_header_has_its_own_refusal() {
 }
 
 #[test]
-fn encodings_of_a_newer_version_are_known_and_not_decoded() {
-    for (code, encoding) in [(1, Encoding::Zstd), (2, Encoding::Planes)] {
-        let bytes = stored(code, 9, b"body");
-        let read = StoredChunk::parse(&bytes).unwrap();
-        assert_eq!(
-            (read.encoding(), read.raw_length(), read.body()),
-            (encoding, 9, &b"body"[..])
-        );
-        assert_eq!(read.to_vec(), bytes);
-        assert_eq!(chunk::decode(&bytes), Err(ChunkError::Unsupported(encoding)));
-    }
+fn the_encoding_of_a_newer_version_is_known_and_not_decoded() {
     let base = ChunkDigest::of(b"base");
     let bytes = stored(3, 9, &[&base.as_bytes()[..], b"body"].concat());
     let read = StoredChunk::parse(&bytes).unwrap();
     assert_eq!((read.base(), read.body()), (Some(base), &b"body"[..]));
     assert_eq!(read.to_vec(), bytes);
-    assert_eq!(read.decode(), Err(ChunkError::Unsupported(Encoding::Delta)));
+    assert_eq!(
+        chunk::decode(&bytes),
+        Err(ChunkError::Unsupported(Encoding::Delta))
+    );
     assert!(read.decode().unwrap_err().to_string().contains("delta"));
 }
 

@@ -1,6 +1,7 @@
 //! Chunks, recipes, manifests: what is written is what is read, and what is malformed is refused.
 
 mod chunk;
+mod encoding;
 mod manifest;
 mod model;
 mod packing;

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use waag_schema::content::chunk::StoredChunk;
 use waag_schema::content::frame::encode_frame_header;
 use waag_schema::wire::artifact::{ChunksRequest, Recipes, RecipesRequest};
 use waag_schema::wire::{CHUNKS_ASKED_MAX, FRAMES_TYPE, Problem};
@@ -98,7 +99,8 @@ pub(in crate::http) async fn chunks(
         .inspect_ok(move |[_, stored]| {
             // The turn lasts as long as the answer does.
             let _ = &turn;
-            sent.inc_by(stored.len() as u64);
+            let raw = StoredChunk::parse(stored).map_or(0, |stored| stored.raw_length());
+            sent.inc_by(u64::from(raw));
         })
         .map_ok(|parts| stream::iter(parts.map(Ok::<Bytes, ContentError>)))
         .try_flatten()
