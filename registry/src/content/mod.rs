@@ -12,6 +12,7 @@ mod rebuild;
 mod upload;
 
 use waag_schema::content::chunk::ChunkError;
+use waag_schema::content::gguf::GgufError;
 use waag_schema::content::recipe::RecipeError;
 use waag_schema::content::safetensors::SafetensorsError;
 use waag_schema::{ChunkDigest, Sha256};
@@ -67,6 +68,14 @@ pub enum ContentError {
         path: String,
         /// What is wrong.
         error: SafetensorsError,
+    },
+    /// A GGUF file's header is bad.
+    #[error("{path}: {error}")]
+    Gguf {
+        /// The file's path.
+        path: String,
+        /// What is wrong.
+        error: GgufError,
     },
     /// A stored chunk or recipe does not have its digest any more.
     #[error("the stored {what} {digest} is damaged")]

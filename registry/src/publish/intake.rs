@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use waag_schema::content::gguf::{self, Reading};
+use waag_schema::content::planner::CHUNK_MAX;
 use waag_schema::content::safetensors::{self, Header, SafetensorsError};
 use waag_schema::policy::{Action, Facts, Label, decide};
 use waag_schema::release::manifest::Manifest;
@@ -293,6 +295,8 @@ impl Intake {
             }
             if layer.path.has_extension("safetensors") {
                 self.check_safetensors(path, &content.recipe).await?;
+            } else if layer.path.has_extension("gguf") {
+                self.check_gguf(path, &content.recipe).await?;
             }
         }
         if let Some(extra) = named.keys().next() {
@@ -345,6 +349,27 @@ impl Intake {
         let head = self.content.head(&recipe, 8 + length).await?;
         Header::parse(&head[8..], size).map_err(bad)?;
         Ok(())
+    }
+
+    /// Likewise the header of a GGUF file, which does not say how long it is.
+    async fn check_gguf(&self, path: &str, recipe: &ChunkDigest) -> Result<(), PublishError> {
+        let missing = || ContentError::Damaged {
+            what: "recipe",
+            digest: *recipe,
+        };
+        let recipe = self.content.recipe(recipe).await?.ok_or_else(missing)?;
+        let mut limit = CHUNK_MAX as u64;
+        loop {
+            let head = self.content.head(&recipe, limit).await?;
+            let bad = |error| ContentError::Gguf {
+                path: path.to_owned(),
+                error,
+            };
+            match gguf::Header::read(&head, recipe.size()).map_err(bad)? {
+                Reading::Whole(_) => return Ok(()),
+                Reading::NeedsMore => limit = (limit * 4).min(gguf::HEADER_MAX_BYTES),
+            }
+        }
     }
 }
 
