@@ -14,6 +14,7 @@ mod seal;
 mod upload;
 
 use waag_schema::content::chunk::ChunkError;
+use waag_schema::content::gguf::GgufError;
 use waag_schema::content::recipe::RecipeError;
 use waag_schema::content::safetensors::SafetensorsError;
 use waag_schema::{ChunkDigest, Sha256};
@@ -69,6 +70,14 @@ pub enum ContentError {
         path: String,
         /// What is wrong.
         error: SafetensorsError,
+    },
+    /// A GGUF file's header is bad.
+    #[error("{path}: {error}")]
+    Gguf {
+        /// The file's path.
+        path: String,
+        /// What is wrong.
+        error: GgufError,
     },
     /// A stored chunk or recipe does not have its digest any more.
     #[error("the stored {what} {digest} is damaged")]

@@ -151,9 +151,10 @@ impl From<ContentError> for Refusal {
     fn from(error: ContentError) -> Self {
         match error {
             ContentError::NoUpload(_) => Self::new(Code::NotFound, error.to_string()),
-            ContentError::Recipe { .. } | ContentError::Chunk { .. } | ContentError::Safetensors { .. } => {
-                Self::invalid(error)
-            }
+            ContentError::Recipe { .. }
+            | ContentError::Chunk { .. }
+            | ContentError::Safetensors { .. }
+            | ContentError::Gguf { .. } => Self::invalid(error),
             ContentError::WrongDigest { .. } => Self::new(Code::DigestMismatch, error.to_string()),
             ContentError::MissingChunk { .. } => Self::new(Code::MissingContent, error.to_string()),
             ContentError::Damaged { .. } => {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
+use waag_schema::content::gguf::{self, Reading};
+use waag_schema::content::planner::CHUNK_MAX;
 use waag_schema::content::recipe::Recipe;
 use waag_schema::content::safetensors::{self, Header, SafetensorsError};
 use waag_schema::policy::{Action, Facts, Label, decide};
@@ -304,11 +306,15 @@ impl Intake {
             )));
         }
         for layer in manifest.layers() {
-            if layer.path.has_extension("safetensors")
-                && let Some(content) = seen.get(&layer.blob.digest)
-            {
-                self.check_safetensors(layer.path.as_str(), &content.recipe)
-                    .await?;
+            let (path, content) = (layer.path.as_str(), seen.get(&layer.blob.digest));
+            match content {
+                Some(content) if layer.path.has_extension("safetensors") => {
+                    self.check_safetensors(path, &content.recipe).await?;
+                }
+                Some(content) if layer.path.has_extension("gguf") => {
+                    self.check_gguf(path, &content.recipe).await?;
+                }
+                _ => {}
             }
         }
         if let Some(packed) = manifest.packed() {
@@ -426,6 +432,23 @@ impl Intake {
         let head = self.content.head(&recipe, 8 + length).await?;
         Header::parse(&head[8..], size).map_err(bad)?;
         Ok(())
+    }
+
+    /// Likewise the header of a GGUF file, which does not say how long it is.
+    async fn check_gguf(&self, path: &str, recipe: &ChunkDigest) -> Result<(), PublishError> {
+        let recipe = self.recipe(recipe).await?;
+        let mut limit = CHUNK_MAX as u64;
+        loop {
+            let head = self.content.head(&recipe, limit).await?;
+            let bad = |error| ContentError::Gguf {
+                path: path.to_owned(),
+                error,
+            };
+            match gguf::Header::read(&head, recipe.size()).map_err(bad)? {
+                Reading::Whole(_) => return Ok(()),
+                Reading::NeedsMore => limit = (limit * 4).min(gguf::HEADER_MAX_BYTES),
+            }
+        }
     }
 }
 

@@ -5,13 +5,14 @@
 //!                                             chunk  = 8-byte header + body, raw or encoded
 //!                                             frame  = digest + length + chunk, on the wire
 //! ```
-//! [`safetensors`] reads the header that tells where tensors lie, [`planner`] decides where to cut,
+//! [`safetensors`] and [`gguf`] read the header that tells where tensors lie, [`planner`] decides where to cut,
 //! [`recipe`] remembers the pieces, [`chunk`] is the stored form, [`encoding`] makes it small, [`frame`] is the
 //! travelling form.
 
 pub mod chunk;
 pub mod encoding;
 pub mod frame;
+pub mod gguf;
 pub mod planner;
 pub mod recipe;
 pub mod safetensors;

@@ -1,10 +1,12 @@
 //! Where a file is cut into chunks.
 //!
-//! Two planners, named so that a recipe can say which one made it:
+//! Three planners, named so that a recipe can say which one made it:
 //! - `tensors-1` cuts a safetensors file at its tensors. The length field and JSON are chunks of their own; a
 //!   tensor of at least 64 KiB is cut from its own start into slices of whole rows, at most 4 MiB; smaller
 //!   neighbours share a chunk of up to 1 MiB. So a chunk's bytes depend on its tensor alone: a renamed
 //!   tensor, another sharding or a frozen layer yields the same chunks.
+//! - `gguf-1` cuts a GGUF file the same way: header and padding in slices of at most 4 MiB, then its tensors with
+//!   their padding, slices of 4 MiB each from its own start.
 //! - `fastcdc-1` cuts everything else where its content says so (FastCDC 2020, normalisation level 1, no
 //!   seed; 256 KiB, 1 MiB, 4 MiB).
 //!
@@ -17,6 +19,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::gguf::{self, GgufError, Reading};
 use super::safetensors::{Header, LENGTH_BYTES, SafetensorsError, Tensor, header_length};
 use crate::base::name::FilePath;
 
@@ -43,6 +46,9 @@ pub enum PlannerId {
     /// By content.
     #[serde(rename = "fastcdc-1")]
     FastCdc1,
+    /// At the tensors of a GGUF file.
+    #[serde(rename = "gguf-1")]
+    Gguf1,
 }
 
 impl PlannerId {
@@ -52,6 +58,7 @@ impl PlannerId {
         match self {
             Self::Tensors1 => "tensors-1",
             Self::FastCdc1 => "fastcdc-1",
+            Self::Gguf1 => "gguf-1",
         }
     }
 
@@ -61,6 +68,7 @@ impl PlannerId {
         match self {
             Self::Tensors1 => 1,
             Self::FastCdc1 => 2,
+            Self::Gguf1 => 3,
         }
     }
 
@@ -70,6 +78,7 @@ impl PlannerId {
         match code {
             1 => Some(Self::Tensors1),
             2 => Some(Self::FastCdc1),
+            3 => Some(Self::Gguf1),
             _ => None,
         }
     }
@@ -83,14 +92,14 @@ impl fmt::Display for PlannerId {
 
 /// A planner's name is not known here; a newer version may know it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a known planner (tensors-1, fastcdc-1)")]
+#[error("`{0}` is not a known planner (tensors-1, fastcdc-1, gguf-1)")]
 pub struct UnknownPlanner(String);
 
 impl FromStr for PlannerId {
     type Err = UnknownPlanner;
 
     fn from_str(text: &str) -> Result<Self, UnknownPlanner> {
-        [Self::Tensors1, Self::FastCdc1]
+        [Self::Tensors1, Self::FastCdc1, Self::Gguf1]
             .into_iter()
             .find(|planner| planner.as_str() == text)
             .ok_or_else(|| UnknownPlanner(text.chars().take(100).collect()))
@@ -104,6 +113,9 @@ pub enum PlanError {
     /// first byte with [`PlannerId::FastCdc1`].
     #[error(transparent)]
     Header(#[from] SafetensorsError),
+    /// The file is called GGUF and is not. The caller decides likewise.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
     /// The file is not as long as was said (by the caller, or by its own header).
     #[error("expected a file of {expected} bytes, found {found}{}", if *.more { " or more" } else { "" })]
     Size {
@@ -138,17 +150,27 @@ enum State {
     Header { length: u64, collected: Vec<u8> },
     /// The tensors are known.
     Tensors { header: Header, cursor: TensorCursor },
+    /// A GGUF header of unknown length is being collected.
+    GgufHeader { collected: Vec<u8> },
+    /// All of a GGUF header is known; so many bytes of it are not cut yet.
+    Gguf {
+        header: gguf::Header,
+        header_left: u64,
+        cursor: TensorCursor,
+    },
     /// Content decides.
     Content,
 }
 
 impl ChunkPlan {
-    /// Plans a file by its name: `.safetensors` at its tensors, everything else by content. The size, where
+    /// Plans a file by its name: `.safetensors` and `.gguf` at its tensors, everything else by content. The size, where
     /// it is known, is checked against what comes.
     #[must_use]
     pub fn for_file(path: &FilePath, size: Option<u64>) -> Self {
         if path.has_extension("safetensors") {
             Self::new(PlannerId::Tensors1, size)
+        } else if path.has_extension("gguf") {
+            Self::new(PlannerId::Gguf1, size)
         } else {
             Self::new(PlannerId::FastCdc1, size)
         }
@@ -181,6 +203,9 @@ impl ChunkPlan {
             state: match planner {
                 PlannerId::Tensors1 => State::Start,
                 PlannerId::FastCdc1 => State::Content,
+                PlannerId::Gguf1 => State::GgufHeader {
+                    collected: Vec::new(),
+                },
             },
         }
     }
@@ -200,6 +225,15 @@ impl ChunkPlan {
         }
     }
 
+    /// Returns the tensors of a GGUF file, once their header has been cut.
+    #[must_use]
+    pub const fn gguf(&self) -> Option<&gguf::Header> {
+        match &self.state {
+            State::Gguf { header, .. } => Some(header),
+            _ => None,
+        }
+    }
+
     /// Returns the length of the next chunk: the first bytes of `window`, which starts where the last chunk
     /// ended. `at_end` says that nothing follows the window.
     ///
@@ -207,7 +241,7 @@ impl ChunkPlan {
     /// [`CHUNK_MAX`] bytes is always long enough.
     ///
     /// # Errors
-    /// When a safetensors header is refused, or the file is shorter or longer than was said.
+    /// When a header is refused, or the file is shorter or longer than was said.
     pub fn next_len(&mut self, window: &[u8], at_end: bool) -> Result<Option<usize>, PlanError> {
         let seen = self.done + window.len() as u64;
         if let Some(expected) = self.size
@@ -222,6 +256,7 @@ impl ChunkPlan {
         let length = match self.planner {
             PlannerId::FastCdc1 => next_cut(window, at_end),
             PlannerId::Tensors1 => self.next_at_tensors(window, at_end)?,
+            PlannerId::Gguf1 => self.next_in_gguf(window)?,
         };
         self.done += length.unwrap_or(0) as u64;
         Ok(length)
@@ -297,9 +332,63 @@ impl ChunkPlan {
                     *cursor = moved;
                     return Ok(Some(next as usize));
                 }
-                State::Content => return Ok(next_cut(window, at_end)),
+                State::Content | State::GgufHeader { .. } | State::Gguf { .. } => {
+                    return Ok(next_cut(window, at_end));
+                }
             }
         }
+    }
+
+    /// The header does not say how long it is, so it is read again from its start with each 4 MiB that come: at
+    /// most sixteen times.
+    fn next_in_gguf(&mut self, window: &[u8]) -> Result<Option<usize>, PlanError> {
+        let size = self.size.ok_or(GgufError::SizeUnknown)?;
+        if let State::GgufHeader { collected } = &mut self.state {
+            let piece = &window[..window.len().min(CHUNK_MAX)];
+            let cut = collected.len();
+            collected.extend_from_slice(piece);
+            match gguf::Header::read(collected, size)? {
+                Reading::Whole(header) => {
+                    let cursor = TensorCursor {
+                        at: header.data_start(),
+                        tensor: 0,
+                    };
+                    self.state = State::Gguf {
+                        header_left: header.data_start() - cut as u64,
+                        header,
+                        cursor,
+                    };
+                }
+                Reading::NeedsMore if piece.len() == CHUNK_MAX => return Ok(Some(CHUNK_MAX)),
+                Reading::NeedsMore => {
+                    collected.truncate(cut);
+                    return Ok(None);
+                }
+            }
+        }
+        let State::Gguf {
+            header,
+            header_left,
+            cursor,
+        } = &mut self.state
+        else {
+            return Ok(None);
+        };
+        if *header_left > 0 {
+            // What has been read is in the window, and that is all of the header.
+            let next = *header_left as usize;
+            *header_left = 0;
+            return Ok(Some(next));
+        }
+        let Some((next, moved)) = cursor.next(header) else {
+            return Ok(None);
+        };
+        if window.len() < next as usize {
+            // Not at the end: the header fits the size, and the size what came.
+            return Ok(None);
+        }
+        *cursor = moved;
+        Ok(Some(next as usize))
     }
 }
 
@@ -320,7 +409,60 @@ pub fn plan_tensors(header: &Header) -> impl Iterator<Item = u32> + '_ {
     })
 }
 
-/// A place in a safetensors file. Lengths are computed as they are asked for: a header may describe more
+/// Returns the lengths of all chunks of a GGUF file, likewise.
+pub fn plan_gguf(header: &gguf::Header) -> impl Iterator<Item = u32> + '_ {
+    let mut cursor = TensorCursor { at: 0, tensor: 0 };
+    std::iter::from_fn(move || {
+        let (length, moved) = cursor.next(header)?;
+        cursor = moved;
+        Some(length)
+    })
+}
+
+/// Where the tensors of a file lie, whatever its format.
+trait Tensors {
+    /// Where the first one begins.
+    fn data_start(&self) -> u64;
+    /// Where a tensor ends, how many bytes it has, and how many of them make a slice.
+    fn tensor(&self, index: usize) -> Option<Extent>;
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    end: u64,
+    size: u64,
+    slice: u64,
+}
+
+impl Tensors for Header {
+    fn data_start(&self) -> u64 {
+        self.data_start()
+    }
+
+    fn tensor(&self, index: usize) -> Option<Extent> {
+        self.tensors().get(index).map(|tensor| Extent {
+            end: tensor.bytes.end,
+            size: tensor.size(),
+            slice: slice_bytes(tensor),
+        })
+    }
+}
+
+impl Tensors for gguf::Header {
+    fn data_start(&self) -> u64 {
+        self.data_start()
+    }
+
+    fn tensor(&self, index: usize) -> Option<Extent> {
+        self.tensors().get(index).map(|tensor| Extent {
+            end: tensor.bytes.end,
+            size: tensor.size(),
+            slice: CHUNK_MAX as u64,
+        })
+    }
+}
+
+/// A place in a file of tensors. Lengths are computed as they are asked for: a header may describe more
 /// than any list could hold.
 #[derive(Debug, Clone, Copy)]
 struct TensorCursor {
@@ -331,25 +473,24 @@ struct TensorCursor {
 }
 
 impl TensorCursor {
-    fn next(self, header: &Header) -> Option<(u32, Self)> {
+    fn next(self, header: &impl Tensors) -> Option<(u32, Self)> {
         let Self { at, mut tensor } = self;
-        let tensors = header.tensors();
         let mut length = 0;
         if at < header.data_start() {
             length = (header.data_start() - at).min(CHUNK_MAX as u64);
         } else {
-            while tensors.get(tensor)?.bytes.end <= at {
+            while header.tensor(tensor)?.end <= at {
                 tensor += 1;
             }
-            let first = &tensors[tensor];
-            if first.size() >= SHARED_BELOW_BYTES {
-                length = slice_bytes(first).min(first.bytes.end - at);
+            let first = header.tensor(tensor)?;
+            if first.size >= SHARED_BELOW_BYTES {
+                length = first.slice.min(first.end - at);
             } else {
-                while let Some(small) = tensors.get(tensor)
-                    && small.size() < SHARED_BELOW_BYTES
-                    && length + small.size() <= SHARED_MAX_BYTES
+                while let Some(small) = header.tensor(tensor)
+                    && small.size < SHARED_BELOW_BYTES
+                    && length + small.size <= SHARED_MAX_BYTES
                 {
-                    length += small.size();
+                    length += small.size;
                     tensor += 1;
                 }
             }

@@ -2,6 +2,7 @@
 
 mod chunk;
 mod encoding;
+mod gguf;
 mod manifest;
 mod model;
 mod packing;

@@ -366,7 +366,7 @@ proptest! {
 
 #[test]
 fn planners_are_called_what_they_print() {
-    for planner in [PlannerId::Tensors1, PlannerId::FastCdc1] {
+    for planner in [PlannerId::Tensors1, PlannerId::FastCdc1, PlannerId::Gguf1] {
         assert_eq!(planner.to_string().parse(), Ok(planner));
         assert_eq!(serde_json::to_value(planner).unwrap(), planner.as_str());
         assert_eq!(PlannerId::from_code(planner.code()), Some(planner));

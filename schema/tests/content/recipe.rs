@@ -53,7 +53,7 @@ fn whatever_is_not_the_canonical_form_of_a_consistent_recipe_is_refused() {
     assert_eq!(Recipe::decode(&good[..17]), Err(RecipeError::NotARecipe));
     assert_eq!(with(0, b"w"), RecipeError::NotARecipe);
     assert_eq!(with(4, &[2]), RecipeError::Version(2));
-    assert_eq!(with(5, &[3]), RecipeError::Planner(3));
+    assert_eq!(with(5, &[4]), RecipeError::Planner(4));
     assert_eq!(
         with(6, &[0xff; 8]),
         RecipeError::Sum {

@@ -423,7 +423,7 @@ read_kind = one_of("model", "dataset", "suite")
 
 
 def read_content(value):
-    planner = one_of("tensors-1", "fastcdc-1")
+    planner = one_of("tensors-1", "fastcdc-1", "gguf-1")
     return shape(value, sha256=read_sha256, size=natural, planner=planner, recipe=read_blake3)
 
 
@@ -685,7 +685,7 @@ def read_frames(raw):
 
 # 8. Recipe
 
-PLANNERS = {1: "tensors-1", 2: "fastcdc-1"}
+PLANNERS = {1: "tensors-1", 2: "fastcdc-1", 3: "gguf-1"}
 
 
 def read_recipe(raw):
@@ -789,9 +789,77 @@ def read_tensors(header, size):
     return tensors
 
 
+GGUF_WIDTHS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 10: 8, 11: 8, 12: 8}
+
+
+class Little(Bytes):
+    def number(self, count):
+        return int.from_bytes(self.take(count), "little")
+
+    def text(self, limit):
+        length = self.number(8)
+        need(length <= limit, "a long text")
+        return utf8(self.take(length))
+
+    def value(self, kind, depth=0):
+        """Returns a number; walks over everything else."""
+        if kind in GGUF_WIDTHS:
+            return self.number(GGUF_WIDTHS[kind])
+        if kind == 7:
+            return need(self.number(1) < 2, "neither true nor false")
+        if kind == 8:
+            self.take(self.number(8))
+            return None
+        need(kind == 9 and depth < 4, "a value's type")
+        kind, count = self.number(4), self.number(8)
+        need(kind in GGUF_WIDTHS or 7 <= kind <= 9, "a value's type")
+        if kind in GGUF_WIDTHS or kind == 7:
+            self.take(count * GGUF_WIDTHS.get(kind, 1))
+        else:
+            for _ in range(count):
+                self.value(kind, depth + 1)
+        return None
+
+
+def gguf_cuts(header, size):
+    """Cuts a file by its first bytes; element types are not looked at."""
+    rest, alignment, keys, tensors = Little(header), 32, set(), []
+    need(rest.take(4) == b"GGUF" and rest.number(4) in (2, 3), "not GGUF")
+    count, pairs = rest.number(8), rest.number(8)
+    need(count <= 1 << 18 and pairs <= 1 << 16, "too many")
+    for _ in range(pairs):
+        key, kind = rest.text(65535), rest.number(4)
+        need(key not in keys, "a key twice")
+        keys.add(key)
+        value = rest.value(kind)
+        if key == "general.alignment":
+            need(kind in (0, 2, 4, 10) and value in (1 << bit for bit in range(17)), "an alignment")
+            alignment = value
+    names = set()
+    for _ in range(count):
+        name, rank = rest.text(1024), rest.number(4)
+        need(name not in names and rank <= 8, "a tensor")
+        names.add(name)
+        need(prod(rest.number(8) for _ in range(rank)) < 1 << 64, "a shape")
+        rest.number(4)
+        tensors.append(rest.number(8))
+    end = len(header) - len(rest.rest)
+    start = -(-end // alignment) * alignment
+    if not tensors:
+        need(end <= size <= start, "bytes behind the header")
+        return cuts_at([], size)
+    tensors.sort()
+    need(tensors[0] == 0 and all(at % alignment == 0 for at in tensors), "offsets")
+    need(start + tensors[-1] <= size and start <= 64 * MIB, "beyond the file")
+    places = [start + at for at in tensors] + [size]
+    return cuts_at([(begin, end, [], 8) for begin, end in zip(places, places[1:])], start)
+
+
 def tensor_cuts(header, size):
-    tensors = read_tensors(header, size)
-    start = 8 + len(header)
+    return cuts_at(read_tensors(header, size), 8 + len(header))
+
+
+def cuts_at(tensors, start):
     lengths = [min(4 * MIB, start - at) for at in range(0, start, 4 * MIB)]
     tensors = [tensor for tensor in tensors if tensor[1] > tensor[0]]
     while tensors:
@@ -1236,6 +1304,8 @@ def check_recipe(raw, content):
     """Makes the recipe of a file that was cut by its planner's rules; it must have the name that was signed."""
     if content["planner"] == "fastcdc-1":
         lengths = fastcdc_cuts(raw)
+    elif content["planner"] == "gguf-1":
+        lengths = gguf_cuts(raw, len(raw))
     else:
         need(len(raw) >= 8, "no safetensors")
         length = int.from_bytes(raw[:8], "little")
@@ -1397,6 +1467,10 @@ def check_content(checks, v):
         checks.equal("tensors-1", lambda: tensor_cuts(row["header"].encode(), row["size"]), row["lengths"])
     for row in v["tensors_refused"]:
         checks.refused(f"safetensors: {row['why']}", lambda: tensor_cuts(row["header"].encode(), row["size"]))
+    for row in v["gguf"]:
+        checks.equal("gguf-1", lambda: gguf_cuts(bytes.fromhex(row["header"]), row["size"]), row["lengths"])
+    for row in v["gguf_refused"]:
+        checks.refused(f"GGUF: {row['why']}", lambda: gguf_cuts(bytes.fromhex(row["header"]), row["size"]))
 
 
 ROLE_WORDS = {"weight": "Weight", "weight.config": "WeightConfig", "doc": "Doc", "code": "Code", "dataset": "Dataset"}

@@ -4,7 +4,8 @@ use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use waag_schema::ChunkDigest;
 use waag_schema::content::frame::encode_frame_header;
-use waag_schema::content::planner::{next_cut, plan_tensors};
+use waag_schema::content::gguf::{self, Reading};
+use waag_schema::content::planner::{next_cut, plan_gguf, plan_tensors};
 use waag_schema::content::{FrameDecoder, Header, PlannerId, Recipe, RecipeBuilder, StoredChunk};
 
 use super::{hex, noise};
@@ -34,6 +35,8 @@ pub(super) fn vectors() -> Value {
         "fastcdc": fastcdc(),
         "tensors": tensors(),
         "tensors_refused": tensors_refused(),
+        "gguf": gguf(),
+        "gguf_refused": gguf_refused(),
     })
 }
 
@@ -280,7 +283,7 @@ fn recipes_refused() -> Vec<Value> {
     let rows = [
         ("other magic", with(0, b"X")),
         ("version 2", with(4, &[2])),
-        ("planner 3", with(5, &[3])),
+        ("planner 4", with(5, &[4])),
         ("another size than its pieces", with(13, &[5])),
         ("more pieces counted than there are", with(17, &[3])),
         ("fewer pieces counted than there are", with(17, &[1])),
@@ -382,4 +385,134 @@ fn tensors_refused() -> Vec<Value> {
     }
     let row = |(why, json, data): (&str, String, u64)| json!({"why": why, "size": 8 + json.len() as u64 + data, "header": json});
     rows.map(row).into()
+}
+
+/// A GGUF header of version 3: pairs of key and value as bytes, tensors of name, dimensions, type and offset.
+fn gguf_header(pairs: &[(&str, &[u8])], tensors: &[(&str, &[u64], u32, u64)]) -> Vec<u8> {
+    let mut header = [&b"GGUF\x03\0\0\0"[..], &(tensors.len() as u64).to_le_bytes()].concat();
+    let text = |header: &mut Vec<u8>, text: &str| {
+        header.extend((text.len() as u64).to_le_bytes());
+        header.extend(text.bytes());
+    };
+    header.extend((pairs.len() as u64).to_le_bytes());
+    for (key, value) in pairs {
+        text(&mut header, key);
+        header.extend_from_slice(value);
+    }
+    for (name, shape, kind, offset) in tensors {
+        text(&mut header, name);
+        header.extend((shape.len() as u32).to_le_bytes());
+        header.extend(shape.iter().flat_map(|dim| dim.to_le_bytes()));
+        header.extend(kind.to_le_bytes());
+        header.extend(offset.to_le_bytes());
+    }
+    header
+}
+
+/// Header bytes (without padding, that is any) and where a file with this header is cut.
+fn gguf() -> Vec<Value> {
+    let row = |header: Vec<u8>, data: u64, alignment: u64| {
+        let size = (header.len() as u64).next_multiple_of(alignment) + data;
+        let mut first = header.clone();
+        first.resize(header.len().next_multiple_of(alignment as usize), 0);
+        let Reading::Whole(read) = gguf::Header::read(&first, size).unwrap() else {
+            panic!("not whole")
+        };
+        json!({"header": hex(&header), "size": size, "lengths": plan_gguf(&read).collect::<Vec<_>>()})
+    };
+    // Text "ab"; an array of two texts; an array of an empty and a full array of bytes; true.
+    let pairs: [(&str, &[u8]); 5] = [
+        ("general.name", b"\x08\0\0\0\x02\0\0\0\0\0\0\0ab"),
+        (
+            "t",
+            b"\x09\0\0\0\x08\0\0\0\x02\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0a\0\0\0\0\0\0\0\0",
+        ),
+        (
+            "n",
+            b"\x09\0\0\0\x09\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0abc",
+        ),
+        ("b", b"\x07\0\0\0\x01"),
+        ("general.alignment", b"\x04\0\0\0\x40\0\0\0"),
+    ];
+    vec![
+        row(gguf_header(&[], &[]), 0, 1),
+        row(gguf_header(&pairs[..4], &[("w", &[4], 0, 0)]), 16, 32),
+        // Two small ones share, one of three slices, a type that nobody knows, and one without its padding.
+        row(
+            gguf_header(
+                &pairs,
+                &[
+                    ("a", &[32, 3], 8, 0),
+                    ("b", &[5], 0, 128),
+                    ("w", &[256, 65_536], 12, 192),
+                    ("u", &[7], 1000, 192 + 9_437_184),
+                    ("z", &[3], 1, 192 + 9_437_184 + 70_016),
+                ],
+            ),
+            192 + 9_437_184 + 70_016 + 6,
+            64,
+        ),
+    ]
+}
+
+fn gguf_refused() -> Vec<Value> {
+    let one = |shape: &[u64], offset: u64| gguf_header(&[], &[("w", shape, 0, offset)]);
+    let with = |at: usize, bytes: &[u8]| {
+        let mut changed = one(&[4], 0);
+        changed[at..at + bytes.len()].copy_from_slice(bytes);
+        changed
+    };
+    let twice: &[u8] = b"\x07\0\0\0\x01";
+    let rows = [
+        ("other magic", with(0, b"X")),
+        ("version 1", with(4, &[1])),
+        ("big-endian", with(4, &[0, 0, 0, 3])),
+        ("more tensors than there are", with(8, &[9])),
+        ("more tensors than accepted", with(8, &[255; 8])),
+        ("more pairs than accepted", with(16, &[255; 8])),
+        ("a name that is no text", with(32, &[255])),
+        ("data in front of the first tensor", one(&[4], 32)),
+        (
+            "a tensor beyond the file",
+            gguf_header(&[], &[("w", &[4], 0, 0), ("x", &[4], 0, 1 << 40)]),
+        ),
+        (
+            "an offset off the alignment",
+            gguf_header(&[], &[("w", &[4], 0, 0), ("x", &[0], 0, 16)]),
+        ),
+        ("a shape beyond 2^64", one(&[1 << 40, 1 << 40], 0)),
+        ("nine dimensions", one(&[1; 9], 0)),
+        (
+            "one name twice",
+            gguf_header(&[], &[("w", &[4], 0, 0), ("w", &[0], 0, 0)]),
+        ),
+        (
+            "one key twice",
+            gguf_header(&[("k", twice), ("k", twice)], &[("w", &[4], 0, 0)]),
+        ),
+        (
+            "neither true nor false",
+            gguf_header(&[("k", b"\x07\0\0\0\x02")], &[("w", &[4], 0, 0)]),
+        ),
+        (
+            "an unknown type of value",
+            gguf_header(&[("k", b"\x0d\0\0\0\x02")], &[("w", &[4], 0, 0)]),
+        ),
+        (
+            "an alignment of 3",
+            gguf_header(
+                &[("general.alignment", b"\x04\0\0\0\x03\0\0\0")],
+                &[("w", &[4], 0, 0)],
+            ),
+        ),
+        ("bytes behind no tensors", gguf_header(&[], &[])),
+    ];
+    let size = |header: &[u8]| (header.len() as u64).next_multiple_of(32) + 16;
+    for (why, header) in &rows {
+        let mut first = header.clone();
+        first.resize(size(header) as usize, 0);
+        assert!(gguf::Header::read(&first, size(header)).is_err(), "{why}");
+    }
+    rows.map(|(why, header)| json!({"why": why, "size": size(&header), "header": hex(&header)}))
+        .into()
 }

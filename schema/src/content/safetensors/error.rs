@@ -166,7 +166,7 @@ pub enum SafetensorsError {
 }
 
 /// A name as messages show it: quoted, escaped, and short, because its writer chose it.
-pub(super) fn shown(name: &str) -> String {
+pub(in crate::content) fn shown(name: &str) -> String {
     const SHOWN_MAX: usize = 120;
     let escaped: String = name
         .chars()

@@ -21,7 +21,7 @@ pub use ::safetensors::Dtype;
 
 use self::entries::Entries;
 pub use self::error::SafetensorsError;
-use self::error::shown;
+pub(super) use self::error::shown;
 
 /// The format's own limit on its JSON header.
 pub const HEADER_MAX_BYTES: u64 = 100_000_000;
