@@ -58,6 +58,7 @@ pub mod push;
 pub mod read;
 mod recipes;
 pub mod rotation;
+mod said;
 pub mod scan;
 mod search;
 mod sign;

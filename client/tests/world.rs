@@ -11,6 +11,7 @@ use waag_client::verify::{Verified, verify};
 use waag_client::{
     ClientError, Home, Links, Pinning, Result, Secret, Settings, Site, SiteUrl, event, keys, site,
 };
+use waag_registry::ledger::Restored;
 use waag_registry::serve::configure;
 use waag_registry::{ServeOptions, serve};
 use waag_schema::base::key::KeyPair;
@@ -36,7 +37,7 @@ impl Running {
         let options = ServeOptions {
             data: data.to_owned(),
             listen: Some(port.parse().unwrap()),
-            recovered: false,
+            restored: Restored::No,
         };
         let config = configure(data).unwrap();
         let done = tokio::spawn(async move {

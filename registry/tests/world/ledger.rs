@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use waag_registry::clock::ManualClock;
 use waag_registry::index::{Index, Reader};
-use waag_registry::ledger::{self, AppendError, Guard, Ledger, Parts, Restored, SERIES};
+use waag_registry::ledger::{self, AppendError, Guard, Ledger, Parts, Restored};
 use waag_registry::random::Random;
 use waag_registry::store::{FaultyStore, Key, MemoryStore, Store};
 use waag_registry::telemetry::Metrics;
@@ -25,6 +25,9 @@ use waag_schema::statement::{Chain, Envelope, Predicate, Release, Statement, Sub
 use waag_schema::{ArtifactName, Sha256};
 
 use super::{File, NOON, name, noise};
+
+/// The series that all of this is about.
+const SERIES: u32 = 1;
 
 /// A ledger's store, key, guard and index, whether or not a sequencer runs.
 pub(crate) struct LedgerWorld {
