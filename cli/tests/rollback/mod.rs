@@ -196,7 +196,7 @@ impl Restored {
         let (kept, seen) = self.sizes;
         // Who has seen no more than was restored follows, and so does who knows nothing.
         let newest = self.consumer.run(["ledger", "verify", "--json"]).json();
-        assert_eq!(newest["size"], kept + 1);
+        assert!(newest["size"].as_u64().unwrap() > kept, "{newest}");
         let newcomer = Person::new();
         newcomer.run(["login", &site.url, "--anonymous"]).ok();
         let out = self.dir.path().join("fresh");

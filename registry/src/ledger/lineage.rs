@@ -6,8 +6,9 @@
 //! backup can lack a successor too, and what was signed under its name is then never continued.
 //!
 //! A successor is opened by one creation, that of its `seq/0`. A crash before it: nothing has happened, and the
-//! site refuses to start as it did before. A crash behind it: the series is there, and any start completes it
-//! as it completes every commit. The guard names the old ledger until then, which says nothing of the new one.
+//! site refuses to start as it did before. A crash behind it: the series is there, and the next start completes it
+//! as it completes every commit. The guard names the old ledger until then, which says nothing of the new one;
+//! where it is missing, that start asks for the operator's word once more.
 
 use std::sync::Arc;
 
