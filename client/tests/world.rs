@@ -29,6 +29,10 @@ pub(crate) struct Running {
 impl Running {
     /// Serves what is in this directory, at any free port or at this address again.
     pub(crate) async fn at(data: &Path, url: Option<&SiteUrl>) -> Self {
+        Self::restored(data, url, Restored::No).await
+    }
+
+    pub(crate) async fn restored(data: &Path, url: Option<&SiteUrl>, restored: Restored) -> Self {
         let (stop, stopped) = oneshot::channel();
         let (ready, answers) = oneshot::channel();
         let port = url.map_or("127.0.0.1:0".to_owned(), |url| {
@@ -37,7 +41,7 @@ impl Running {
         let options = ServeOptions {
             data: data.to_owned(),
             listen: Some(port.parse().unwrap()),
-            restored: Restored::No,
+            restored,
         };
         let config = configure(data).unwrap();
         let done = tokio::spawn(async move {

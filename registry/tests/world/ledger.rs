@@ -103,10 +103,25 @@ impl LedgerWorld {
     pub(crate) async fn start(&mut self) -> Result<Running, AppendError> {
         self.starts += 1;
         let random = Random::from_seed(self.seed.wrapping_mul(1000).wrapping_add(self.starts));
-        self.open(self.store.clone(), self.data(), random).await
+        self.open(self.store.clone(), self.data(), random, Restored::No)
+            .await
     }
 
-    async fn open(&self, store: Arc<dyn Store>, data: &Path, random: Random) -> Result<Running, AppendError> {
+    /// Starts with the operator's word that the store comes from a backup.
+    pub(crate) async fn recover(&mut self) -> Result<Running, AppendError> {
+        self.starts += 1;
+        let random = Random::from_seed(self.seed.wrapping_mul(1000).wrapping_add(self.starts));
+        self.open(self.store.clone(), self.data(), random, Restored::Yes)
+            .await
+    }
+
+    async fn open(
+        &self,
+        store: Arc<dyn Store>,
+        data: &Path,
+        random: Random,
+        restored: Restored,
+    ) -> Result<Running, AppendError> {
         let path = data.join("index.db");
         let index = Index::open(&path, &self.origin.to_string())?;
         let reader = Reader::new(&path);
@@ -121,7 +136,7 @@ impl LedgerWorld {
             random,
             metrics: Metrics::default(),
         };
-        let opened = ledger::open(parts, reader.clone(), Restored::No).await?;
+        let opened = ledger::open(parts, reader.clone(), restored).await?;
         Ok(Running {
             ledger: opened.ledger,
             reader,
@@ -145,7 +160,12 @@ impl LedgerWorld {
         let elsewhere = directory();
         std::fs::copy(self.data().join("guard"), elsewhere.path().join("guard")).unwrap();
         let running = self
-            .open(self.memory.clone(), elsewhere.path(), Random::from_seed(0))
+            .open(
+                self.memory.clone(),
+                elsewhere.path(),
+                Random::from_seed(0),
+                Restored::No,
+            )
             .await
             .unwrap();
         let rows = running.index().await;

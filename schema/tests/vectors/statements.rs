@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use waag_schema::base::key::KeyPair;
 use waag_schema::content::{PlannerId, RecipeBuilder};
+use waag_schema::ledger::{Hash, Origin, Root};
 use waag_schema::policy::{Action, Label};
 use waag_schema::release::Kind;
 use waag_schema::statement::namespace::{Genesis, KeySet, Rotation};
