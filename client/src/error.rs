@@ -5,7 +5,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use waag_schema::ledger::{Checkpoint, Origin};
 use waag_schema::wire::Problem;
 use waag_schema::{ArtifactName, Namespace, Sha256, SiteId, Tag};
 
@@ -38,19 +37,14 @@ pub enum ClientError {
         reason: String,
     },
     /// A site lost entries that were seen here, and goes on with a successor of its ledger: a person must accept it.
-    #[error(
-        "the ledger of {site} was set back to {} entries and goes on as {successor}: {}{kept}",
-        .stands.size, Lost(.stands, .seen)
-    )]
+    #[error("the ledger of {site} was set back and goes on as {successor}: {lost}{kept}")]
     Lost {
         /// The site.
         site: SiteId,
-        /// Where the ledger ended, as the successor says.
-        stands: Checkpoint,
-        /// What was seen of it.
-        seen: Checkpoint,
         /// What goes on.
-        successor: Origin,
+        successor: String,
+        /// Where the ledger ended, and what of it is lost.
+        lost: String,
         /// Where both checkpoints are kept.
         kept: String,
     },
@@ -252,31 +246,6 @@ impl ClientError {
         Self::Verification {
             what: what.to_string(),
             reason: reason.to_string(),
-        }
-    }
-}
-
-/// What is lost between where a ledger ended and what was seen of it.
-struct Lost<'a>(&'a Checkpoint, &'a Checkpoint);
-
-impl fmt::Display for Lost<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(stands, seen) = self;
-        if stands.origin != seen.origin {
-            write!(
-                f,
-                "all {} entries of {}, which were seen, are lost",
-                seen.size, seen.origin
-            )
-        } else if stands.size < seen.size {
-            write!(
-                f,
-                "the entries from {} to {}, which were seen, are lost",
-                stands.size,
-                seen.size - 1
-            )
-        } else {
-            write!(f, "its entries are not the {} that were seen", seen.size)
         }
     }
 }

@@ -175,9 +175,8 @@ impl Trust {
         };
         ClientError::Lost {
             site: pin.site.clone(),
-            stands: stands.clone(),
-            seen: known.checkpoint().clone(),
-            successor: found.checkpoint().origin.clone(),
+            successor: found.checkpoint().origin.to_string(),
+            lost: what_is_lost(stands, known.checkpoint()),
             kept: self.keep_both(pin, &known, found),
         }
     }
@@ -208,6 +207,24 @@ impl Trust {
 
 fn gone() -> ClientError {
     ClientError::verification("checkpoint", "what was remembered has gone from this disk")
+}
+
+/// Says what is lost between where a ledger ended and what was seen of it.
+fn what_is_lost(stands: &Checkpoint, seen: &Checkpoint) -> String {
+    let (size, before) = (stands.size, seen.size);
+    if stands.origin != seen.origin {
+        format!(
+            "all {before} entries of {}, which were seen, are lost",
+            seen.origin
+        )
+    } else if size < before {
+        format!(
+            "it ends at {size}, the entries from {size} to {}, which were seen, are lost",
+            before - 1
+        )
+    } else {
+        format!("its first {before} entries are not those that were seen")
+    }
 }
 
 /// Says how many leaves a ledger shows, and which one where that is another.

@@ -19,7 +19,7 @@ use waag_schema::ledger::{
     BatchNonce, Checkpoint, Class, CommitRecord, Edge, Entry, EntryId, Header, Opening, Origin, Pack,
     PackPath, Root, Salt, SaltedOpening, SignedCheckpoint, Stream, WriterId,
 };
-use waag_schema::statement::{Envelope, Predicate, Seen, Statement, StatementError, Subject, Successor};
+use waag_schema::statement::{Envelope, Predicate, Seen, Statement, Subject, Successor};
 
 use super::AppendError;
 use crate::clock::Clock;
@@ -169,9 +169,7 @@ async fn opened(
     };
     let unsound = || AppendError::Stopped(format!("the store does not say which ledger {origin} continues"));
     let envelope = Envelope::parse(opened.ok_or_else(unsound)?.opening.envelope())?;
-    envelope
-        .verify(&[key.public()], 1)
-        .map_err(StatementError::from)?;
+    envelope.verify(&[key.public()], 1)?;
     match Statement::parse(envelope.payload())?.predicate {
         Predicate::Successor(successor) => Ok(Some(successor)),
         _ => Err(unsound()),
