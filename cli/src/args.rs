@@ -143,9 +143,13 @@ pub(crate) struct Serve {
     /// Where to listen, instead of what waag.toml says; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
-    /// The data directory comes from a backup: go on only if nobody has seen more than was restored
-    #[arg(long)]
+    /// The data directory comes from a backup: if nobody has seen more than was restored, go on; otherwise end
+    /// the ledger there, and go on with a successor
+    #[arg(long, verbatim_doc_comment)]
     pub(crate) recovered: bool,
+    /// With --recovered: others have seen this many entries
+    #[arg(long, value_name = "SIZE", requires = "recovered")]
+    pub(crate) seen: Option<u64>,
 }
 
 /// Get to know a site, and keep a token for it
@@ -164,6 +168,9 @@ pub(crate) struct Login {
     /// Keep no token: for what everybody may read
     #[arg(long, conflicts_with = "token_file")]
     pub(crate) anonymous: bool,
+    /// Go on with a site that has lost entries which were seen here, once its operator has said what was lost
+    #[arg(long)]
+    pub(crate) accept_successor: bool,
     /// Pin the site without asking if this is its fingerprint
     #[arg(long, value_name = "FINGERPRINT")]
     pub(crate) trust: Option<SiteId>,

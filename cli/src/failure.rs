@@ -157,6 +157,9 @@ impl From<ClientError> for Failure {
                 .details(lines)
                 .hint("the same `waag pull` again replaces what is not as signed")
             }
+            ClientError::Lost { .. } => failure.hint(
+                "ask its operator what was lost, and push again what is yours; `waag login URL --accept-successor` goes on without it",
+            ),
             ClientError::Unpinned { url, site } => failure.hint(format!(
                 "compare the fingerprint with what `waag serve` printed there, then `waag login {url} --trust {site}`"
             )),
@@ -202,9 +205,10 @@ fn exit_of(error: &ClientError) -> Exit {
         | ClientError::NotOwner { .. }
         | ClientError::Unsigned { .. }
         | ClientError::Withdrawn { .. } => Exit::Refused,
-        ClientError::Verification { .. } | ClientError::Damaged(_) | ClientError::WrongSite { .. } => {
-            Exit::Verification
-        }
+        ClientError::Verification { .. }
+        | ClientError::Lost { .. }
+        | ClientError::Damaged(_)
+        | ClientError::WrongSite { .. } => Exit::Verification,
         ClientError::NotFound(_)
         | ClientError::Scan(ScanError::Missing(_))
         | ClientError::Key(KeyFileError::NotFound(_)) => Exit::NotFound,

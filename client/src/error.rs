@@ -36,6 +36,18 @@ pub enum ClientError {
         /// What was found.
         reason: String,
     },
+    /// A site lost entries that were seen here, and goes on with a successor of its ledger: a person must accept it.
+    #[error("the ledger of {site} was set back and goes on as {successor}: {lost}{kept}")]
+    Lost {
+        /// The site.
+        site: SiteId,
+        /// What goes on.
+        successor: String,
+        /// Where the ledger ended, and what of it is lost.
+        lost: String,
+        /// Where both checkpoints are kept.
+        kept: String,
+    },
     /// Files are not what was signed.
     #[error("{}", Listed(.0))]
     Damaged(Vec<BadFile>),

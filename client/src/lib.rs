@@ -66,6 +66,7 @@ pub mod push;
 pub mod read;
 mod recipes;
 pub mod rotation;
+mod said;
 pub mod scan;
 mod search;
 mod sign;

@@ -24,10 +24,8 @@ use waag_schema::wire::artifact::Proof;
 use waag_schema::{ArtifactName, Namespace, Sha256, Timestamp};
 
 use crate::error::{ClientError, Result};
+use crate::said::{Said, read};
 use crate::trust::Pin;
-
-/// No honest proof has more entries: a genesis, rotations, and four statements.
-const ENTRIES_MAX: usize = 10_000;
 
 /// A release, as its publisher signed it and a ledger recorded it.
 #[derive(Debug, Clone)]
@@ -69,14 +67,6 @@ impl Proven {
     }
 }
 
-/// An entry that was found in the ledger, with what it says.
-pub(crate) struct Said {
-    pub(crate) index: u64,
-    pub(crate) at: Timestamp,
-    pub(crate) envelope: Envelope,
-    pub(crate) statement: Statement,
-}
-
 /// Checks everything about a version of an artifact: the checkpoint's signature, each entry's inclusion, the
 /// namespace's keys, the publisher's signatures, and that they speak of exactly this manifest.
 ///
@@ -98,11 +88,9 @@ pub fn check_release(
             "the manifest {asked} was asked for, {digest} came"
         )));
     }
-    let signed = SignedCheckpoint::parse(proof.checkpoint.as_bytes()).map_err(|e| refused(e.to_string()))?;
-    pin.check_signed(&signed)?;
-    let entries = read_entries(&signed, proof).map_err(refused)?;
+    let read = read(pin, &format_args!("proof of {artifact}"), proof)?;
     let mut reading = Reading::new(pin, artifact, version, digest);
-    for said in &entries {
+    for said in read.statements() {
         reading
             .take(said)
             .map_err(|reason| refused(format!("entry {}: {reason}", said.index)))?;
@@ -142,7 +130,7 @@ pub fn check_release(
         label,
         withdrawn,
         fresh_as_of: revocations.map(|list| list.at),
-        checkpoint: signed,
+        checkpoint: read.newest,
     })
 }
 
@@ -156,19 +144,17 @@ pub fn check_recorded(
     envelopes: &[Envelope],
 ) -> Result<(SignedCheckpoint, Vec<u64>)> {
     let refused = |reason: String| ClientError::verification("receipt", reason);
-    let signed = SignedCheckpoint::parse(proof.checkpoint.as_bytes()).map_err(|e| refused(e.to_string()))?;
-    pin.check_signed(&signed)?;
-    let entries = read_entries(&signed, proof).map_err(refused)?;
+    let read = read(pin, &"receipt", proof)?;
     let mut positions = Vec::with_capacity(envelopes.len());
     for envelope in envelopes {
-        let found = entries
-            .iter()
+        let found = read
+            .statements()
             .find(|said| said.envelope.bytes() == envelope.bytes());
         let found =
             found.ok_or_else(|| refused(format!("the statement {} is not in it", envelope.digest())))?;
         positions.push(found.index);
     }
-    Ok((signed, positions))
+    Ok((read.newest, positions))
 }
 
 /// Checks how a namespace began and how its keys changed, and returns the checkpoint and what it is now.
@@ -182,10 +168,9 @@ pub fn check_namespace(
 ) -> Result<(SignedCheckpoint, NamespaceState)> {
     let refused =
         |reason: String| ClientError::verification(format_args!("proof of the namespace `{name}`"), reason);
-    let signed = SignedCheckpoint::parse(proof.checkpoint.as_bytes()).map_err(|e| refused(e.to_string()))?;
-    pin.check_signed(&signed)?;
+    let read = read(pin, &format_args!("proof of the namespace `{name}`"), proof)?;
     let mut state: Option<NamespaceState> = None;
-    for said in read_entries(&signed, proof).map_err(refused)? {
+    for said in read.statements() {
         let next = match &state {
             None => NamespaceState::begin(&said.envelope, &pin.site),
             Some(state) => state.rotate(&said.envelope),
@@ -201,34 +186,7 @@ pub fn check_namespace(
         state = Some(next);
     }
     let state = state.ok_or_else(|| refused("it does not show how the namespace began".to_owned()))?;
-    Ok((signed, state))
-}
-
-/// Checks each entry's way to the root, and reads what it says.
-pub(crate) fn read_entries(signed: &SignedCheckpoint, proof: &Proof) -> Result<Vec<Said>, String> {
-    if proof.entries.len() > ENTRIES_MAX {
-        return Err(format!(
-            "{} entries, at most {ENTRIES_MAX} are read",
-            proof.entries.len()
-        ));
-    }
-    let mut entries: Vec<Said> = Vec::with_capacity(proof.entries.len());
-    for entry in &proof.entries {
-        let named = |e: &dyn std::fmt::Display| format!("entry {}: {e}", entry.index);
-        if entries.last().is_some_and(|last| last.index >= entry.index) {
-            return Err(named(&"it does not stand in the ledger's order"));
-        }
-        let opening = entry.verify(signed.checkpoint()).map_err(|e| named(&e))?;
-        let envelope = Envelope::parse(opening.envelope()).map_err(|e| named(&e))?;
-        let statement = Statement::parse(envelope.payload()).map_err(|e| named(&e))?;
-        entries.push(Said {
-            index: entry.index,
-            at: opening.header().at,
-            envelope,
-            statement,
-        });
-    }
-    Ok(entries)
+    Ok((read.newest, state))
 }
 
 struct Found {

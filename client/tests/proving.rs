@@ -183,6 +183,7 @@ impl Book {
         Proof {
             checkpoint: SignedCheckpoint::sign(checkpoint, &self.site).to_string(),
             entries: proven.collect(),
+            earlier: Vec::new(),
         }
     }
 

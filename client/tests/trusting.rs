@@ -5,6 +5,7 @@ use std::path::Path;
 
 use waag_client::push::Push;
 use waag_client::{ClientError, Home, Pinning, Secret, Settings, Site, site};
+use waag_registry::ledger::Restored;
 
 use crate::world::{Running, World};
 
@@ -155,4 +156,70 @@ async fn a_site_that_does_not_answer_is_unreachable() {
         Err(ClientError::NoPin { .. })
     ));
     assert!(Site::open(&home, &url, None, &Settings::default()).is_ok());
+}
+
+#[tokio::test]
+async fn a_successor_is_followed_by_who_has_lost_nothing_and_accepted_by_who_has() {
+    let w = World::new().await;
+    let World {
+        dir,
+        running,
+        home,
+        site,
+        key,
+    } = w;
+    let early = Home::new(dir.path().join("early"));
+    let settings = Settings::default();
+    site::login(&early, &running.url, &Pinning::Loopback, None, &settings)
+        .await
+        .unwrap();
+    let url = running.stop().await;
+    let (data, backup) = (dir.path().join("data"), dir.path().join("backup"));
+    copy(&data, &backup);
+    let running = Running::at(&data, Some(&url)).await;
+    let w = World {
+        dir,
+        running,
+        home,
+        site,
+        key,
+    };
+    w.write("m", &[("a.txt", b"one")]);
+    w.push("m", "acme/tiny:1").await.unwrap();
+    let World {
+        dir,
+        running,
+        home,
+        site,
+        key,
+    } = w;
+    running.stop().await;
+    fs::copy(data.join("guard"), backup.join("guard")).unwrap();
+    let running = Running::restored(&backup, Some(&url), Restored::Yes).await;
+    let w = World {
+        dir,
+        running,
+        home,
+        site,
+        key,
+    };
+    let error = w.site.observe_newest().await.unwrap_err();
+    assert!(matches!(&error, ClientError::Lost { .. }), "{error}");
+    let following = Site::open(&early, &url, None, &settings).unwrap();
+    assert_eq!(following.observe_newest().await.unwrap().origin.series(), 2);
+    assert!(matches!(
+        following.accept_successor().await,
+        Err(ClientError::Usage(_))
+    ));
+    // Asking again changes nothing; a person's word does.
+    w.write("m", &[("a.txt", b"two")]);
+    assert!(matches!(
+        w.push("m", "acme/tiny:1").await,
+        Err(ClientError::Lost { .. })
+    ));
+    w.site.accept_successor().await.unwrap();
+    w.push("m", "acme/tiny:1").await.unwrap();
+    let pin = w.site.pin().site.to_string();
+    let evidence = w.home.root().join("sites").join(pin).join("evidence");
+    assert!(fs::read_dir(&evidence).unwrap().count() >= 2);
 }

@@ -11,6 +11,7 @@ use waag_client::verify::{Verified, verify};
 use waag_client::{
     ClientError, Home, Links, Pinning, Result, Secret, Settings, Site, SiteUrl, event, keys, site,
 };
+use waag_registry::ledger::Restored;
 use waag_registry::serve::configure;
 use waag_registry::{ServeOptions, serve};
 use waag_schema::base::key::KeyPair;
@@ -28,6 +29,10 @@ pub(crate) struct Running {
 impl Running {
     /// Serves what is in this directory, at any free port or at this address again.
     pub(crate) async fn at(data: &Path, url: Option<&SiteUrl>) -> Self {
+        Self::restored(data, url, Restored::No).await
+    }
+
+    pub(crate) async fn restored(data: &Path, url: Option<&SiteUrl>, restored: Restored) -> Self {
         let (stop, stopped) = oneshot::channel();
         let (ready, answers) = oneshot::channel();
         let port = url.map_or("127.0.0.1:0".to_owned(), |url| {
@@ -36,7 +41,7 @@ impl Running {
         let options = ServeOptions {
             data: data.to_owned(),
             listen: Some(port.parse().unwrap()),
-            recovered: false,
+            restored,
         };
         let config = configure(data).unwrap();
         let done = tokio::spawn(async move {

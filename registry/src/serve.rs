@@ -36,8 +36,8 @@ pub struct ServeOptions {
     pub data: PathBuf,
     /// Where to listen, instead of what the configuration says.
     pub listen: Option<SocketAddr>,
-    /// The store comes from a backup.
-    pub recovered: bool,
+    /// Whether the store comes from a backup.
+    pub restored: Restored,
 }
 
 /// A site that answers.
@@ -133,12 +133,7 @@ pub async fn serve(
         clock: Arc::new(SystemClock),
         random,
     };
-    let restored = if options.recovered {
-        Restored::Yes
-    } else {
-        Restored::No
-    };
-    let OpenSite { site, writer } = Site::open_in(vault, &config, parts, restored).await?;
+    let OpenSite { site, writer } = Site::open_in(vault, &config, parts, options.restored).await?;
     let address = options.listen.unwrap_or(config.listen);
     let listener = TcpListener::bind(address)
         .await

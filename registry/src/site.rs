@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use waag_schema::SiteId;
-use waag_schema::ledger::Origin;
 use waag_schema::wire::site::SiteView;
 use waag_schema::wire::token::{Scope, TokenRequest};
 
@@ -55,7 +54,6 @@ pub struct Collaborators {
 /// An open site.
 pub struct Site {
     here: Here,
-    origin: Origin,
     reader: Reader,
     tokens: Tokens,
     uploads: Uploads,
@@ -169,7 +167,6 @@ impl Site {
         });
         let site = Self {
             here,
-            origin,
             reader,
             tokens,
             uploads,
@@ -240,8 +237,12 @@ impl Site {
     pub fn view(&self) -> SiteView {
         SiteView {
             id: self.here.site.clone(),
-            origin: self.origin.to_string(),
-            log_key: self.origin.verifier(self.vault.key().public()).to_string(),
+            origin: self.ledger.origin().to_string(),
+            log_key: self
+                .ledger
+                .origin()
+                .verifier(self.vault.key().public())
+                .to_string(),
             jurisdiction: self.here.jurisdiction.map(|c| c.to_string()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }

@@ -15,7 +15,7 @@ use waag_schema::base::key::KeyPair;
 use waag_schema::ledger::Origin;
 use zeroize::Zeroizing;
 
-use crate::ledger::{Guard, SERIES};
+use crate::ledger::Guard;
 use crate::random::Random;
 
 /// The file of the first admin token.
@@ -120,10 +120,10 @@ impl Vault {
         &self.site_key
     }
 
-    /// Returns the ledger's name.
+    /// Returns the name of the site's first ledger.
     #[must_use]
     pub fn origin(&self) -> Origin {
-        Origin::of(&self.key.public().site_id(), SERIES)
+        Origin::of(&self.key.public().site_id(), 1)
     }
 
     /// Returns what remembers what was signed.

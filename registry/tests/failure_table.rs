@@ -236,3 +236,68 @@ async fn nothing_is_signed_while_the_guard_cannot_be_saved() {
         }
     }
 }
+
+/// A store that was set back by an hour, under the guard of that hour. No sequencer runs.
+async fn set_back() -> LedgerWorld {
+    let Scene {
+        mut world, envelopes, ..
+    } = Scene::set(Commit::Middle).await;
+    let old = world.fork();
+    let running = world.start().await.unwrap();
+    running.ledger.append(envelopes).await.unwrap();
+    idle().await;
+    running.stop().await;
+    std::fs::copy(world.data().join("guard"), old.data().join("guard")).unwrap();
+    old
+}
+
+#[tokio::test]
+async fn every_write_of_a_successors_opening_may_fail_in_every_way() {
+    let scene = set_back().await;
+    let writes = {
+        let mut world = scene.fork();
+        world.store.plan(Plan::Never);
+        let running = world.recover().await.unwrap();
+        running.stop().await;
+        world.store.changes()
+    };
+    assert_eq!(writes[0], (Operation::Put, Key::commit(2, 0)));
+    for (at, write) in writes.iter().enumerate() {
+        for fault in FAULTS {
+            for power in [false, true] {
+                let row = format!("{write:?} ends {fault:?}, power lost: {power}");
+                let mut world = scene.fork();
+                world.store.plan(Plan::Death(at, fault));
+                if let Ok(running) = world.recover().await {
+                    running.stop().await;
+                }
+                if power {
+                    world.store.lose_power().await;
+                }
+                world.store.revive();
+                world.store.plan(Plan::Never);
+                // Before the one creation nothing has happened, and an ordinary start refuses; behind it, it completes.
+                let running = match world.start().await {
+                    Ok(running) => running,
+                    Err(AppendError::Stopped(reason)) => {
+                        assert!(reason.contains("was rolled back"), "{row}: {reason}");
+                        world.recover().await.unwrap()
+                    }
+                    Err(error) => panic!("{row}: {error}"),
+                };
+                assert_eq!(running.ledger.origin().series(), 2, "{row}");
+                assert_eq!(running.ledger.checkpoint().checkpoint().size, 1, "{row}");
+                let proof = running.ledger.prove(&[0, 1_000_000_000_000]).await.unwrap();
+                assert_eq!(proof.earlier.len(), 1, "{row}");
+                world.check_index(&running).await;
+                running.stop().await;
+                // Nothing more was ever signed under the old name.
+                assert_eq!(world.check(false).size, 3, "{row}");
+                world.store.lose_power().await;
+                let running = start(&mut world, &row).await;
+                assert_eq!(running.ledger.origin().series(), 2, "{row}");
+                running.stop().await;
+            }
+        }
+    }
+}

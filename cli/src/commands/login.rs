@@ -19,6 +19,11 @@ pub(crate) async fn login(args: Login, config: &Config, ui: Ui) -> Result<(), Fa
     let url = site_url(&args.url)?;
     let token = token(&args, ui)?;
     let settings = settings(config, ui);
+    if args.accept_successor {
+        let site = Site::open(&config.home, &url, token.as_ref(), &settings)?;
+        let newest = site.accept_successor().await?;
+        ui.note(format_args!("accepted: the ledger goes on as {}", newest.origin));
+    }
     let mut pinning = args.trust.map_or(Pinning::Loopback, Pinning::Fingerprint);
     let mut done = site::login(&config.home, &url, &pinning, token.as_ref(), &settings).await;
     if let Err(ClientError::Unpinned { url: address, site }) = &done

@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 use waag_registry::config::LogFormat;
+use waag_registry::ledger::Restored;
 use waag_registry::{Ready, ServeOptions};
 use waag_schema::SiteId;
 
@@ -22,7 +23,11 @@ pub(crate) async fn run(args: Serve, ui: Ui) -> Result<(), Failure> {
     let options = ServeOptions {
         data: args.data,
         listen: args.listen,
-        recovered: args.recovered,
+        restored: match (args.recovered, args.seen) {
+            (false, _) => Restored::No,
+            (true, None) => Restored::Yes,
+            (true, Some(size)) => Restored::Seen(size),
+        },
     };
     let mut signals =
         Signals::new().map_err(|e| Failure::failed(format!("signals cannot be listened to: {e}")))?;

@@ -126,3 +126,165 @@ fn a_ledger_that_was_set_back_or_forked_is_not_believed() {
     }
     assert!(size_of(&newcomer) > seen);
 }
+
+/// A site that was used for an hour after it was copied, and the people who saw that.
+struct Restored {
+    dir: tempfile::TempDir,
+    data: PathBuf,
+    address: String,
+    operator: Person,
+    consumer: Person,
+    /// How many entries the backup has, and how many there were.
+    sizes: (u64, u64),
+}
+
+impl Restored {
+    fn new(keep_guard: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, backup) = (dir.path().join("site"), dir.path().join("backup"));
+        let site = Site::serve(&data);
+        let address = site.url.strip_prefix("http://").unwrap().to_owned();
+        let operator = Person::operating(&site);
+        operator.create_namespace("acme");
+        operator.push(&model(dir.path(), "first"), "acme/tiny:1.0");
+        operator
+            .run(["pull", "acme/tiny:1.0", dir.path().join("old").to_str().unwrap()])
+            .ok();
+        let consumer = Person::new();
+        consumer.run(["login", &site.url, "--anonymous"]).ok();
+        let before = size_of(&consumer);
+        site.stop();
+        copy(&data, &backup);
+        let site = Site::serve_with(&data, &["--listen", &address]);
+        operator.push(&model(dir.path(), "second"), "acme/tiny:2.0");
+        let sizes = (before, size_of(&operator));
+        site.stop();
+        let guard = fs::read(data.join("guard")).unwrap();
+        fs::remove_dir_all(&data).unwrap();
+        copy(&backup, &data);
+        if keep_guard {
+            fs::write(data.join("guard"), guard).unwrap();
+        } else {
+            fs::remove_file(data.join("guard")).unwrap();
+        }
+        Self {
+            dir,
+            data,
+            address,
+            operator,
+            consumer,
+            sizes,
+        }
+    }
+
+    /// Starts the site as on any day, which it must refuse, and returns what it says.
+    fn refused(&self) -> String {
+        let data = self.data.to_str().unwrap();
+        let answer = self
+            .consumer
+            .run(["serve", "--data", data, "--listen", "127.0.0.1:0"]);
+        assert_eq!(answer.code(), 1);
+        answer.stderr()
+    }
+
+    fn serve(&self, more: &[&str]) -> Site {
+        Site::serve_with(&self.data, &[&["--listen", &self.address], more].concat())
+    }
+
+    /// Checks that the successor is refused by who lost something, followed by who did not, and works.
+    fn check(&self, site: &Site) {
+        let (kept, seen) = self.sizes;
+        // Who has seen no more than was restored follows, and so does who knows nothing.
+        let newest = self.consumer.run(["ledger", "verify", "--json"]).json();
+        assert!(newest["size"].as_u64().unwrap() > kept, "{newest}");
+        let newcomer = Person::new();
+        newcomer.run(["login", &site.url, "--anonymous"]).ok();
+        let out = self.dir.path().join("fresh");
+        newcomer.pull("acme/tiny:1.0", &out).json();
+        newcomer.verify(&out).ok();
+        self.operator.verify(&self.dir.path().join("old")).ok();
+
+        // Who has seen more is told what is lost, and nothing of theirs is signed until they accept it.
+        let lost = format!(
+            "the entries from {kept} to {}, which were seen, are lost",
+            seen - 1
+        );
+        let third = model(self.dir.path(), "third");
+        for error in [
+            self.operator.run(["ledger", "show", "--json"]).error(4),
+            self.operator.try_push(&third, "acme/tiny:3.0", &[]).error(4),
+        ] {
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains(&lost), "{message}");
+            assert!(message.contains("both are kept in "), "{message}");
+            assert!(error["hint"].as_str().unwrap().contains("--accept-successor"));
+        }
+        let token = self.data.join("admin-token");
+        let token = token.to_str().unwrap();
+        self.operator
+            .run(["login", &site.url, "--token-file", token, "--accept-successor"])
+            .ok();
+        self.operator.push(&third, "acme/tiny:3.0");
+        newcomer
+            .pull("acme/tiny:3.0", &self.dir.path().join("new"))
+            .json();
+        newcomer.verify(&self.dir.path().join("new")).ok();
+        let shown = newcomer.run(["ledger", "show", "--from", "0", "--json"]).json();
+        let entries: Vec<u64> = shown["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["entry"].as_u64().unwrap())
+            .collect();
+        assert!(
+            entries.contains(&(kept - 1)) && !entries.contains(&kept),
+            "{entries:?}"
+        );
+        assert!(entries.contains(&1_000_000_000_000), "{entries:?}");
+        for entry in ["0", "1000000000000"] {
+            let file = self.dir.path().join(entry);
+            let file = file.to_str().unwrap();
+            newcomer.run(["ledger", "prove", entry, "--out", file]).ok();
+            newcomer.run(["ledger", "verify", file]).ok();
+        }
+    }
+}
+
+#[test]
+fn a_guard_that_has_seen_more_than_was_restored_lets_only_a_successor_go_on() {
+    let restored = Restored::new(true);
+    let refused = restored.refused();
+    assert!(refused.contains("waag serve --recovered"), "{refused}");
+    let site = restored.serve(&["--recovered"]);
+    restored.check(&site);
+    site.stop();
+    // The word is no longer needed, and does no harm.
+    for more in [&[][..], &["--recovered"]] {
+        let site = restored.serve(more);
+        let newest = restored.consumer.run(["ledger", "verify", "--json"]).json();
+        assert!(newest["size"].as_u64().unwrap() > restored.sizes.0);
+        site.stop();
+    }
+    let data = restored.data.to_str().unwrap();
+    restored.operator.run(["ledger", "fsck", "--data", data]).ok();
+}
+
+#[test]
+fn where_the_guard_is_lost_too_the_operator_says_what_others_have_seen() {
+    let restored = Restored::new(false);
+    let refused = restored.refused();
+    assert!(refused.contains("--seen SIZE"), "{refused}");
+    let seen = restored.sizes.1.to_string();
+    let more = ["--recovered", "--seen", &seen];
+    let site = restored.serve(&more);
+    restored.check(&site);
+    site.stop();
+    // Said again, it is about the ledger that has ended.
+    let site = restored.serve(&more);
+    let lineage = restored
+        .consumer
+        .run(["ledger", "show", "--from", "2000000000000", "--json"])
+        .json();
+    assert_eq!(lineage["entries"].as_array().unwrap().len(), 0);
+    site.stop();
+}

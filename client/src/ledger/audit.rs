@@ -27,9 +27,9 @@ const WIDTH: u64 = TILE_WIDTH as u64;
 pub struct Audited {
     /// The site.
     pub site: SiteId,
-    /// How many entries the ledger has.
+    /// How many entries the ledger has, in all its series.
     pub size: u64,
-    /// The root of its tree, as computed here and as signed there.
+    /// The root of its newest tree, as computed here and as signed there.
     pub root: Root,
     /// The size of the tree that was remembered, which this one continues.
     pub continues: Option<u64>,
@@ -50,48 +50,68 @@ pub struct Audited {
 /// continue what was remembered; both checkpoints are kept then.
 pub async fn audit(site: &Site) -> Result<Audited> {
     let (pin, trust) = (site.pin(), site.trust());
-    let known = trust.remembered(pin)?;
-    let signed = site.newest().await?;
-    if let Standing::Older(_) = trust.compare(pin, &signed)? {
-        return Err(trust.set_back(pin, &signed));
+    let newest = site.newest().await?;
+    match trust.compare(pin, &newest)? {
+        Standing::Older(_) | Standing::Ended => return Err(trust.set_back(pin, &newest)),
+        // Followed first, so that what was seen of the ledger before is compared with where that ended.
+        Standing::Successor(_) => site.observe(&newest).await?,
+        Standing::First | Standing::Same | Standing::Newer(_) => {}
     }
+    let known = trust.remembered(pin)?;
+    let mut audited = Audited {
+        site: pin.site.clone(),
+        size: 0,
+        root: newest.checkpoint().root,
+        continues: known.as_ref().map(|known| known.checkpoint().size),
+        tiles: 0,
+        open: 0,
+        restricted: 0,
+        erasures: 0,
+    };
+    for signed in site.lineage(&newest).await? {
+        let same = |known: &&SignedCheckpoint| known.checkpoint().origin == signed.checkpoint().origin;
+        let done = audit_series(site, &signed, known.as_ref().filter(same)).await?;
+        audited.size += signed.checkpoint().size;
+        audited.tiles += done.tiles;
+        audited.open += done.open;
+        audited.restricted += done.restricted;
+        audited.erasures += done.erasures;
+    }
+    site.observe(&newest).await?;
+    Ok(audited)
+}
+
+/// Computes one series anew.
+async fn audit_series(
+    site: &Site,
+    signed: &SignedCheckpoint,
+    known: Option<&SignedCheckpoint>,
+) -> Result<Build> {
     let checkpoint = signed.checkpoint();
-    let size = checkpoint.size;
-    let mut build = Build::new(checkpoint, known.as_ref());
-    let mut bundles = stream::iter(0..size.div_ceil(WIDTH))
-        .map(|index| read(site, index, size))
+    let mut build = Build::new(checkpoint, known);
+    let mut bundles = stream::iter(0..checkpoint.size.div_ceil(WIDTH))
+        .map(|index| read(site, checkpoint, index))
         .buffered(BUNDLES_AT_ONCE);
     while let Some(next) = bundles.next().await {
         for (path, bytes) in build
             .take(&next?)
-            .map_err(|wrong| said(site, &signed, known.as_ref(), wrong))?
+            .map_err(|wrong| said(site, signed, known, wrong))?
         {
-            let (found, served) = site.tile(path).await.map_err(not_served)?;
+            let tile = site.tile(checkpoint.origin.series(), path).await;
+            let (found, served) = tile.map_err(not_served)?;
             if !served.starts_with(&bytes) {
                 return Err(differs(&found));
             }
         }
     }
-    let done = build.finish();
-    let done = done.map_err(|wrong| said(site, &signed, known.as_ref(), wrong))?;
-    site.observe(&signed).await?;
-    Ok(Audited {
-        site: pin.site.clone(),
-        size,
-        root: checkpoint.root,
-        continues: known.map(|known| known.checkpoint().size),
-        tiles: done.tiles,
-        open: done.open,
-        restricted: done.restricted,
-        erasures: done.erasures,
-    })
+    build.finish().map_err(|wrong| said(site, signed, known, wrong))
 }
 
 /// Fetches a bundle, and the tile of its leaves' hashes, which must be just that.
-async fn read(site: &Site, index: u64, size: u64) -> Result<Vec<Leaf>> {
-    let leaves = fetch(site, index, size).await?;
-    if let Some(path) = TilePath::in_tree(TileKind::Hashes(0), index, size) {
-        let (found, bytes) = site.tile(path).await.map_err(not_served)?;
+async fn read(site: &Site, tree: &Checkpoint, index: u64) -> Result<Vec<Leaf>> {
+    let leaves = fetch(site, tree, index).await?;
+    if let Some(path) = TilePath::in_tree(TileKind::Hashes(0), index, tree.size) {
+        let (found, bytes) = site.tile(tree.origin.series(), path).await.map_err(not_served)?;
         if !bytes.starts_with(&hashes(&leaves)) {
             return Err(differs(&found));
         }

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use waag_schema::ledger::merkle::root_nodes;
 use waag_schema::ledger::tile::{LEVEL_MAX, TILE_WIDTH, tiles_for};
-use waag_schema::ledger::{Checkpoint, Leaf, LedgerError, RefKind, TileKind, TilePath, TileSource, bundle};
+use waag_schema::ledger::{
+    Checkpoint, Leaf, LedgerError, RefKind, TileKind, TilePath, TileSource, bundle, entry_place,
+};
 
 use crate::error::{ClientError, Result};
 use crate::site::Site;
@@ -27,6 +29,11 @@ impl<'a> Leaves<'a> {
         }
     }
 
+    /// Returns the series that they are of.
+    pub(super) const fn series(&self) -> u32 {
+        self.checkpoint.origin.series()
+    }
+
     /// Returns a leaf.
     pub(super) async fn leaf(&mut self, entry: u64) -> Result<Leaf> {
         let bundle = self.bundle(entry / WIDTH).await?;
@@ -37,7 +44,13 @@ impl<'a> Leaves<'a> {
 
     /// Says whether a later entry refers to this one so. Reads on to the ledger's end if none does.
     pub(super) async fn is_referred_to(&mut self, kind: RefKind, entry: u64) -> Result<bool> {
-        for index in entry / WIDTH..self.checkpoint.size.div_ceil(WIDTH) {
+        let (series, position) = entry_place(entry);
+        let from = if series == self.series() {
+            position / WIDTH
+        } else {
+            0
+        };
+        for index in from..self.checkpoint.size.div_ceil(WIDTH) {
             let leaves = self.bundle(index).await?;
             if leaves.iter().any(|leaf| leaf.reference == Some((kind, entry))) {
                 return Ok(true);
@@ -48,7 +61,7 @@ impl<'a> Leaves<'a> {
 
     async fn bundle(&mut self, index: u64) -> Result<&[Leaf]> {
         if !self.bundles.contains_key(&index) {
-            let leaves = fetch(self.site, index, self.checkpoint.size).await?;
+            let leaves = fetch(self.site, &self.checkpoint, index).await?;
             self.authenticate(index, &leaves).await?;
             self.bundles.insert(index, leaves);
         }
@@ -57,7 +70,8 @@ impl<'a> Leaves<'a> {
 
     /// Checks that the leaves' hashes are the tile that the signed root says, by way of the tiles above.
     async fn authenticate(&self, index: u64, leaves: &[Leaf]) -> Result<()> {
-        let Checkpoint { size, root, .. } = self.checkpoint;
+        let Checkpoint { origin, size, root } = &self.checkpoint;
+        let size = *size;
         let refused = |e: LedgerError| ClientError::verification("ledger", e);
         let mut tiles = TileSource::new(size);
         let own = TilePath::in_tree(TileKind::Hashes(0), index, size);
@@ -68,19 +82,19 @@ impl<'a> Leaves<'a> {
             .filter_map(|level| TilePath::in_tree(TileKind::Hashes(level), index >> (8 * level), size));
         let edge = tiles_for(&root_nodes(size), size);
         for path in above.chain(edge).filter(|path| Some(*path) != own) {
-            let (path, bytes) = self.site.tile(path).await.map_err(not_served)?;
+            let (path, bytes) = self.site.tile(origin.series(), path).await.map_err(not_served)?;
             tiles.insert(&path, &bytes).map_err(refused)?;
         }
-        tiles.authenticate(&root).map_err(refused)
+        tiles.authenticate(root).map_err(refused)
     }
 }
 
-/// Fetches the leaves of a bundle as it stands in a tree of `size` leaves. They are not checked yet.
-pub(super) async fn fetch(site: &Site, index: u64, size: u64) -> Result<Vec<Leaf>> {
-    let path = TilePath::in_tree(TileKind::Entries, index, size).ok_or_else(|| {
+/// Fetches the leaves of a bundle as it stands in this tree. They are not checked yet.
+pub(super) async fn fetch(site: &Site, tree: &Checkpoint, index: u64) -> Result<Vec<Leaf>> {
+    let path = TilePath::in_tree(TileKind::Entries, index, tree.size).ok_or_else(|| {
         ClientError::NotFound(format!("the ledger has no entry {}", index.saturating_mul(WIDTH)))
     })?;
-    let (found, bytes) = site.tile(path).await.map_err(not_served)?;
+    let (found, bytes) = site.tile(tree.origin.series(), path).await.map_err(not_served)?;
     let mut leaves = bundle::decode(&found, &bytes)
         .map_err(|e| ClientError::verification(format_args!("ledger, {found}"), e))?;
     leaves.truncate(usize::from(path.width()));

@@ -8,14 +8,16 @@ mod leaves;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
-use waag_schema::ledger::{Class, RefKind, SignedCheckpoint, TlogProof};
+use waag_schema::ledger::{
+    Checkpoint, Class, RefKind, SignedCheckpoint, TlogProof, entry_number, entry_place,
+};
 use waag_schema::statement::{Predicate, Subject};
 use waag_schema::wire::artifact::Proof;
 use waag_schema::wire::ledger::EraseRequest;
 use waag_schema::{Sha256, SiteId, Timestamp};
 
 use crate::error::{ClientError, Result};
-use crate::proof::{Said, read_entries};
+use crate::said::{Said, read};
 use crate::site::Site;
 use crate::transport::Ask;
 use crate::trust::{Pin, Trust};
@@ -59,7 +61,7 @@ impl std::fmt::Display for State {
 /// An entry of a ledger, as far as it can be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EntryView {
-    /// Its position.
+    /// Its number.
     pub entry: u64,
     /// What is known of it.
     pub state: State,
@@ -78,7 +80,7 @@ pub struct EntryView {
 pub struct Page {
     /// The site.
     pub site: SiteId,
-    /// How many entries the ledger has.
+    /// How many entries the ledger has, in all its series.
     pub size: u64,
     /// The entries, in the ledger's order.
     pub entries: Vec<EntryView>,
@@ -141,11 +143,13 @@ impl EntryView {
 /// # Errors
 /// When the site does not answer, or what it answers does not hold.
 pub async fn show(site: &Site, from: Option<u64>, limit: u64) -> Result<Page> {
-    let checkpoint = site.observe_newest().await?;
-    let limit = limit.min(SHOWN_MAX);
-    let from = from.unwrap_or(checkpoint.size.saturating_sub(limit));
-    let to = from.saturating_add(limit).min(checkpoint.size);
-    let read: Vec<(u64, Option<EntryView>)> = stream::iter(from..to)
+    let newest = site.observed().await?;
+    let trees: Vec<Checkpoint> = {
+        let lineage = site.lineage(&newest).await?;
+        lineage.iter().map(|signed| signed.checkpoint().clone()).collect()
+    };
+    let numbers = numbers(&trees, from, limit.min(SHOWN_MAX))?;
+    let read: Vec<(u64, Option<EntryView>)> = stream::iter(numbers)
         .map(|entry| async move {
             match fetch(site, entry).await {
                 Ok((_, said, _)) => Ok((entry, Some(EntryView::of(&said)))),
@@ -156,7 +160,7 @@ pub async fn show(site: &Site, from: Option<u64>, limit: u64) -> Result<Page> {
         .buffered(ENTRIES_AT_ONCE)
         .try_collect()
         .await?;
-    let mut leaves = Leaves::new(site, checkpoint.clone());
+    let mut leaves: Vec<Leaves<'_>> = trees.iter().map(|tree| Leaves::new(site, tree.clone())).collect();
     let mut entries = Vec::with_capacity(read.len());
     for (entry, view) in read {
         entries.push(match view {
@@ -166,19 +170,55 @@ pub async fn show(site: &Site, from: Option<u64>, limit: u64) -> Result<Page> {
     }
     Ok(Page {
         site: site.pin().site.clone(),
-        size: checkpoint.size,
+        size: trees.iter().map(|tree| tree.size).sum(),
         entries,
     })
 }
 
-/// Finds out from the leaves why an entry is not served.
-async fn why_unread(leaves: &mut Leaves<'_>, entry: u64) -> Result<State> {
-    match leaves.leaf(entry).await?.class {
-        Class::Pad => Ok(State::Pad),
-        _ if leaves.is_referred_to(RefKind::Erases, entry).await? => Ok(State::Erased),
-        Class::Restricted => Ok(State::Restricted),
-        Class::Open | Class::Admin => Ok(State::Withheld),
+/// Returns the numbers of so many entries, from one on, or of the last ones.
+fn numbers(trees: &[Checkpoint], from: Option<u64>, limit: u64) -> Result<Vec<u64>> {
+    let mut ranges = Vec::with_capacity(trees.len());
+    for tree in trees {
+        let first = entry_number(tree.origin.series(), 0);
+        let first = first.map_err(|e| ClientError::verification("ledger", e))?;
+        ranges.push(first..first + tree.size);
     }
+    let Some(from) = from else {
+        let last = ranges.into_iter().flat_map(|range| {
+            let start = range.end.saturating_sub(limit).max(range.start);
+            start..range.end
+        });
+        let last: Vec<u64> = last.collect();
+        let skipped = last
+            .len()
+            .saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
+        return Ok(last[skipped..].to_vec());
+    };
+    let on = ranges
+        .into_iter()
+        .flat_map(|range| range.start.max(from)..range.end);
+    Ok(on.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect())
+}
+
+/// Finds out from the leaves why an entry is not served.
+async fn why_unread(series: &mut [Leaves<'_>], entry: u64) -> Result<State> {
+    let (of, index) = entry_place(entry);
+    let Some(at) = series.iter().position(|leaves| leaves.series() == of) else {
+        return Err(ClientError::NotFound(format!("the ledger has no entry {entry}")));
+    };
+    let class = series[at].leaf(index).await?.class;
+    if class == Class::Pad {
+        return Ok(State::Pad);
+    }
+    for leaves in &mut series[at..] {
+        if leaves.is_referred_to(RefKind::Erases, entry).await? {
+            return Ok(State::Erased);
+        }
+    }
+    Ok(match class {
+        Class::Restricted => State::Restricted,
+        _ => State::Withheld,
+    })
 }
 
 /// Fetches an entry with its proof, and checks both.
@@ -186,11 +226,18 @@ async fn why_unread(leaves: &mut Leaves<'_>, entry: u64) -> Result<State> {
 /// # Errors
 /// When there is no such entry for the caller, or the proof does not hold.
 pub async fn prove(site: &Site, entry: u64) -> Result<ProvenEntry> {
-    let (signed, said, proof) = fetch(site, entry).await?;
-    site.observe(&signed).await?;
+    let (newest, said, proof) = fetch(site, entry).await?;
+    site.observe(&newest.0).await?;
+    let signed = newest.1;
     let size = signed.checkpoint().size;
-    let found = proof.entries.first();
-    let found = found.ok_or_else(|| ClientError::verification("proof", "it holds no entry"))?;
+    let (_, index) = entry_place(entry);
+    let earlier = proof
+        .earlier
+        .iter()
+        .find(|part| part.checkpoint == signed.to_string());
+    let entries = earlier.map_or(&proof.entries, |part| &part.entries);
+    let found = entries.iter().find(|found| found.index == index);
+    let found = found.ok_or_else(|| ClientError::verification("proof", "it holds no such entry"))?;
     Ok(ProvenEntry {
         site: site.pin().site.clone(),
         size,
@@ -220,8 +267,10 @@ pub fn check_proof(trust: &Trust, text: &[u8]) -> Result<ProvenEntry> {
     let one = Proof {
         checkpoint: signed.to_string(),
         entries: vec![proof.entry().map_err(|e| refused(&e))?],
+        earlier: Vec::new(),
     };
-    let (_, said) = read_one(&pin, proof.index, &one)?;
+    let number = entry_number(signed.checkpoint().origin.series(), proof.index);
+    let (_, said) = read_one(&pin, number.map_err(|e| refused(&e))?, &one)?;
     Ok(ProvenEntry {
         site,
         size: signed.checkpoint().size,
@@ -242,15 +291,13 @@ pub async fn erase(site: &Site, entry: u64, ground: &str) -> Result<Erased> {
     let ask = Ask::post("/api/v1/ledger/erasures", &request).once();
     let proof: Proof = site.transport().json(ask).await?;
     let refused = |reason: String| ClientError::verification("receipt", reason);
-    let signed = SignedCheckpoint::parse(proof.checkpoint.as_bytes()).map_err(|e| refused(e.to_string()))?;
-    site.pin().check_signed(&signed)?;
-    let said = read_entries(&signed, &proof).map_err(refused)?;
-    let recorded = said.iter().find(|said| match &said.statement.predicate {
+    let read = read(site.pin(), &"receipt", &proof)?;
+    let recorded = read.statements().find(|said| match &said.statement.predicate {
         Predicate::Erasure(erasure) => erasure.entry == entry && erasure.ground == ground,
         _ => false,
     });
     let recorded = recorded.ok_or_else(|| refused(format!("no entry says that entry {entry} is erased")))?;
-    site.observe(&signed).await?;
+    site.observe(&read.newest).await?;
     Ok(Erased {
         erased: entry,
         ground: ground.to_owned(),
@@ -258,21 +305,28 @@ pub async fn erase(site: &Site, entry: u64, ground: &str) -> Result<Erased> {
     })
 }
 
-async fn fetch(site: &Site, entry: u64) -> Result<(SignedCheckpoint, Said, Proof)> {
+/// The newest checkpoint, and that of the series in which an entry is.
+type Both = (SignedCheckpoint, SignedCheckpoint);
+
+async fn fetch(site: &Site, entry: u64) -> Result<(Both, Said, Proof)> {
     let ask = Ask::get(format!("/api/v1/ledger/entries/{entry}"));
     let proof: Proof = site.transport().json(ask).await?;
-    let (signed, said) = read_one(site.pin(), entry, &proof)?;
-    Ok((signed, said, proof))
+    let (both, said) = read_one(site.pin(), entry, &proof)?;
+    Ok((both, said, proof))
 }
 
 /// Checks a proof of exactly this entry.
-fn read_one(pin: &Pin, entry: u64, proof: &Proof) -> Result<(SignedCheckpoint, Said)> {
-    let refused = |reason: String| ClientError::verification(format_args!("entry {entry}"), reason);
-    let signed = SignedCheckpoint::parse(proof.checkpoint.as_bytes()).map_err(|e| refused(e.to_string()))?;
-    pin.check_signed(&signed)?;
-    let mut said = read_entries(&signed, proof).map_err(refused)?;
-    match said.pop() {
-        Some(one) if one.index == entry && said.is_empty() => Ok((signed, one)),
-        _ => Err(refused("the proof is of other entries".to_owned())),
+fn read_one(pin: &Pin, entry: u64, proof: &Proof) -> Result<(Both, Said)> {
+    let what = format!("entry {entry}");
+    let refused = |reason: &str| ClientError::verification(&what, reason);
+    let read = read(pin, &what, proof)?;
+    let (series, _) = entry_place(entry);
+    let of = |signed: &&SignedCheckpoint| signed.checkpoint().origin.series() == series;
+    let signed = read.series.iter().find(of).cloned();
+    let signed = signed.ok_or_else(|| refused("the proof is of other series"))?;
+    let others = read.statements().any(|said| said.index != entry);
+    match read.entries.into_iter().find(|said| said.index == entry) {
+        Some(one) if !others => Ok(((read.newest, signed), one)),
+        _ => Err(refused("the proof is of other entries")),
     }
 }

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use waag_schema::Sha256;
 use waag_schema::ledger::{
     Checkpoint, Class, Commitment, Edge, Leaf, Origin, Pack, PackPath, RefKind, Root, SaltedOpening,
-    SignedCheckpoint, Stream, TileKind, TilePath, bundle,
+    SignedCheckpoint, Stream, TileKind, TilePath, bundle, entry_number,
 };
 use waag_schema::statement::{Envelope, Predicate, Release, Subject};
 
 use super::{FsckError, Mode, Report};
 use crate::index::{Folded, Home, Index};
-use crate::ledger::{AppendError, SERIES, prepare};
+use crate::ledger::{AppendError, Lineage, prepare};
 use crate::store::{Key, Store, StoreError};
 use crate::vault::Vault;
 
@@ -32,30 +32,54 @@ pub(super) async fn check(
     mode: Mode,
     report: &mut Report,
 ) -> Result<Option<Vec<(Sha256, Release)>>, FsckError> {
-    let Some(checkpoint) = checkpoint(vault, store, report).await? else {
+    let lineage = Lineage::load(store, vault.origin().site(), vault.key()).await;
+    let lineage = match lineage {
+        Ok(lineage) => lineage,
+        Err(AppendError::Store(error)) => return Err(error.into()),
+        Err(error) => {
+            report.found("ledger", error, false);
+            return Ok(None);
+        }
+    };
+    let Some(newest) = checkpoint(vault, &lineage.origin, store, report).await? else {
         return Ok(None);
     };
-    report.entries = checkpoint.size;
-    check_guard(vault, &checkpoint, report);
-    let Some(leaves) = leaves(store, &checkpoint, mode, report).await? else {
-        return Ok(None);
-    };
-    let opened = openings(store, &vault.origin(), report).await?;
-    refold(vault, store, mode, &checkpoint, &leaves, opened, report)
-        .await
-        .map(Some)
+    check_guard(vault, &newest, report);
+    let ended = lineage.earlier.iter().map(|signed| signed.checkpoint().clone());
+    let mut series = Vec::new();
+    for checkpoint in ended.chain([newest]) {
+        report.entries += checkpoint.size;
+        let Some(leaves) = leaves(store, &checkpoint, mode, report).await? else {
+            return Ok(None);
+        };
+        let opened = openings(store, &checkpoint.origin, report).await?;
+        series.push(Series {
+            checkpoint,
+            leaves,
+            opened,
+        });
+    }
+    refold(vault, store, mode, series, report).await.map(Some)
+}
+
+/// One series of the ledger, as it was found.
+struct Series {
+    checkpoint: Checkpoint,
+    leaves: Vec<Leaf>,
+    opened: Opened,
 }
 
 /// Reads the checkpoint, which everything else is measured by.
 async fn checkpoint(
     vault: &Vault,
+    origin: &Origin,
     store: &Arc<dyn Store>,
     report: &mut Report,
 ) -> Result<Option<Checkpoint>, FsckError> {
-    let key = Key::checkpoint(SERIES);
+    let key = Key::checkpoint(origin.series());
     let Some(cell) = store.read_cell(&key).await? else {
         return Ok(Some(Checkpoint {
-            origin: vault.origin(),
+            origin: origin.clone(),
             size: 0,
             root: Root::empty(),
         }));
@@ -65,7 +89,7 @@ async fn checkpoint(
         Ok(signed.checkpoint().clone())
     });
     match read {
-        Ok(checkpoint) if checkpoint.origin == vault.origin() => Ok(Some(checkpoint)),
+        Ok(checkpoint) if checkpoint.origin == *origin => Ok(Some(checkpoint)),
         Ok(other) => {
             report.found(
                 &key,
@@ -83,6 +107,13 @@ async fn checkpoint(
 
 fn check_guard(vault: &Vault, checkpoint: &Checkpoint, report: &mut Report) {
     match vault.guard().load() {
+        Ok(Some(guarded)) if guarded.origin != checkpoint.origin => {
+            let problem = format!(
+                "{} was signed, {} is published",
+                guarded.origin, checkpoint.origin
+            );
+            report.found("guard", problem, false);
+        }
         Ok(Some(guarded)) if guarded.size > checkpoint.size => {
             let problem = format!(
                 "{} entries were signed, {} are published",
@@ -110,6 +141,7 @@ async fn leaves(
     mode: Mode,
     report: &mut Report,
 ) -> Result<Option<Vec<Leaf>>, FsckError> {
+    let series = checkpoint.origin.series();
     let mut leaves = Vec::new();
     let mut differing = Vec::new();
     let mut whole = true;
@@ -117,7 +149,7 @@ async fn leaves(
         let Some(path) = TilePath::in_tree(TileKind::Entries, index, checkpoint.size) else {
             break;
         };
-        let key = Key::tile(SERIES, &path);
+        let key = Key::tile(series, &path);
         let decoded = match store.get(&key).await {
             Ok(bytes) => bundle::decode(&path, &bytes).map_err(|e| e.to_string()),
             Err(StoreError::NotFound(_)) => Err("it is missing".to_owned()),
@@ -125,7 +157,7 @@ async fn leaves(
         };
         match decoded {
             Ok(found) => {
-                differing.extend(differs_from_tile(store, &path, &found).await);
+                differing.extend(differs_from_tile(store, series, &path, &found).await);
                 leaves.extend(found);
             }
             Err(problem) => {
@@ -147,11 +179,11 @@ async fn leaves(
             "its {} entries give the root {}, not the signed {}",
             growth.size, growth.root, checkpoint.root
         );
-        report.found(Key::checkpoint(SERIES), problem, false);
+        report.found(Key::checkpoint(series), problem, false);
         return Ok(None);
     }
     for (path, bytes) in growth.tiles {
-        check_tile(store, mode, &Key::tile(SERIES, &path), bytes.into(), report).await?;
+        check_tile(store, mode, &Key::tile(series, &path), bytes.into(), report).await?;
     }
     Ok(Some(leaves))
 }
@@ -159,11 +191,12 @@ async fn leaves(
 /// Compares a bundle with the tile of its leaves' hashes: if the root does not fit, this names the culprit.
 async fn differs_from_tile(
     store: &Arc<dyn Store>,
+    series: u32,
     path: &TilePath,
     leaves: &[Leaf],
 ) -> Option<(Key, String)> {
     let tile = TilePath::new(TileKind::Hashes(0), path.index(), path.width()).ok()?;
-    let bytes = store.get(&Key::tile(SERIES, &tile)).await.ok()?;
+    let bytes = store.get(&Key::tile(series, &tile)).await.ok()?;
     let expected: Vec<u8> = leaves.iter().flat_map(|leaf| *leaf.hash().as_bytes()).collect();
     let differing = bytes
         .chunks(32)
@@ -171,7 +204,7 @@ async fn differs_from_tile(
         .filter(|(a, b)| a != b)
         .count();
     let problem = format!("{differing} of its entries differ from {tile}: one of the two is damaged");
-    (differing > 0).then(|| (Key::tile(SERIES, path), problem))
+    (differing > 0).then(|| (Key::tile(series, path), problem))
 }
 
 async fn check_tile(
@@ -202,13 +235,13 @@ async fn openings(store: &Arc<dyn Store>, origin: &Origin, report: &mut Report) 
     let mut after = None;
     loop {
         let keys = store
-            .list(&Key::pack_prefix(SERIES), after.as_ref(), LISTED_AT_ONCE)
+            .list(&Key::pack_prefix(origin.series()), after.as_ref(), LISTED_AT_ONCE)
             .await?;
         let Some(last) = keys.last().cloned() else {
             return Ok(opened);
         };
         for key in keys {
-            let path: Option<PackPath> = key.ledger_path(SERIES).and_then(|p| p.parse().ok());
+            let path: Option<PackPath> = key.ledger_path(origin.series()).and_then(|p| p.parse().ok());
             let (Some(path), Some(cell)) = (path, store.read_cell(&key).await?) else {
                 report.found(&key, "it is no pack", false);
                 continue;
@@ -234,16 +267,16 @@ async fn refold(
     vault: &Vault,
     store: &Arc<dyn Store>,
     mode: Mode,
-    checkpoint: &Checkpoint,
-    leaves: &[Leaf],
-    mut opened: Opened,
+    all: Vec<Series>,
     report: &mut Report,
 ) -> Result<Vec<(Sha256, Release)>, FsckError> {
-    let live = Index::open(&vault.index_path(), &checkpoint.origin.to_string())?;
-    let mut scratch = Index::in_memory(&checkpoint.origin.to_string())?;
-    let site_key = vault.site_key().public();
+    let origin = vault.origin();
+    let live = Index::open(&vault.index_path(), &origin.to_string())?;
+    let mut scratch = Index::in_memory(&origin.to_string())?;
+    let (log_key, site_key) = (vault.key().public(), vault.site_key().public());
     let home = Home {
-        site: checkpoint.origin.site(),
+        site: origin.site(),
+        log_key: &log_key,
         key: &site_key,
     };
     let erases = |leaf: &Leaf| {
@@ -251,65 +284,88 @@ async fn refold(
             .filter(|(kind, _)| *kind == RefKind::Erases)
             .map(|(_, entry)| entry)
     };
-    let erased: HashSet<u64> = leaves.iter().filter_map(erases).collect();
+    let erased: HashSet<u64> = all
+        .iter()
+        .flat_map(|one| &one.leaves)
+        .filter_map(erases)
+        .collect();
     let mut releases = Vec::new();
+    let newest = all.last().map_or(1, |one| one.checkpoint.origin.series());
+    let mut end = Folded {
+        size: 0,
+        root: *Root::empty().as_bytes(),
+    };
     scratch.begin()?;
-    for (position, leaf) in (0_u64..).zip(leaves) {
-        let entry = format!("entry {position}");
-        let Some((stream, seq, opening)) = opened.remove(&leaf.commitment) else {
-            if leaf.class != Class::Pad {
-                if erased.contains(&position) {
-                    report.erased += 1;
-                } else {
-                    report.found(
-                        &entry,
-                        "its opening is missing, and no entry says that it was erased",
-                        false,
-                    );
+    for Series {
+        checkpoint,
+        leaves,
+        mut opened,
+    } in all
+    {
+        let series = checkpoint.origin.series();
+        if series > 1 {
+            scratch.begin_series()?;
+        }
+        end = Folded {
+            size: entry_number(series, checkpoint.size).map_err(AppendError::from)?,
+            root: *checkpoint.root.as_bytes(),
+        };
+        for (position, leaf) in (0_u64..).zip(&leaves) {
+            let position = entry_number(series, position).map_err(AppendError::from)?;
+            let entry = format!("entry {position}");
+            let Some((stream, seq, opening)) = opened.remove(&leaf.commitment) else {
+                if leaf.class != Class::Pad {
+                    if erased.contains(&position) {
+                        report.erased += 1;
+                    } else {
+                        report.found(
+                            &entry,
+                            "its opening is missing, and no entry says that it was erased",
+                            false,
+                        );
+                    }
                 }
-            }
-            continue;
-        };
-        report.statements += 1;
-        let prepared = match Envelope::parse(opening.opening.envelope()) {
-            Ok(envelope) => prepare(store.as_ref(), envelope).await,
-            Err(error) => Err(error.into()),
-        };
-        let prepared = match prepared {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                report.found(&entry, error, false);
                 continue;
+            };
+            report.statements += 1;
+            let prepared = match Envelope::parse(opening.opening.envelope()) {
+                Ok(envelope) => prepare(store.as_ref(), envelope).await,
+                Err(error) => Err(error.into()),
+            };
+            let prepared = match prepared {
+                Ok(prepared) => prepared,
+                Err(error) => {
+                    report.found(&entry, error, false);
+                    continue;
+                }
+            };
+            if let Err(error) = scratch.admit(&prepared, &home) {
+                report.found(&entry, error, false);
             }
-        };
-        if let Err(error) = scratch.admit(&prepared, &home) {
-            report.found(&entry, error, false);
+            scratch.fold(
+                position,
+                opening.opening.header().at,
+                stream.as_str(),
+                seq,
+                &prepared,
+            )?;
+            if let (Predicate::Release(release), Subject::Manifest(_, manifest)) =
+                (prepared.statement.predicate, prepared.statement.subject)
+            {
+                releases.push((manifest, release));
+            }
         }
-        scratch.fold(
-            position,
-            opening.opening.header().at,
-            stream.as_str(),
-            seq,
-            &prepared,
-        )?;
-        if let (Predicate::Release(release), Subject::Manifest(_, manifest)) =
-            (prepared.statement.predicate, prepared.statement.subject)
-        {
-            releases.push((manifest, release));
+        // A ledger that ended may have left openings of entries that are lost.
+        if !opened.is_empty() && series == newest {
+            report.found(
+                "body",
+                format_args!("{} openings belong to no entry", opened.len()),
+                false,
+            );
         }
     }
-    scratch.commit(Folded {
-        size: checkpoint.size,
-        root: *checkpoint.root.as_bytes(),
-    })?;
-    if !opened.is_empty() {
-        report.found(
-            "body",
-            format_args!("{} openings belong to no entry", opened.len()),
-            false,
-        );
-    }
-    if live.folded()?.size == checkpoint.size && live.dump()? != scratch.dump()? {
+    scratch.commit(end)?;
+    if live.folded()?.size == end.size && live.dump()? != scratch.dump()? {
         drop(live);
         if mode == Mode::Repair {
             Index::remove(&vault.index_path());

@@ -100,6 +100,7 @@ pub fn router(site: Arc<Site>) -> Router {
             "/api/v1/openapi.json",
             get(move || native::site::document(document.clone())),
         )
+        .route("/ledger/checkpoint", get(static_files::newest))
         .route("/ledger/{series}/checkpoint", get(static_files::checkpoint))
         .route("/ledger/{series}/tile/{*path}", get(static_files::tile))
         .route("/healthz", get(static_files::health))

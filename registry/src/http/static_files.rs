@@ -5,10 +5,9 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use waag_schema::ledger::TilePath;
+use waag_schema::ledger::{SignedCheckpoint, TilePath};
 
 use super::problem::Refusal;
-use crate::ledger::SERIES;
 use crate::site::Site;
 use crate::store::StoreError;
 
@@ -20,15 +19,22 @@ pub(super) async fn checkpoint(
     State(site): State<Arc<Site>>,
     Path(series): Path<u32>,
 ) -> Result<Response, Refusal> {
-    if series != SERIES {
-        return Err(Refusal::not_found("ledger of this series"));
-    }
-    let signed = site.ledger().checkpoint();
+    let signed = site.ledger().checkpoint_of(series);
+    let signed = signed.ok_or_else(|| Refusal::not_found("ledger of this series"))?;
+    Ok(note(&signed))
+}
+
+/// `GET /ledger/checkpoint`: of the series that goes on
+pub(super) async fn newest(State(site): State<Arc<Site>>) -> Response {
+    note(&site.ledger().checkpoint())
+}
+
+fn note(signed: &SignedCheckpoint) -> Response {
     let headers = [
         (CONTENT_TYPE, "text/plain; charset=utf-8"),
         (CACHE_CONTROL, "no-cache"),
     ];
-    Ok((headers, signed.to_string()).into_response())
+    (headers, signed.to_string()).into_response()
 }
 
 /// `GET /ledger/{series}/tile/{path}`
@@ -36,9 +42,9 @@ pub(super) async fn tile(
     State(site): State<Arc<Site>>,
     Path((series, path)): Path<(u32, String)>,
 ) -> Result<Response, Refusal> {
-    let path: Option<TilePath> = format!("tile/{path}").parse().ok().filter(|_| series == SERIES);
+    let path: Option<TilePath> = format!("tile/{path}").parse().ok();
     let path = path.ok_or_else(|| Refusal::not_found("tile of this name"))?;
-    match site.ledger().tile(&path).await {
+    match site.ledger().tile(series, &path).await {
         Ok(bytes) => Ok((
             [
                 (CONTENT_TYPE, "application/octet-stream"),

@@ -66,7 +66,9 @@ pub enum Rejection {
 pub struct Home<'a> {
     /// Its id.
     pub site: &'a SiteId,
-    /// The key that signs what it says of its ledger.
+    /// The key of its ledger, which says what the ledger continues.
+    pub log_key: &'a PublicKey,
+    /// The key that signs what it says of its ledger otherwise.
     pub key: &'a PublicKey,
 }
 
@@ -81,10 +83,11 @@ impl Index {
             if *subject != Subject::Site(home.site.clone()) {
                 return Err(Rejection::OtherSite(subject.name()));
             }
-            return Ok(prepared
-                .envelope
-                .verify(&[*home.key], 1)
-                .map_err(AdmitError::from)?);
+            let key = match predicate {
+                Predicate::Successor(_) => home.log_key,
+                _ => home.key,
+            };
+            return Ok(prepared.envelope.verify(&[*key], 1).map_err(AdmitError::from)?);
         };
         let known = self.questions().namespace(&name)?;
         if let Predicate::Genesis(_) = predicate {

@@ -139,6 +139,14 @@ impl Index {
         )
     }
 
+    /// Begins with the next series, whose streams all begin anew.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn begin_series(&mut self) -> Result<(), IndexError> {
+        self.run("DELETE FROM stream", params![])
+    }
+
     fn run(&self, sql: &str, parameters: &[&dyn rusqlite::ToSql]) -> Result<(), IndexError> {
         self.connection.prepare_cached(sql)?.execute(parameters)?;
         Ok(())

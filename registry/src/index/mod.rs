@@ -30,7 +30,7 @@ const SCRUB_TRIES: usize = 5;
 /// How far the fold has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Folded {
-    /// The size of the tree whose entries are folded.
+    /// The number that the next entry has: series, and size of the tree whose entries are folded.
     pub size: u64,
     /// Its root.
     pub root: [u8; 32],

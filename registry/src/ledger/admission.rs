@@ -1,7 +1,9 @@
 //! From a submission to entries of the batch under way: admitted by the rules at exactly the size that the batch
 //! will be committed at, and folded, so that the next submission of the same batch sees them.
 
-use waag_schema::ledger::{Class, Entry, EntryId, Header, Opening, RefKind, Salt, SaltedOpening, Stream};
+use waag_schema::ledger::{
+    Class, Entry, EntryId, Header, Opening, RefKind, Salt, SaltedOpening, Stream, entry_place,
+};
 use waag_schema::statement::{
     Envelope, Erasure, Predicate, RevocationList, Statement, StatementError, Subject, Visibility,
 };
@@ -13,8 +15,8 @@ use crate::index::{Home, Prepared, Rejection};
 
 /// The entries of a batch so far.
 pub(super) struct Batch {
-    /// The size of the tree that the batch will be appended to.
-    pub(super) old_size: u64,
+    /// The number of its first entry.
+    pub(super) first: u64,
     /// Its entries.
     pub(super) entries: Vec<Entry>,
     /// A release was withdrawn in it, so that the list of them must be said anew.
@@ -24,9 +26,9 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) const fn new(old_size: u64) -> Self {
+    pub(super) const fn new(first: u64) -> Self {
         Self {
-            old_size,
+            first,
             entries: Vec::new(),
             withdraws: false,
             erases: false,
@@ -34,7 +36,7 @@ impl Batch {
     }
 
     const fn next(&self) -> u64 {
-        self.old_size + self.entries.len() as u64
+        self.first + self.entries.len() as u64
     }
 }
 
@@ -79,6 +81,10 @@ impl Sequencer {
         entry: u64,
         ground: &str,
     ) -> Result<Vec<u64>, AppendError> {
+        if matches!(entry_place(entry), (2.., 0)) {
+            let text = format!("entry {entry} says which ledger this one continues, and stays");
+            return Err(StatementError::Payload(text).into());
+        }
         let (stream, seq) = self
             .parts
             .index
@@ -128,11 +134,12 @@ impl Sequencer {
         reference: Option<(RefKind, u64)>,
     ) -> Result<u64, AppendError> {
         let position = batch.next();
-        let site_key = self.parts.site_key.public();
+        let (log_key, site_key) = (self.parts.key.public(), self.parts.site_key.public());
         self.parts.index.admit(
             prepared,
             &Home {
                 site: self.parts.origin.site(),
+                log_key: &log_key,
                 key: &site_key,
             },
         )?;

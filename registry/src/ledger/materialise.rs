@@ -5,10 +5,12 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use waag_schema::ledger::{CommitRecord, Growth, Leaf, Pack, PackPath, RefKind, SaltedOpening, bundle};
+use waag_schema::ledger::{
+    CommitRecord, Growth, Leaf, Pack, PackPath, RefKind, SaltedOpening, bundle, entry_place,
+};
 use waag_schema::statement::{Envelope, Predicate, Statement};
 
-use super::{AppendError, SERIES};
+use super::AppendError;
 use crate::store::{Key, Store, StoreError, Swap};
 
 /// How often a pack is tried again when another writer (an erasure) changed it in between.
@@ -17,6 +19,7 @@ const TRIES_MAX: usize = 8;
 /// Writes the tiles, entry bundles and packs of a record. `partial` holds the leaves of the last bundle before it.
 pub(super) async fn materialise(
     store: &dyn Store,
+    series: u32,
     record: &CommitRecord,
     growth: &Growth,
     partial: &[Leaf],
@@ -27,10 +30,10 @@ pub(super) async fn materialise(
         .tiles
         .iter()
         .chain(&bundles)
-        .map(|(path, bytes)| (Key::tile(SERIES, path), Bytes::copy_from_slice(bytes)))
+        .map(|(path, bytes)| (Key::tile(series, path), Bytes::copy_from_slice(bytes)))
         .collect();
     // Tiles and packs share one group of syncs: neither needs the other.
-    let (tiles, packs) = tokio::join!(store.put_all(objects), fill_packs(store, record));
+    let (tiles, packs) = tokio::join!(store.put_all(objects), fill_packs(store, series, record));
     tiles?;
     packs?;
     blank_erased(store, record).await
@@ -39,13 +42,14 @@ pub(super) async fn materialise(
 /// Blanks the openings that entries of this record erase.
 async fn blank_erased(store: &dyn Store, record: &CommitRecord) -> Result<(), AppendError> {
     for entry in record.entries() {
-        let (Some((RefKind::Erases, _)), Some(opened)) = (entry.leaf().reference, entry.opening()) else {
+        let (Some((RefKind::Erases, target)), Some(opened)) = (entry.leaf().reference, entry.opening())
+        else {
             continue;
         };
         let envelope = Envelope::parse(opened.opening.envelope())?;
         if let Predicate::Erasure(erasure) = Statement::parse(envelope.payload())?.predicate {
             let (path, slot) = PackPath::of(&erasure.stream.parse()?, erasure.seq);
-            change_pack(store, &path, |pack| {
+            change_pack(store, entry_place(target).0, &path, |pack| {
                 pack.erase(slot);
                 Ok(Change::Write)
             })
@@ -55,7 +59,7 @@ async fn blank_erased(store: &dyn Store, record: &CommitRecord) -> Result<(), Ap
     Ok(())
 }
 
-async fn fill_packs(store: &dyn Store, record: &CommitRecord) -> Result<(), AppendError> {
+async fn fill_packs(store: &dyn Store, series: u32, record: &CommitRecord) -> Result<(), AppendError> {
     let mut packs: BTreeMap<PackPath, Vec<(usize, &SaltedOpening)>> = BTreeMap::new();
     for opened in record.entries().iter().filter_map(|e| e.opening()) {
         let header = opened.opening.header();
@@ -63,23 +67,24 @@ async fn fill_packs(store: &dyn Store, record: &CommitRecord) -> Result<(), Appe
         packs.entry(path).or_default().push((slot, opened));
     }
     for (path, openings) in packs {
-        fill_pack(store, &path, &openings).await?;
+        fill_pack(store, series, &path, &openings).await?;
     }
     Ok(())
 }
 
 async fn fill_pack(
     store: &dyn Store,
+    series: u32,
     path: &PackPath,
     openings: &[(usize, &SaltedOpening)],
 ) -> Result<(), AppendError> {
-    change_pack(store, path, |pack| {
+    change_pack(store, series, path, |pack| {
         for (slot, opening) in openings {
             match (*slot).cmp(&pack.len()) {
                 // Filled by an earlier try, and perhaps erased since: an erased slot is never filled again.
                 Ordering::Less if pack.slot(*slot).is_none_or(|found| found == *opening) => {}
                 // Going on would lose an opening, this one or the one that is there.
-                Ordering::Less => return Err(StoreError::Conflict(Key::pack(SERIES, path)).into()),
+                Ordering::Less => return Err(StoreError::Conflict(Key::pack(series, path)).into()),
                 Ordering::Equal => {
                     pack.append((*opening).clone())?;
                 }
@@ -103,10 +108,11 @@ enum Change {
 /// Changes a pack by compare-and-swap.
 async fn change_pack(
     store: &dyn Store,
+    series: u32,
     path: &PackPath,
     change: impl Fn(&mut Pack) -> Result<Change, AppendError>,
 ) -> Result<(), AppendError> {
-    let key = Key::pack(SERIES, path);
+    let key = Key::pack(series, path);
     for _ in 0..TRIES_MAX {
         let cell = store.read_cell(&key).await?;
         let mut pack = cell

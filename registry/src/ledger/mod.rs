@@ -3,26 +3,32 @@
 //! One sequencer appends (`sequencer`); a start brings the store, the guard and the index to one state by
 //! the same functions (`recover`); proofs are read from published tiles and packs (`reader`). The commit
 //! point is the creation of `seq/<old size>`; nothing is acknowledged before it is in a signed, published tree.
+//! A ledger that cannot be continued ends, and a successor, the next series, goes on (`lineage`); positions here
+//! are entry numbers, which count through all of them.
 
 mod admission;
 mod guard;
+mod lineage;
 mod materialise;
 mod prepare;
 mod reader;
 mod recover;
+mod restored;
 mod sequencer;
 mod streams;
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use waag_schema::ledger::{LedgerError, SignedCheckpoint};
+use waag_schema::ledger::{LedgerError, Origin, SignedCheckpoint, TilePath};
 use waag_schema::statement::{Envelope, StatementError};
 use waag_schema::wire::artifact::Proof;
 
 pub use guard::Guard;
+pub(crate) use lineage::Lineage;
 pub(crate) use prepare::prepare;
-pub use recover::{Opened, Restored, open};
+pub use recover::{Opened, open};
+pub use restored::Restored;
 pub use sequencer::{Parts, Sequencer};
 
 use crate::index::{IndexError, Rejection};
@@ -32,9 +38,6 @@ use crate::store::StoreError;
 const WAITING_MAX: usize = 256;
 /// Bytes of envelopes that wait or are being committed: each submission may have 8 MiB.
 const WAITING_BYTES_MAX: usize = 64 << 20;
-
-/// The series of the ledger: a successor after a frozen ledger has the next number.
-pub const SERIES: u32 = 1;
 
 /// Statements were not appended, or cannot be proven.
 #[derive(Debug, thiserror::Error)]
@@ -162,30 +165,35 @@ impl Ledger {
         self.published.borrow().clone()
     }
 
+    /// Returns the name of the series that goes on.
+    #[must_use]
+    pub const fn origin(&self) -> &Origin {
+        &self.reader.origin
+    }
+
+    /// Returns the newest checkpoint of a series; of one that ended, its last.
+    #[must_use]
+    pub fn checkpoint_of(&self, series: u32) -> Option<SignedCheckpoint> {
+        let of = |signed: &&SignedCheckpoint| signed.checkpoint().origin.series() == series;
+        let newest = (series == self.origin().series()).then(|| self.checkpoint());
+        newest.or_else(|| self.reader.earlier.iter().find(of).cloned())
+    }
+
     /// Proves entries under the newest published checkpoint.
     ///
     /// # Errors
     /// When an entry is not in it, was erased, or the stored ledger is damaged.
     pub async fn prove(&self, positions: &[u64]) -> Result<Proof, AppendError> {
-        let signed = self.checkpoint();
-        let mut entries = Vec::with_capacity(positions.len());
-        let mut positions = positions.to_vec();
-        positions.sort_unstable();
-        positions.dedup();
-        for position in positions {
-            entries.push(self.reader.prove(position, signed.checkpoint().size).await?);
-        }
-        Ok(Proof {
-            checkpoint: signed.to_string(),
-            entries,
-        })
+        self.reader
+            .prove_all(positions.to_vec(), &self.checkpoint())
+            .await
     }
 
     /// Returns a tile or an entry bundle as it is stored.
     ///
     /// # Errors
     /// When it is not there.
-    pub async fn tile(&self, path: &waag_schema::ledger::TilePath) -> Result<bytes::Bytes, StoreError> {
-        self.reader.tile(path).await
+    pub async fn tile(&self, series: u32, path: &TilePath) -> Result<bytes::Bytes, StoreError> {
+        self.reader.tile(series, path).await
     }
 }

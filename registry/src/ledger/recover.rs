@@ -2,31 +2,36 @@
 //!
 //! 1. Take the published checkpoint and check it by this ledger's own key.
 //! 2. Look ahead: follow the commit objects that continue the tree, and write nothing yet.
-//! 3. Compare with the guard. It may be behind, if it is the beginning of the same tree; if it is ahead or
+//! 3. Compare with the guard (`restored`). It may be behind, if it is the beginning of the same tree; if it is ahead or
 //!    another, the store was rolled back or exchanged, and nothing is written or signed. A checkpoint that was
 //!    read stale looks the same, and a commit object that arrived late and came to nothing could then be taken
-//!    for the next one: so this comes before anything is made of them, and the store is asked again.
+//!    for the next one: so this comes before anything is made of them, and the store is asked again. Only where
+//!    the operator says that a backup was restored, the ledger ends here instead, and a successor goes on.
 //! 4. Roll forward: materialise each commit (the same function as every day). Guard and publish the tree, also
 //!    where it is published already: the swap proves that the checkpoint is the newest and makes it durable.
 //! 5. Fold what the index lacks, delete finished commit objects.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc, watch};
 use waag_schema::ledger::merkle::{self, root_nodes};
 use waag_schema::ledger::{
     Checkpoint, Class, CommitRecord, Edge, LedgerError, RefKind, Root, SignedCheckpoint, Tree, WriterId,
+    entry_number, entry_place,
 };
 use waag_schema::statement::Envelope;
 
+use super::lineage::{Lineage, published};
 use super::materialise::materialise;
 use super::prepare::prepare;
 use super::reader::{LedgerReader, load_bundle, load_tiles};
+use super::restored::Restored;
 use super::sequencer::{Parts, Sequencer, Tip, next_partial};
 use super::streams::Streams;
-use super::{AppendError, Ledger, SERIES, WAITING_BYTES_MAX, WAITING_MAX};
+use super::{AppendError, Ledger, WAITING_BYTES_MAX, WAITING_MAX};
 use crate::index::{Folded, Reader};
-use crate::store::{Key, Store, StoreError, Version};
+use crate::store::{Key, Store, StoreError};
 
 /// Entries folded in one transaction while the index catches up.
 const FOLDED_AT_ONCE: u64 = 4096;
@@ -34,15 +39,6 @@ const FOLDED_AT_ONCE: u64 = 4096;
 const RECOVER_TRIES: usize = 3;
 /// Keys handled in one listing.
 const LISTED_AT_ONCE: usize = 1000;
-
-/// Whether the operator says that the store comes from a backup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Restored {
-    /// An ordinary start.
-    No,
-    /// `waag serve --recovered`: go on without a guard, if nobody saw more than was restored.
-    Yes,
-}
 
 /// A ledger that is ready.
 pub struct Opened {
@@ -64,13 +60,9 @@ pub async fn open(parts: Parts, reader: Reader, restored: Restored) -> Result<Op
     };
     let (published, seen) = watch::channel(SignedCheckpoint::sign(empty, &parts.key));
     let writer = WriterId::from_bytes(parts.random.bytes());
-    let ledger_reader = LedgerReader {
-        store: Arc::clone(&parts.store),
-        index: reader,
-        origin: parts.origin.clone(),
-    };
     let mut sequencer = Sequencer {
         parts,
+        earlier: None,
         tip: None,
         published,
         writer,
@@ -86,6 +78,12 @@ pub async fn open(parts: Parts, reader: Reader, restored: Restored) -> Result<Op
         })
     });
     let sequencer = recovered.await.expect("recovery does not panic")?;
+    let ledger_reader = LedgerReader {
+        store: Arc::clone(&sequencer.parts.store),
+        index: reader,
+        earlier: sequencer.earlier.clone().unwrap_or_default().into(),
+        origin: sequencer.parts.origin.clone(),
+    };
     let (submissions, waiting) = mpsc::channel(WAITING_MAX);
     let runtime = tokio::runtime::Handle::current();
     let task = tokio::task::spawn_blocking(move || runtime.block_on(sequencer.run(waiting)));
@@ -121,8 +119,16 @@ impl Sequencer {
     }
 
     async fn try_recover(&mut self, restored: Restored) -> Result<Tip, AppendError> {
-        let (published, cell) = self.published_checkpoint().await?;
         let store = Arc::clone(&self.parts.store);
+        if self.earlier.is_none() {
+            // Once: a process that runs never opens a successor, and nobody else writes here.
+            let lineage = Lineage::load(&store, self.parts.origin.site(), &self.parts.key).await?;
+            self.parts.origin = lineage.origin;
+            self.earlier = Some(lineage.earlier);
+        }
+        let series = self.series();
+        let (published, cell) = published(&store, &self.parts.origin, &self.parts.key).await?;
+        let published = published.checkpoint().clone();
         let mut edge = load_edge(store.as_ref(), &published).await?;
         let ahead = self.look_ahead(edge.clone()).await?;
         let tip = Checkpoint {
@@ -130,11 +136,14 @@ impl Sequencer {
             size: ahead.last().map_or(published.size, |tree| tree.size),
             root: ahead.last().map_or(published.root, |tree| tree.root),
         };
-        self.compare_with_guard(&published, &ahead, &tip, restored)
-            .await?;
-        let mut partial = load_bundle(store.as_ref(), published.size / 256, published.size).await?;
+        if let Some(seen) = self.beyond(&published, &ahead, &tip, restored).await? {
+            self.end_here(&published, seen).await?;
+            // The operator has spoken for the successor's first tree as well, if the guard is missing.
+            return Box::pin(self.try_recover(Restored::Yes)).await;
+        }
+        let mut partial = load_bundle(store.as_ref(), series, published.size / 256, published.size).await?;
         for tree in &ahead {
-            let key = Key::commit(SERIES, edge.size());
+            let key = Key::commit(series, edge.size());
             let bytes = store.get(&key).await?;
             let record = CommitRecord::decode(&self.parts.origin, &bytes)?;
             let growth = record.grow(&edge)?;
@@ -143,7 +152,7 @@ impl Sequencer {
             }
             // Sent again, because it may have been read before it was durable.
             store.put_if_absent(&key, bytes).await?;
-            materialise(store.as_ref(), &record, &growth, &partial).await?;
+            materialise(store.as_ref(), series, &record, &growth, &partial).await?;
             partial = next_partial(&partial, &record);
             edge = growth.edge;
         }
@@ -169,7 +178,12 @@ impl Sequencer {
     async fn look_ahead(&self, mut edge: Edge) -> Result<Vec<Tree>, AppendError> {
         let mut ahead = Vec::new();
         loop {
-            let bytes = match self.parts.store.get(&Key::commit(SERIES, edge.size())).await {
+            let bytes = match self
+                .parts
+                .store
+                .get(&Key::commit(self.series(), edge.size()))
+                .await
+            {
                 Ok(bytes) => bytes,
                 Err(StoreError::NotFound(_)) => return Ok(ahead),
                 Err(error) => return Err(error.into()),
@@ -183,85 +197,11 @@ impl Sequencer {
         }
     }
 
-    async fn published_checkpoint(&self) -> Result<(Checkpoint, Option<Version>), AppendError> {
-        let origin = &self.parts.origin;
-        let Some(cell) = self.parts.store.read_cell(&Key::checkpoint(SERIES)).await? else {
-            return Ok((
-                Checkpoint {
-                    origin: origin.clone(),
-                    size: 0,
-                    root: Root::empty(),
-                },
-                None,
-            ));
-        };
-        let signed = SignedCheckpoint::parse(&cell.bytes)?;
-        if signed.checkpoint().origin != *origin {
-            return Err(AppendError::Stopped(format!(
-                "the store holds the ledger {}, this site's key is that of {origin}; put back the key that belongs to the store",
-                signed.checkpoint().origin
-            )));
-        }
-        signed.verify(&[self.parts.key.public()], &[])?;
-        Ok((signed.checkpoint().clone(), Some(cell.version)))
-    }
-
-    /// Refuses to go on when this key has signed another history than the store holds.
-    async fn compare_with_guard(
-        &self,
-        published: &Checkpoint,
-        ahead: &[Tree],
-        tip: &Checkpoint,
-        restored: Restored,
-    ) -> Result<(), AppendError> {
-        let loaded = self.parts.guard.load();
-        let guarded = match loaded {
-            Ok(guarded) => guarded,
-            Err(error) if restored == Restored::No => {
-                return Err(AppendError::Stopped(format!("the guard cannot be read: {error}")));
-            }
-            Err(_) => None,
-        };
-        let Some(guarded) = guarded else {
-            if tip.size > 0 && restored == Restored::No {
-                return Err(AppendError::Stopped(format!(
-                    "the store holds {} entries but the guard, which remembers what was signed, is missing; if the store comes from a backup, start with `waag serve --recovered`",
-                    tip.size
-                )));
-            }
-            return Ok(());
-        };
-        if guarded.origin != tip.origin {
-            return Err(AppendError::Stopped(format!(
-                "the guard is of the ledger {}, not {}",
-                guarded.origin, tip.origin
-            )));
-        }
-        if guarded.size > tip.size {
-            return Err(AppendError::Stopped(format!(
-                "{} entries were signed, the store holds only {}: it was rolled back; put back the newer store, or the entries beyond are lost to everybody who saw them",
-                guarded.size, tip.size
-            )));
-        }
-        let same = if guarded.size <= published.size {
-            self.root_at(guarded.size, published.size).await? == guarded.root
-        } else {
-            // Only whole commits are ever guarded.
-            ahead.contains(&guarded.tree())
-        };
-        if !same {
-            return Err(AppendError::Stopped(format!(
-                "the first {} entries in the store are not the ones that were signed: it holds a second history",
-                guarded.size
-            )));
-        }
-        Ok(())
-    }
-
     /// Folds the entries that the index lacks; all of them, where it does not fit the tree.
     pub(super) async fn catch_up(&mut self, tip: &Checkpoint) -> Result<(), AppendError> {
         let folded = self.parts.index.folded()?;
-        if !self.fits(&folded, tip).await? {
+        let trees = self.trees(tip);
+        if !self.fits(&folded, &trees).await? {
             tracing::warn!(
                 folded = folded.size,
                 size = tip.size,
@@ -269,52 +209,18 @@ impl Sequencer {
             );
             self.parts.index.reset()?;
         }
-        let from = self.parts.index.folded()?.size;
-        if from == tip.size {
-            return Ok(());
-        }
-        let mut streams =
-            Streams::open(self.parts.store.as_ref(), &self.parts.origin, &self.parts.index).await?;
-        let mut openings = 0;
         let mut holds_erased = false;
-        let mut position = from;
-        while position < tip.size {
-            let end = tip
-                .size
-                .min(position - position % FOLDED_AT_ONCE + FOLDED_AT_ONCE);
-            self.parts.index.begin()?;
-            for at in position..end {
-                openings += u64::from(self.fold_at(at, tip.size, &mut streams).await?);
-                let leaf = streams.leaf(self.parts.store.as_ref(), at, tip.size).await?;
-                if let Some((RefKind::Erases, target)) = leaf.reference {
-                    holds_erased |= self.parts.index.questions().place_of(target)?.is_some();
-                }
-            }
-            // An erased opening leaves its slot. A pack that was read stale, or is lost, has too few of them, and
-            // what was not folded from it would be taken for new when it is sent again.
-            if streams.passed() < openings {
-                self.parts.index.reset()?;
-                return Err(AppendError::Stopped(format!(
-                    "the packs lack openings of entries from {from} to {end}; run `waag ledger fsck`"
-                )));
-            }
-            if end == tip.size {
-                for (stream, count) in streams.counts() {
-                    self.parts.index.set_stream_count(stream, count)?;
-                }
-            }
-            let root = if end == tip.size {
-                tip.root
-            } else {
-                self.root_at(end, tip.size).await?
+        for tree in &trees {
+            let (series, index) = entry_place(self.parts.index.folded()?.size);
+            let from = match series.cmp(&tree.origin.series()) {
+                Ordering::Less => 0,
+                Ordering::Equal => index,
+                Ordering::Greater => continue,
             };
-            self.parts.index.commit(Folded {
-                size: end,
-                root: *root.as_bytes(),
-            })?;
-            position = end;
+            if from < tree.size {
+                holds_erased |= self.fold_tree(&trees, tree, from).await?;
+            }
         }
-        tracing::info!(from, to = tip.size, "the index caught up with the ledger");
         if holds_erased {
             // Rows were folded from an opening that is erased now: all of them are folded anew, without it, and
             // the file is rewritten. The second pass finds no such row, so this ends.
@@ -325,22 +231,88 @@ impl Sequencer {
         Ok(())
     }
 
+    /// Returns the last trees of all series.
+    fn trees(&self, tip: &Checkpoint) -> Vec<Checkpoint> {
+        let earlier = self.earlier.iter().flatten().map(|signed| signed.checkpoint());
+        earlier.chain([tip]).cloned().collect()
+    }
+
+    /// Folds a series from an entry on, and says whether rows are there that one of its entries erases.
+    async fn fold_tree(
+        &mut self,
+        trees: &[Checkpoint],
+        tree: &Checkpoint,
+        from: u64,
+    ) -> Result<bool, AppendError> {
+        let store = Arc::clone(&self.parts.store);
+        let series = tree.origin.series();
+        if from == 0 && series > 1 {
+            // Read by the cursors outside the batch; a crash behind it leaves nothing of the series folded.
+            self.parts.index.begin_series()?;
+        }
+        let mut streams = Streams::open(store.as_ref(), &tree.origin, &self.parts.index).await?;
+        let mut openings = 0;
+        let mut holds_erased = false;
+        let mut position = from;
+        while position < tree.size {
+            let end = tree
+                .size
+                .min(position - position % FOLDED_AT_ONCE + FOLDED_AT_ONCE);
+            self.parts.index.begin()?;
+            for at in position..end {
+                openings += u64::from(self.fold_at(at, trees, tree, &mut streams).await?);
+                let leaf = streams.leaf(store.as_ref(), at, tree.size).await?;
+                if let Some((RefKind::Erases, target)) = leaf.reference {
+                    holds_erased |= self.parts.index.questions().place_of(target)?.is_some();
+                }
+            }
+            // An erased opening leaves its slot. A pack that was read stale, or is lost, has too few of them, and
+            // what was not folded from it would be taken for new when it is sent again.
+            if streams.passed() < openings {
+                self.parts.index.reset()?;
+                return Err(AppendError::Stopped(format!(
+                    "the packs lack openings of entries from {position} to {end} of {}; run `waag ledger fsck`",
+                    tree.origin
+                )));
+            }
+            if end == tree.size {
+                for (stream, count) in streams.counts() {
+                    self.parts.index.set_stream_count(stream, count)?;
+                }
+            }
+            let root = if end == tree.size {
+                tree.root
+            } else {
+                self.root_at(end, tree).await?
+            };
+            self.parts.index.commit(Folded {
+                size: entry_number(series, end)?,
+                root: *root.as_bytes(),
+            })?;
+            position = end;
+        }
+        tracing::info!(ledger = %tree.origin, from, to = tree.size, "the index caught up with the ledger");
+        Ok(holds_erased)
+    }
+
     /// Folds one entry and says whether it has, or had, an opening.
     async fn fold_at(
         &mut self,
         position: u64,
-        size: u64,
+        trees: &[Checkpoint],
+        tree: &Checkpoint,
         streams: &mut Streams,
     ) -> Result<bool, AppendError> {
+        let number = entry_number(tree.origin.series(), position)?;
         let store = Arc::clone(&self.parts.store);
-        let leaf = streams.leaf(store.as_ref(), position, size).await?;
+        let leaf = streams.leaf(store.as_ref(), position, tree.size).await?;
         let Some((stream, seq, opened)) = streams.take(store.as_ref(), &leaf.commitment).await? else {
             if leaf.class == Class::Pad {
                 return Ok(false);
             }
-            if !streams.is_erased(store.as_ref(), position, size).await? {
+            if !streams.is_erased(store.as_ref(), trees, number).await? {
                 return Err(AppendError::Stopped(format!(
-                    "the opening of entry {position} is missing or damaged, and no entry says that it was erased; put back the packs (`body/`) from a backup, and see `waag ledger fsck`"
+                    "the opening of entry {number} is missing or damaged, and no entry says that it was erased; put back the packs (`body/`) from a backup, and see `waag ledger fsck`"
                 )));
             }
             return Ok(true);
@@ -349,40 +321,49 @@ impl Sequencer {
         let at = opened.opening.header().at;
         self.parts
             .index
-            .fold(position, at, stream.as_str(), seq, &prepared)?;
+            .fold(number, at, stream.as_str(), seq, &prepared)?;
         Ok(true)
     }
 
-    async fn fits(&self, folded: &Folded, tip: &Checkpoint) -> Result<bool, AppendError> {
-        if folded.size > tip.size {
+    async fn fits(&self, folded: &Folded, trees: &[Checkpoint]) -> Result<bool, AppendError> {
+        let (series, size) = entry_place(folded.size);
+        let tree = trees.iter().find(|tree| tree.origin.series() == series);
+        let Some(tree) = tree.filter(|tree| size <= tree.size) else {
             return Ok(false);
-        }
-        let root = if folded.size == tip.size {
-            tip.root
+        };
+        let root = if size == tree.size {
+            tree.root
         } else {
-            self.root_at(folded.size, tip.size).await?
+            self.root_at(size, tree).await?
         };
         Ok(*root.as_bytes() == folded.root)
     }
 
-    async fn root_at(&self, size: u64, tree: u64) -> Result<Root, AppendError> {
-        let source = load_tiles(self.parts.store.as_ref(), &root_nodes(size), tree).await?;
+    /// Returns the root that a tree had at an earlier size.
+    pub(super) async fn root_at(&self, size: u64, tree: &Checkpoint) -> Result<Root, AppendError> {
+        let series = tree.origin.series();
+        let source = load_tiles(self.parts.store.as_ref(), series, &root_nodes(size), tree.size).await?;
         Ok(merkle::root(&source, size).map_err(LedgerError::from)?)
     }
 
     /// Deletes commit objects of what is published, or leaves them to the next start: they are in nobody's way.
     async fn delete_finished_commits(&self, size: u64) {
-        if let Err(error) = self.delete_commits(size).await {
-            tracing::warn!(%error, "finished commit objects are left to the next start");
+        let ended = self.earlier.iter().flatten();
+        // What was committed and not published when a ledger ended is no part of it, and holds salts as well.
+        let ended = ended.map(|signed| (signed.checkpoint().origin.series(), u64::MAX));
+        for (series, size) in ended.chain([(self.series(), size)]) {
+            if let Err(error) = self.delete_commits(series, size).await {
+                tracing::warn!(%error, "finished commit objects are left to the next start");
+            }
         }
     }
 
     /// Deletes the commit objects of entries below this size. They hold salts and openings.
-    pub(super) async fn delete_commits(&self, size: u64) -> Result<(), StoreError> {
+    pub(super) async fn delete_commits(&self, series: u32, size: u64) -> Result<(), StoreError> {
         let finished = |key: &Key| key.last().parse::<u64>().is_ok_and(|old| old < size);
         let mut after = None;
         loop {
-            let prefix = Key::commit_prefix(SERIES);
+            let prefix = Key::commit_prefix(series);
             let keys = self
                 .parts
                 .store
@@ -400,7 +381,13 @@ impl Sequencer {
 }
 
 async fn load_edge(store: &dyn Store, published: &Checkpoint) -> Result<Edge, AppendError> {
-    let source = load_tiles(store, &root_nodes(published.size), published.size).await?;
+    let source = load_tiles(
+        store,
+        published.origin.series(),
+        &root_nodes(published.size),
+        published.size,
+    )
+    .await?;
     // The partial tiles at the right edge are what the root is joined from, so this reads no more than they.
     let edge = Edge::from_source(&source, published.size)?;
     if edge.root() != published.root {

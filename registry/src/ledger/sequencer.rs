@@ -23,13 +23,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use waag_schema::base::key::KeyPair;
 use waag_schema::ledger::{
-    BatchNonce, Checkpoint, CommitRecord, Edge, Growth, Leaf, Origin, SignedCheckpoint, WriterId,
+    BatchNonce, Checkpoint, CommitRecord, Edge, Growth, Leaf, LedgerError, Origin, SignedCheckpoint,
+    WriterId, entry_number,
 };
 
 use super::admission::Batch;
 use super::guard::Guard;
 use super::materialise::materialise;
-use super::{AppendError, Request, SERIES, Submission};
+use super::{AppendError, Request, Submission};
 use crate::clock::Clock;
 use crate::index::{Folded, Index};
 use crate::random::Random;
@@ -49,7 +50,7 @@ const BATCH_TRIES: usize = 3;
 pub struct Parts {
     /// Where the ledger is.
     pub store: Arc<dyn Store>,
-    /// The ledger's name.
+    /// The name of the site's first ledger; of the one that goes on, once the store has been looked at.
     pub origin: Origin,
     /// The ledger's key.
     pub key: Arc<KeyPair>,
@@ -79,6 +80,8 @@ pub(super) struct Tip {
 /// The writer.
 pub struct Sequencer {
     pub(super) parts: Parts,
+    /// The last checkpoints of the series that ended; none while it is not known which there are.
+    pub(super) earlier: Option<Vec<SignedCheckpoint>>,
     /// None while it is not known what the store holds.
     pub(super) tip: Option<Tip>,
     pub(super) published: watch::Sender<SignedCheckpoint>,
@@ -88,6 +91,15 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
+    pub(super) const fn series(&self) -> u32 {
+        self.parts.origin.series()
+    }
+
+    /// Returns the number of an entry of this series.
+    pub(super) fn number(&self, index: u64) -> Result<u64, LedgerError> {
+        entry_number(self.series(), index)
+    }
+
     /// Commits what is submitted, until every handle to the ledger is gone.
     pub(super) async fn run(mut self, mut submissions: mpsc::Receiver<Submission>) {
         while let Some(first) = submissions.recv().await {
@@ -185,7 +197,7 @@ impl Sequencer {
     ) -> Result<Vec<Vec<u64>>, AppendError> {
         let old_size = tip.edge.size();
         self.parts.index.begin()?;
-        let mut made = Batch::new(old_size);
+        let mut made = Batch::new(self.number(old_size)?);
         let mut positions = Vec::with_capacity(batch.len());
         while let Some(submission) = batch.get(positions.len()) {
             self.parts.index.mark()?;
@@ -231,7 +243,10 @@ impl Sequencer {
         self.parts.metrics.commits.inc();
         self.tip = Some(tip);
         // The record holds salts and bodies and is not needed any more; a start deletes what a crash leaves.
-        let (store, key) = (Arc::clone(&self.parts.store), Key::commit(SERIES, old_size));
+        let (store, key) = (
+            Arc::clone(&self.parts.store),
+            Key::commit(self.series(), old_size),
+        );
         self.cleaning = Some(tokio::spawn(async move {
             if let Err(error) = store.delete(&key).await {
                 tracing::warn!(%key, %error, "a finished commit object is left to the next start");
@@ -254,7 +269,13 @@ impl Sequencer {
             root: growth.root,
         };
         let (made, guarded) = tokio::join!(
-            materialise(self.parts.store.as_ref(), record, &growth, &tip.partial),
+            materialise(
+                self.parts.store.as_ref(),
+                self.series(),
+                record,
+                &growth,
+                &tip.partial
+            ),
             self.guard(checkpoint.clone())
         );
         made?;
@@ -263,11 +284,11 @@ impl Sequencer {
         if erases {
             // What still holds the opening goes as well: commit objects, and rows that were folded from it.
             self.parts.index.rollback()?;
-            self.delete_commits(checkpoint.size).await?;
+            self.delete_commits(self.series(), checkpoint.size).await?;
             self.catch_up(&checkpoint).await?;
         } else {
             self.parts.index.commit(Folded {
-                size: growth.size,
+                size: self.number(growth.size)?,
                 root: *growth.root.as_bytes(),
             })?;
         }
@@ -280,7 +301,7 @@ impl Sequencer {
 
     /// Creates the commit object and makes sure that it is ours and durable, whatever the store answered.
     async fn create(&self, record: &CommitRecord) -> Result<(), AppendError> {
-        let key = Key::commit(SERIES, record.before().size);
+        let key = Key::commit(self.series(), record.before().size);
         let bytes = Bytes::from(record.encode());
         for attempt in 0..COMMIT_TRIES {
             let answered = match self.parts.store.put_if_absent(&key, bytes.clone()).await {
@@ -326,7 +347,7 @@ impl Sequencer {
         match self
             .parts
             .store
-            .swap_cell(&Key::checkpoint(SERIES), cell, bytes)
+            .swap_cell(&Key::checkpoint(self.series()), cell, bytes)
             .await?
         {
             Swap::Swapped(version) => {

@@ -6,11 +6,11 @@
 use std::collections::{HashMap, HashSet};
 
 use waag_schema::ledger::{
-    Commitment, Leaf, LedgerError, Origin, Pack, PackPath, RefKind, SaltedOpening, Stream,
+    Checkpoint, Commitment, Leaf, LedgerError, Origin, Pack, PackPath, RefKind, SaltedOpening, Stream,
 };
 
+use super::AppendError;
 use super::reader::load_bundle;
-use super::{AppendError, SERIES};
 use crate::index::Index;
 use crate::store::{Key, Store};
 
@@ -42,11 +42,11 @@ impl Streams {
         let mut after = None;
         loop {
             let keys = store
-                .list(&Key::pack_prefix(SERIES), after.as_ref(), LISTED_AT_ONCE)
+                .list(&Key::pack_prefix(origin.series()), after.as_ref(), LISTED_AT_ONCE)
                 .await?;
             let Some(last) = keys.last().cloned() else { break };
             for key in keys {
-                let path: Option<PackPath> = key.ledger_path(SERIES).and_then(|p| p.parse().ok());
+                let path: Option<PackPath> = key.ledger_path(origin.series()).and_then(|p| p.parse().ok());
                 if let Some(stream) = path.map(|p| p.stream).filter(|s| names.last() != Some(s)) {
                     names.push(stream);
                 }
@@ -81,7 +81,7 @@ impl Streams {
             let cursor = &mut self.cursors[number];
             let (path, slot) = PackPath::of(&cursor.stream, cursor.seq);
             if cursor.pack.as_ref().is_none_or(|(loaded, _)| *loaded != path) {
-                let Some(cell) = store.read_cell(&Key::pack(SERIES, &path)).await? else {
+                let Some(cell) = store.read_cell(&Key::pack(self.origin.series(), &path)).await? else {
                     return Ok(());
                 };
                 cursor.pack = Some((path, Pack::decode(&cell.bytes)?));
@@ -135,26 +135,25 @@ impl Streams {
             .map(|cursor| (cursor.stream.as_str(), cursor.seq))
     }
 
-    /// Says whether a later entry erases this one. All leaves are read, once, and only when one has no opening.
+    /// Says whether a later entry, of any series, erases this one. All leaves are read, once, and only when one has no opening.
     pub(super) async fn is_erased(
         &mut self,
         store: &dyn Store,
-        position: u64,
-        size: u64,
+        trees: &[Checkpoint],
+        entry: u64,
     ) -> Result<bool, AppendError> {
         if self.erased.is_none() {
             let mut erased = HashSet::new();
-            for number in 0..size.div_ceil(256) {
-                let leaves = load_bundle(store, number, size).await?;
-                let erases = |leaf: &Leaf| leaf.reference.filter(|(kind, _)| *kind == RefKind::Erases);
-                erased.extend(leaves.iter().filter_map(erases).map(|(_, target)| target));
+            for tree in trees {
+                for number in 0..tree.size.div_ceil(256) {
+                    let leaves = load_bundle(store, tree.origin.series(), number, tree.size).await?;
+                    let erases = |leaf: &Leaf| leaf.reference.filter(|(kind, _)| *kind == RefKind::Erases);
+                    erased.extend(leaves.iter().filter_map(erases).map(|(_, target)| target));
+                }
             }
             self.erased = Some(erased);
         }
-        Ok(self
-            .erased
-            .as_ref()
-            .is_some_and(|erased| erased.contains(&position)))
+        Ok(self.erased.as_ref().is_some_and(|erased| erased.contains(&entry)))
     }
 
     /// Returns the leaf of an entry of the tree of this size.
@@ -166,7 +165,10 @@ impl Streams {
     ) -> Result<Leaf, AppendError> {
         let number = position / 256;
         if self.bundle.as_ref().is_none_or(|(loaded, _)| *loaded != number) {
-            self.bundle = Some((number, load_bundle(store, number, size).await?));
+            self.bundle = Some((
+                number,
+                load_bundle(store, self.origin.series(), number, size).await?,
+            ));
         }
         let slot = usize::try_from(position % 256).expect("below 256");
         let leaf = self

@@ -273,9 +273,6 @@ impl Catalogue {
     /// When there is none, it was erased, or it belongs to a namespace that the caller may not know of.
     pub async fn entry(&self, caller: &Caller, entry: u64) -> Result<Proof, PublishError> {
         let missing = || PublishError::NotFound(format!("entry {entry} of the ledger"));
-        if entry >= self.ledger.checkpoint().checkpoint().size {
-            return Err(missing());
-        }
         let subject = self
             .reader
             .ask(move |q| q.namespace_of(entry))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use waag_registry::clock::ManualClock;
 use waag_registry::index::{Index, Reader};
-use waag_registry::ledger::{self, AppendError, Guard, Ledger, Parts, Restored, SERIES};
+use waag_registry::ledger::{self, AppendError, Guard, Ledger, Parts, Restored};
 use waag_registry::random::Random;
 use waag_registry::store::{FaultyStore, Key, MemoryStore, Store};
 use waag_registry::telemetry::Metrics;
@@ -25,6 +25,9 @@ use waag_schema::statement::{Chain, Envelope, Predicate, Release, Statement, Sub
 use waag_schema::{ArtifactName, Sha256};
 
 use super::{File, NOON, name, noise};
+
+/// The series that all of this is about.
+const SERIES: u32 = 1;
 
 /// A ledger's store, key, guard and index, whether or not a sequencer runs.
 pub(crate) struct LedgerWorld {
@@ -100,10 +103,25 @@ impl LedgerWorld {
     pub(crate) async fn start(&mut self) -> Result<Running, AppendError> {
         self.starts += 1;
         let random = Random::from_seed(self.seed.wrapping_mul(1000).wrapping_add(self.starts));
-        self.open(self.store.clone(), self.data(), random).await
+        self.open(self.store.clone(), self.data(), random, Restored::No)
+            .await
     }
 
-    async fn open(&self, store: Arc<dyn Store>, data: &Path, random: Random) -> Result<Running, AppendError> {
+    /// Starts with the operator's word that the store comes from a backup.
+    pub(crate) async fn recover(&mut self) -> Result<Running, AppendError> {
+        self.starts += 1;
+        let random = Random::from_seed(self.seed.wrapping_mul(1000).wrapping_add(self.starts));
+        self.open(self.store.clone(), self.data(), random, Restored::Yes)
+            .await
+    }
+
+    async fn open(
+        &self,
+        store: Arc<dyn Store>,
+        data: &Path,
+        random: Random,
+        restored: Restored,
+    ) -> Result<Running, AppendError> {
         let path = data.join("index.db");
         let index = Index::open(&path, &self.origin.to_string())?;
         let reader = Reader::new(&path);
@@ -118,7 +136,7 @@ impl LedgerWorld {
             random,
             metrics: Metrics::default(),
         };
-        let opened = ledger::open(parts, reader.clone(), Restored::No).await?;
+        let opened = ledger::open(parts, reader.clone(), restored).await?;
         Ok(Running {
             ledger: opened.ledger,
             reader,
@@ -142,7 +160,12 @@ impl LedgerWorld {
         let elsewhere = directory();
         std::fs::copy(self.data().join("guard"), elsewhere.path().join("guard")).unwrap();
         let running = self
-            .open(self.memory.clone(), elsewhere.path(), Random::from_seed(0))
+            .open(
+                self.memory.clone(),
+                elsewhere.path(),
+                Random::from_seed(0),
+                Restored::No,
+            )
             .await
             .unwrap();
         let rows = running.index().await;

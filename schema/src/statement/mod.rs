@@ -13,7 +13,7 @@ pub use chain::{Chain, ChainError, Link};
 pub use dsse::Envelope;
 pub use namespace::{NamespaceState, Visibility};
 pub use predicate::{Content, Predicate, Release, Statement, Subject, TagMove};
-pub use site::{Erasure, RevocationList};
+pub use site::{Erasure, RevocationList, Seen, Successor};
 
 use crate::base::json::JsonError;
 use crate::base::key::KeyError;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::StatementError;
 use super::chain::Link;
 use super::namespace::{Genesis, Rotation};
-use super::site::{Erasure, RevocationList};
+use super::site::{Erasure, RevocationList, Successor};
 use crate::base::digest::{ChunkDigest, Sha256};
 use crate::base::json;
 use crate::base::name::{ArtifactName, Namespace, SiteId, Tag};
@@ -68,6 +68,8 @@ pub enum Predicate {
     Erasure(Erasure),
     /// `revocation-list`: the releases in this ledger that are withdrawn, all of them, as of a time.
     RevocationList(RevocationList),
+    /// `successor`: this ledger continues another one, which ended.
+    Successor(Successor),
 }
 
 /// The predicate `release`.
@@ -206,6 +208,7 @@ impl Predicate {
             Self::Withdrawal(_) => "withdrawal",
             Self::Erasure(_) => "erasure",
             Self::RevocationList(_) => "revocation-list",
+            Self::Successor(_) => "successor",
         }
     }
 
@@ -223,7 +226,7 @@ impl Predicate {
             Self::Tag(p) => Some(p.link),
             Self::Residency(p) => Some(p.link),
             Self::Withdrawal(p) => Some(p.link),
-            Self::Erasure(_) | Self::RevocationList(_) => None,
+            Self::Erasure(_) | Self::RevocationList(_) | Self::Successor(_) => None,
         }
     }
 
@@ -231,7 +234,7 @@ impl Predicate {
     #[must_use]
     pub const fn namespace_id(&self) -> Option<Sha256> {
         match self {
-            Self::Genesis(_) | Self::Erasure(_) | Self::RevocationList(_) => None,
+            Self::Genesis(_) | Self::Erasure(_) | Self::RevocationList(_) | Self::Successor(_) => None,
             Self::Rotation(p) => Some(p.namespace),
             Self::Release(p) => Some(p.namespace),
             Self::Tag(p) => Some(p.namespace),
@@ -254,6 +257,7 @@ impl Statement {
             Predicate::Withdrawal(p) => serde_json::to_value(p),
             Predicate::Erasure(p) => serde_json::to_value(p),
             Predicate::RevocationList(p) => serde_json::to_value(p),
+            Predicate::Successor(p) => serde_json::to_value(p),
         }
         .expect("predicates hold only strings, integers, lists and objects");
         let json = StatementJson {
@@ -300,6 +304,7 @@ impl Statement {
             "withdrawal" => json::from_value(json.predicate).map(Predicate::Withdrawal),
             "erasure" => json::from_value(json.predicate).map(Predicate::Erasure),
             "revocation-list" => json::from_value(json.predicate).map(Predicate::RevocationList),
+            "successor" => json::from_value(json.predicate).map(Predicate::Successor),
             _ => {
                 return Err(malformed(&format_args!(
                     "the predicate type {:?} is unknown",
@@ -314,7 +319,7 @@ impl Statement {
                 Subject::Namespace(subject.name.parse().map_err(|e| malformed(&e))?)
             }
             Predicate::Residency(_) => Subject::Artifact(subject.name.parse().map_err(|e| malformed(&e))?),
-            Predicate::Erasure(_) | Predicate::RevocationList(_) => {
+            Predicate::Erasure(_) | Predicate::RevocationList(_) | Predicate::Successor(_) => {
                 let id = subject.name.strip_prefix(SITE_PREFIX).unwrap_or_default();
                 Subject::Site(id.parse().map_err(|e| malformed(&e))?)
             }

@@ -1,4 +1,5 @@
-//! What a site says of its own ledger, signed with its site key.
+//! What a site says of its own ledger, signed with its site key; how one series of it follows another, with the
+//! ledger's.
 //!
 //! Whoever holds the ledger can check both: an erasure names a leaf whose opening nobody serves any more, and a
 //! revocation list must name exactly the withdrawn releases. A list is a statement about all entries before
@@ -7,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::time::Timestamp;
+use crate::ledger::{Origin, Root};
 
 /// The most entries of a revocation list.
 pub const REVOKED_MAX: usize = 16_384;
@@ -59,4 +61,35 @@ impl RevocationList {
         }
         Ok(())
     }
+}
+
+/// The predicate `successor`: entry 0 of every series but the first. The ledger before it ends with this tree,
+/// and nothing is signed under its name any more.
+///
+/// It is signed with the ledger's own key, since that is what every reader has pinned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Successor {
+    /// The ledger that ended.
+    pub origin: Origin,
+    /// How many entries of it stand.
+    pub size: u64,
+    /// The root of their tree.
+    pub root: Root,
+    /// What is known to have been signed and is lost, or contradicts what stands.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub seen: Option<Seen>,
+}
+
+/// A tree that somebody has seen and the site cannot continue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    /// The ledger.
+    pub origin: Origin,
+    /// How many entries it had.
+    pub size: u64,
+    /// The root of their tree, if that is known.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub root: Option<Root>,
 }

@@ -92,12 +92,26 @@ pub struct ArtifactView {
     pub releases: Vec<ReleaseView>,
 }
 
-/// Entries of a ledger, proven under one checkpoint: enough to check them offline, given the ledger's key.
+/// Entries of a site's ledger, proven under its newest checkpoint: enough to check them offline, given its key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Proof {
     /// The signed tree head, as a C2SP signed note.
     pub checkpoint: String,
     /// The entries, each with its opening and its inclusion path, in ledger order.
+    #[schema(value_type = Vec<Object>)]
+    pub entries: Vec<EntryProof>,
+    /// The same of earlier series, without a gap from the first that is needed on; `entries`, and each of these but
+    /// the first, then begin with the series' entry 0, which commits to the checkpoint before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Part>,
+}
+
+/// Entries of one series of a site's ledger that has ended, proven under its last checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Part {
+    /// The last signed tree head, as a C2SP signed note.
+    pub checkpoint: String,
+    /// The entries, in ledger order.
     #[schema(value_type = Vec<Object>)]
     pub entries: Vec<EntryProof>,
 }

@@ -455,6 +455,16 @@ def read_positions(value):
     return positions
 
 
+def read_root(value):
+    raw = unbase64(value)
+    need(len(raw) == 32, "a root")
+    return raw
+
+
+def read_seen(value):
+    return shape(value, origin=lambda text: read_origin(string(text)), size=natural, root=optional(read_root))
+
+
 # (what the subject is, whether its digest is the manifest's, the predicate's fields)
 LINKED = {"namespace": read_sha256, "link": read_link}
 PREDICATES = {
@@ -467,6 +477,9 @@ PREDICATES = {
     "withdrawal": (read_artifact, True, {**LINKED, "reason": read_reason}),
     "erasure": (read_site_name, False, {"entry": natural, "stream": string, "seq": natural, "ground": read_ground}),
     "revocation-list": (read_site_name, False, {"at": read_time, "size": natural, "entries": read_positions}),
+    "successor": (read_site_name, False, {
+        "origin": lambda value: read_origin(string(value)), "size": natural, "root": read_root,
+        "seen": optional(lambda value: read_seen(value))}),
 }
 
 
@@ -1045,6 +1058,12 @@ class VerifierKey:
         self.id = sha256(self.name.encode() + b"\n" + material)[:4]
         need(parts[1] == self.id.hex(), "a vkey's id")
 
+    def under(self, name):
+        """The same key under the name of another series."""
+        material = bytes([self.kind]) + self.key
+        key_id = sha256(name.encode() + b"\n" + material)[:4].hex()
+        return VerifierKey(f"{name}+{key_id}+{base64.b64encode(material).decode()}")
+
 
 def check_key_name(name):
     need(1 <= len(name.encode()) <= 256, "a key's name")
@@ -1244,25 +1263,61 @@ def check_entry(entry, checkpoint):
     return read["index"], header, envelope
 
 
+def read_proof(value):
+    def part(value):
+        return shape(value, checkpoint=string, entries=listed(lambda entry: entry))
+
+    if "earlier" not in value:
+        value = {**value, "earlier": []}
+    return shape(value, checkpoint=string, entries=listed(lambda entry: entry), earlier=listed(part))
+
+
+def check_parts(proof, site, log_key):
+    """Checks every entry of every series; returns the newest checkpoint and (entry's number, envelope) of each."""
+    proven, ended = [], None
+    for part in [*proof["earlier"], proof]:
+        name = part["checkpoint"].split("\n")[0]
+        owner, series = read_origin(name)
+        need(owner == site and series >= 1, "another site's ledger")
+        checkpoint = Checkpoint(part["checkpoint"].encode(), log_key.under(name))
+        first = len(proven)
+        for item in part["entries"]:
+            index, _, raw = check_entry(item, checkpoint)
+            envelope = Envelope(raw)
+            if Statement(envelope.payload).predicate == "successor":
+                need(index == 0 and series > 1, "no successor begins here")
+                envelope.check([log_key.key], 1)
+            proven.append(((series - 1) * 10**12 + index, raw))
+        if ended is not None:
+            need(len(proven) > first, "it does not show what follows")
+            says = Statement(Envelope(proven[first][1]).payload)
+            need(says.predicate == "successor", "it does not show what follows")
+            need((says.says["origin"], says.says["size"], says.says["root"]) ==
+                 (read_origin(ended.origin), ended.size, ended.root), "it continues another ledger")
+        ended = checkpoint
+    return checkpoint, proven
+
+
 def check_kept(kept, log_key):
     """Checks a proof.json against the pinned key; everything but the files themselves."""
     kept = shape(kept, version=natural, site=read_site, artifact=read_artifact, asked=read_version, manifest=unbase64,
-                 proof=lambda value: shape(value, checkpoint=string, entries=listed(lambda entry: entry)))
+                 proof=read_proof)
     need(kept["version"] == 1, "version 1")
     site, artifact, asked = kept["site"], kept["artifact"], kept["asked"]
     need(log_key.kind == 1 and log_key.name == f"waag/{site}/1" and site_of(log_key.key) == site, "another site's key")
-    checkpoint = Checkpoint(kept["proof"]["checkpoint"].encode(), log_key)
     manifest = Manifest(kept["manifest"])
 
     namespace, last, chain = None, -1, FIRST_LINK
     release = entry = label = withdrawn = tagged = None
     revoked = []
-    for item in kept["proof"]["entries"]:
-        index, header, raw = check_entry(item, checkpoint)
+    checkpoint, proven = check_parts(kept["proof"], site, log_key)
+    for index, raw in proven:
         need(index > last, "not in the ledger's order")
         last = index
         envelope = Envelope(raw)
         statement = Statement(envelope.payload)
+        if statement.predicate == "successor":
+            continue
         if statement.predicate == "revocation-list":
             revoked = statement.says["entries"]
             continue

@@ -36,6 +36,7 @@ fn ledger(envelopes: &[Envelope]) -> Proof {
     Proof {
         entries: proofs.collect(),
         checkpoint: SignedCheckpoint::sign(checkpoint, &key(LOG)).to_string(),
+        earlier: Vec::new(),
     }
 }
 

@@ -3,13 +3,14 @@
 use serde_json::{Value, json};
 use waag_schema::base::key::KeyPair;
 use waag_schema::content::{PlannerId, RecipeBuilder};
+use waag_schema::ledger::{Hash, Origin, Root};
 use waag_schema::policy::{Action, Label};
 use waag_schema::release::Kind;
 use waag_schema::statement::namespace::{Genesis, KeySet, Rotation};
 use waag_schema::statement::predicate::{Residency, Withdrawal};
 use waag_schema::statement::{
-    Chain, Content, Envelope, Erasure, Link, NamespaceState, Predicate, Release, RevocationList, Statement,
-    Subject, TagMove, Visibility,
+    Chain, Content, Envelope, Erasure, Link, NamespaceState, Predicate, Release, RevocationList, Seen,
+    Statement, Subject, Successor, TagMove, Visibility,
 };
 use waag_schema::{ArtifactName, ChunkDigest, Sha256, SiteId, Timestamp};
 
@@ -187,7 +188,7 @@ fn statements() -> Vec<Value> {
 }
 
 /// What a site says of its own ledger.
-fn of_the_site() -> [Statement; 2] {
+fn of_the_site() -> [Statement; 3] {
     let subject = Subject::Site(site());
     let erasure = Erasure {
         entry: 3,
@@ -200,7 +201,23 @@ fn of_the_site() -> [Statement; 2] {
         size: 5,
         entries: vec![1, 4],
     };
-    [Predicate::Erasure(erasure), Predicate::RevocationList(list)].map(|predicate| Statement {
+    let root = |text: &[u8]| Root::from_bytes(*Hash::leaf(text).as_bytes());
+    let successor = Successor {
+        origin: Origin::of(&site(), 1),
+        size: 5,
+        root: root(b"five"),
+        seen: Some(Seen {
+            origin: Origin::of(&site(), 1),
+            size: 9,
+            root: Some(root(b"nine")),
+        }),
+    };
+    [
+        Predicate::Erasure(erasure),
+        Predicate::RevocationList(list),
+        Predicate::Successor(successor),
+    ]
+    .map(|predicate| Statement {
         subject: subject.clone(),
         predicate,
     })
@@ -212,7 +229,7 @@ fn payloads_refused() -> Vec<Value> {
         panic!("four statements")
     };
     let genesis = text(genesis().payload()).to_owned();
-    let [erasure, list] = of_the_site().map(|s| text(&s.to_bytes()).to_owned());
+    let [erasure, list, _] = of_the_site().map(|s| text(&s.to_bytes()).to_owned());
     let replaced = |from: &str, to: &str, text: &str| {
         assert!(text.contains(from), "{from} in {text}");
         text.replace(from, to)

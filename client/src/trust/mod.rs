@@ -1,15 +1,15 @@
-//! Which sites a person believes, and what each of them has said so far.
+//! Which sites a person believes, and what each of them has said so far (`seen`).
 //!
 //! A pin binds a site's id to its log key and to the addresses under which it answers; it is made once, by a
-//! person's decision, and everything else is checked against it. Beside it stands the newest checkpoint that
-//! was verified. A site that signs a tree of the same size with another root, or one that does not continue
-//! what it signed before, has two histories: both notes are kept as evidence and nothing more is believed.
+//! person's decision, and everything else is checked against it.
+
+mod seen;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use waag_schema::base::key::PublicKey;
-use waag_schema::ledger::{Checkpoint, KeyKind, Origin, SignedCheckpoint, VerifierKey};
+use waag_schema::ledger::{KeyKind, Origin, SignedCheckpoint, VerifierKey};
 use waag_schema::wire::site::SiteView;
 use waag_schema::{Namespace, Sha256, SiteId};
 
@@ -17,15 +17,14 @@ use crate::error::{ClientError, Result};
 use crate::home::Home;
 use crate::url::SiteUrl;
 
-/// The series of a site's ledger that this version follows.
-pub(crate) const SERIES: u32 = 1;
+pub use seen::Standing;
 
 /// A site that a person decided to believe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
     /// Who it is.
     pub site: SiteId,
-    /// The key that signs its ledger, under the ledger's name.
+    /// The key that signs its ledger, under the name of its first one.
     pub log_key: VerifierKey,
     /// Where it answers.
     pub urls: Vec<SiteUrl>,
@@ -50,10 +49,10 @@ struct PinJson {
 }
 
 impl Pin {
-    /// Returns the name of the ledger.
+    /// Returns the name of the site's first ledger.
     #[must_use]
     pub fn origin(&self) -> Origin {
-        Origin::of(&self.site, SERIES)
+        Origin::of(&self.site, 1)
     }
 
     /// Returns the key that signs the ledger.
@@ -69,19 +68,20 @@ impl Pin {
     pub fn of(view: &SiteView, url: &SiteUrl) -> Result<Self> {
         let wrong = |reason: String| ClientError::verification(format_args!("the site at {url}"), reason);
         let log_key: VerifierKey = view.log_key.parse().map_err(|e| wrong(format!("{e}")))?;
+        let origin: Origin = view.origin.parse().map_err(|e| wrong(format!("{e}")))?;
+        if *origin.site() != view.id || log_key != origin.verifier(*log_key.key()) {
+            return Err(wrong(format!(
+                "its ledger is called {origin}, its log key {}",
+                log_key.name()
+            )));
+        }
         let pin = Self {
             site: view.id.clone(),
-            log_key,
+            // A site is pinned by its first ledger's name, whichever of its series goes on.
+            log_key: Origin::of(&view.id, 1).verifier(*log_key.key()),
             urls: vec![url.clone()],
         };
         pin.check().map_err(wrong)?;
-        if view.origin != pin.origin().to_string() {
-            return Err(wrong(format!(
-                "its ledger is called {}, not {}",
-                view.origin,
-                pin.origin()
-            )));
-        }
         Ok(pin)
     }
 
@@ -100,15 +100,15 @@ impl Pin {
         Ok(())
     }
 
-    /// Checks that this site's ledger signed a checkpoint.
+    /// Checks that this site signed a checkpoint, of any series of its ledger.
     ///
     /// # Errors
-    /// When it is another ledger's, or the signature is missing or does not hold.
+    /// When it is another site's, or the signature is missing or does not hold.
     pub fn check_signed(&self, signed: &SignedCheckpoint) -> Result<()> {
         let refused =
             |reason: String| ClientError::verification(format_args!("checkpoint of {}", self.site), reason);
         let found = &signed.checkpoint().origin;
-        if *found != self.origin() {
+        if *found.site() != self.site {
             return Err(refused(format!("it is of the ledger {found}")));
         }
         signed
@@ -116,19 +116,6 @@ impl Pin {
             .map_err(|e| refused(e.to_string()))?;
         Ok(())
     }
-}
-
-/// How a checkpoint stands to the newest one that was verified before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// There was none.
-    First,
-    /// It is the same tree.
-    Same,
-    /// It is larger than this one, which it must be shown to continue.
-    Newer(Checkpoint),
-    /// It is smaller than this one, which must be shown to continue it.
-    Older(Checkpoint),
 }
 
 /// The pins and checkpoints of a home directory.
@@ -261,131 +248,6 @@ impl Trust {
             .write(&self.home.site_dir(&pin.site).join("site.json"), &bytes)
     }
 
-    /// Returns the newest checkpoint of a site that was verified, if any.
-    ///
-    /// # Errors
-    /// When it cannot be read, or the site's key did not sign it.
-    pub fn remembered(&self, pin: &Pin) -> Result<Option<SignedCheckpoint>> {
-        let path = self.home.site_dir(&pin.site).join("checkpoint");
-        let Some(bytes) = self.home.read(&path)? else {
-            return Ok(None);
-        };
-        let signed =
-            SignedCheckpoint::parse(&bytes).map_err(|e| ClientError::verification(path.display(), e))?;
-        pin.check_signed(&signed)?;
-        Ok(Some(signed))
-    }
-
-    /// Compares a checkpoint with the newest one that was verified before.
-    ///
-    /// # Errors
-    /// When the site's key did not sign it, or it has the same size and another root; then both are kept.
-    pub fn compare(&self, pin: &Pin, signed: &SignedCheckpoint) -> Result<Standing> {
-        pin.check_signed(signed)?;
-        let Some(known) = self.remembered(pin)? else {
-            return Ok(Standing::First);
-        };
-        let (before, now) = (known.checkpoint(), signed.checkpoint());
-        if before.size == now.size && before.root != now.root {
-            return Err(self.two_histories(pin, &known, signed));
-        }
-        Ok(match now.size.cmp(&before.size) {
-            std::cmp::Ordering::Equal => Standing::Same,
-            std::cmp::Ordering::Greater => Standing::Newer(before.clone()),
-            std::cmp::Ordering::Less => Standing::Older(before.clone()),
-        })
-    }
-
-    /// Remembers a checkpoint that stands as the caller found and, where it is newer, has shown it to stand.
-    /// Says no, and changes nothing, if another process has remembered something meanwhile: compare again.
-    ///
-    /// # Errors
-    /// When the disk fails, or what another process remembered is of another history.
-    pub fn remember(&self, pin: &Pin, signed: &SignedCheckpoint, standing: &Standing) -> Result<bool> {
-        let _lock = self.home.lock(&pin.site)?;
-        if self.compare(pin, signed)? != *standing {
-            return Ok(false);
-        }
-        if matches!(standing, Standing::First | Standing::Newer(_)) {
-            let path = self.home.site_dir(&pin.site).join("checkpoint");
-            self.home.write(&path, signed.to_string().as_bytes())?;
-        }
-        Ok(true)
-    }
-
-    /// Keeps two checkpoints that cannot both be true, and returns the error that says so.
-    pub(crate) fn two_histories(
-        &self,
-        pin: &Pin,
-        known: &SignedCheckpoint,
-        found: &SignedCheckpoint,
-    ) -> ClientError {
-        let [before, now] = [known.checkpoint(), found.checkpoint()];
-        let reason = format!(
-            "the ledger of {} has two histories: it signed {} leaves under {} and {} leaves under {}",
-            pin.site, before.size, before.root, now.size, now.root
-        );
-        self.contradiction(pin, known, found, reason)
-    }
-
-    /// Keeps the newest checkpoint that was seen and the older one that the site shows as its newest now, and
-    /// returns the error that says so.
-    pub(crate) fn set_back(&self, pin: &Pin, found: &SignedCheckpoint) -> ClientError {
-        let known = match self.remembered(pin) {
-            Ok(Some(known)) => known,
-            Ok(None) => {
-                return ClientError::verification(
-                    "checkpoint",
-                    "what was remembered has gone from this disk",
-                );
-            }
-            Err(error) => return error,
-        };
-        let reason = format!(
-            "the ledger of {} was set back: it has {} leaves, it had {} before",
-            pin.site,
-            found.checkpoint().size,
-            known.checkpoint().size
-        );
-        self.contradiction(pin, &known, found, reason)
-    }
-
-    fn contradiction(
-        &self,
-        pin: &Pin,
-        known: &SignedCheckpoint,
-        found: &SignedCheckpoint,
-        mut reason: String,
-    ) -> ClientError {
-        match [known, found].map(|signed| self.keep_evidence(pin, signed)) {
-            [Ok(first), Ok(second)] => {
-                reason.push_str(&format!(
-                    "; both are kept in {} and {}",
-                    first.display(),
-                    second.display()
-                ));
-            }
-            [Err(error), _] | [_, Err(error)] => {
-                reason.push_str(&format!("; they could not be kept: {error}"));
-            }
-        }
-        ClientError::verification("checkpoint", reason)
-    }
-
-    fn keep_evidence(&self, pin: &Pin, signed: &SignedCheckpoint) -> Result<PathBuf> {
-        let text = signed.to_string();
-        let checkpoint = signed.checkpoint();
-        let name = format!(
-            "{}-{}.note",
-            checkpoint.size,
-            &Sha256::of(text.as_bytes()).hex()[..16]
-        );
-        let path = self.home.site_dir(&pin.site).join("evidence").join(name);
-        // The name holds the digest: what is there already is the same.
-        self.home.create(&path, text.as_bytes())?;
-        Ok(path)
-    }
-
     /// Checks that a namespace is the one that was seen under this name before; the first time it is noted.
     ///
     /// # Errors
@@ -428,7 +290,6 @@ impl Trust {
 mod tests {
     use super::*;
     use waag_schema::base::key::KeyPair;
-    use waag_schema::ledger::{Hash, Root};
 
     struct World {
         _dir: tempfile::TempDir,
@@ -449,7 +310,7 @@ mod tests {
 
     fn view(key: &KeyPair) -> SiteView {
         let id = key.public().site_id();
-        let origin = Origin::of(&id, SERIES);
+        let origin = Origin::of(&id, 1);
         SiteView {
             log_key: origin.verifier(key.public()).to_string(),
             origin: origin.to_string(),
@@ -457,15 +318,6 @@ mod tests {
             jurisdiction: None,
             version: "0".to_owned(),
         }
-    }
-
-    fn checkpoint(key: &KeyPair, size: u64, root: u8) -> SignedCheckpoint {
-        let checkpoint = Checkpoint {
-            origin: Origin::of(&key.public().site_id(), SERIES),
-            size,
-            root: Root::from_bytes(*Hash::leaf(&[root]).as_bytes()),
-        };
-        SignedCheckpoint::sign(checkpoint, key)
     }
 
     #[test]
@@ -535,69 +387,6 @@ mod tests {
             let error = w.trust.decide(&lie, &w.url, &Pinning::Loopback).unwrap_err();
             assert!(matches!(error, ClientError::Verification { .. }), "{error}");
         }
-    }
-
-    #[test]
-    fn a_fork_is_refused_and_kept_as_evidence() {
-        let w = world();
-        let (pin, _) = w.trust.decide(&view(&w.key), &w.url, &Pinning::Loopback).unwrap();
-        let (first, second) = (checkpoint(&w.key, 5, 1), checkpoint(&w.key, 5, 2));
-        assert_eq!(w.trust.compare(&pin, &first).unwrap(), Standing::First);
-        assert!(w.trust.remember(&pin, &first, &Standing::First).unwrap());
-        assert_eq!(w.trust.compare(&pin, &first).unwrap(), Standing::Same);
-        let error = w.trust.compare(&pin, &second).unwrap_err();
-        assert!(error.to_string().contains("two histories"), "{error}");
-        let evidence = w.trust.home().site_dir(&pin.site).join("evidence");
-        assert_eq!(w.trust.home().names(&evidence).unwrap().len(), 2);
-        assert_eq!(w.trust.remembered(&pin).unwrap(), Some(first));
-    }
-
-    #[test]
-    fn a_ledger_that_was_set_back_is_kept_as_evidence() {
-        let w = world();
-        let (pin, _) = w.trust.decide(&view(&w.key), &w.url, &Pinning::Loopback).unwrap();
-        let (large, small) = (checkpoint(&w.key, 9, 1), checkpoint(&w.key, 5, 2));
-        assert!(w.trust.remember(&pin, &large, &Standing::First).unwrap());
-        let error = w.trust.set_back(&pin, &small).to_string();
-        assert!(
-            error.contains("was set back: it has 5 leaves, it had 9"),
-            "{error}"
-        );
-        let evidence = w.trust.home().site_dir(&pin.site).join("evidence");
-        let names = w.trust.home().names(&evidence).unwrap();
-        assert_eq!(names.len(), 2);
-        assert!(names.iter().all(|name| error.contains(name)), "{error}");
-    }
-
-    #[test]
-    fn the_largest_checkpoint_is_remembered() {
-        let w = world();
-        let (pin, _) = w.trust.decide(&view(&w.key), &w.url, &Pinning::Loopback).unwrap();
-        let (small, large) = (checkpoint(&w.key, 5, 1), checkpoint(&w.key, 9, 2));
-        assert!(w.trust.remember(&pin, &small, &Standing::First).unwrap());
-        // Another process was first: what was found before does not hold any more.
-        assert!(!w.trust.remember(&pin, &large, &Standing::First).unwrap());
-        let standing = w.trust.compare(&pin, &large).unwrap();
-        assert_eq!(standing, Standing::Newer(small.checkpoint().clone()));
-        assert!(w.trust.remember(&pin, &large, &standing).unwrap());
-        let standing = w.trust.compare(&pin, &small).unwrap();
-        assert_eq!(standing, Standing::Older(large.checkpoint().clone()));
-        assert!(w.trust.remember(&pin, &small, &standing).unwrap());
-        assert_eq!(w.trust.remembered(&pin).unwrap(), Some(large));
-    }
-
-    #[test]
-    fn a_checkpoint_by_another_key_is_refused() {
-        let w = world();
-        let (pin, _) = w.trust.decide(&view(&w.key), &w.url, &Pinning::Loopback).unwrap();
-        let other = KeyPair::from_seed(&[2; 32]);
-        let own = checkpoint(&w.key, 5, 1).checkpoint().clone();
-        assert!(w.trust.compare(&pin, &checkpoint(&other, 5, 1)).is_err());
-        assert!(
-            w.trust
-                .compare(&pin, &SignedCheckpoint::sign(own, &other))
-                .is_err()
-        );
     }
 
     #[test]
