@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Every command, by the words that lead to it.
-const COMMANDS: [&str; 35] = [
+const COMMANDS: [&str; 36] = [
     "",
     "serve",
     "login",
@@ -38,6 +38,7 @@ const COMMANDS: [&str; 35] = [
     "token create",
     "token list",
     "token revoke",
+    "doctor",
     "completions",
 ];
 
