@@ -9,6 +9,7 @@ mod erasure;
 mod failure_table;
 mod fsck;
 mod openapi;
+mod packed;
 mod publish;
 mod rebuild;
 mod rollback;
