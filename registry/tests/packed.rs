@@ -2,7 +2,6 @@
 //! file is given out by itself.
 
 use futures_util::TryStreamExt as _;
-use waag_registry::access::Caller;
 use waag_registry::content::ContentError;
 use waag_registry::index::Wanted;
 use waag_registry::publish::PublishError;
@@ -111,25 +110,23 @@ async fn a_packed_file_is_given_out_by_itself_also_after_a_refold() {
     );
     let rows = world.index().await;
     let world = world
-        .restart(|data| std::fs::remove_file(data.join("index.sqlite")).unwrap_or_default())
+        .restart(|data| {
+            for file in ["index.db", "index.db-wal", "index.db-shm"] {
+                let _ = std::fs::remove_file(data.join(file));
+            }
+        })
         .await
         .unwrap();
     assert_eq!(world.index().await, rows);
     let all = world.site.catalogue().list(&world.admin, Wanted::default()).await;
     assert_eq!(all.unwrap().artifacts.len(), 1);
     for (path, content) in &files {
-        let (catalogue, digest) = (world.site.catalogue(), Sha256::of(content));
-        let found = catalogue
-            .bytes(&Caller::anonymous(), &draft.artifact, &digest)
-            .await;
-        // Without a label it is served where it was published only, to who says where he is.
-        let found = match found {
-            Ok(found) => found,
-            Err(_) => catalogue
-                .bytes(&world.admin, &draft.artifact, &digest)
-                .await
-                .unwrap(),
-        };
+        let found = world
+            .site
+            .catalogue()
+            .bytes(&world.admin, &draft.artifact, &Sha256::of(content))
+            .await
+            .unwrap();
         let recipe = world.site.content().recipe(&found.recipe).await.unwrap().unwrap();
         let parts: Vec<_> = world
             .site
@@ -183,7 +180,10 @@ async fn a_list_that_lies_about_a_tar_is_refused_and_nothing_is_recorded() {
         let error = publish(&world, &acme, &draft).await.unwrap_err();
         assert!(matches!(error, PublishError::Mismatch(_)), "{error}");
         let text = error.to_string();
-        assert!(text.starts_with(".waag/files-0.tar: ") && text.contains(why), "{why}: {text}");
+        assert!(
+            text.starts_with(".waag/files-0.tar: ") && text.contains(why),
+            "{why}: {text}"
+        );
     }
     assert_eq!(world.site.ledger().checkpoint().checkpoint().size, size);
 }

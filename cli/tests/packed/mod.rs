@@ -73,10 +73,7 @@ fn thousands_of_small_files_travel_packed_and_nobody_sees_it() {
 
     publisher.pull("acme/many:2", &at("out")).json();
     assert_same_files(&at("data"), &at("out"));
-    assert_eq!(
-        number(&publisher.verify(&at("out")).json(), "files"),
-        FILES + 4
-    );
+    assert_eq!(number(&publisher.verify(&at("out")).json(), "files"), FILES + 4);
     let second = publisher.pull("acme/many:2", &at("out")).json();
     assert_eq!(number(&second, "received_bytes"), 0);
 

@@ -272,7 +272,11 @@ impl Intake {
         }
         self.check_complete(caller, id, "its config", &release.config)
             .await?;
-        if let Some(archive) = manifest.layers().iter().find(|layer| layer.packing != Packing::Raw) {
+        if let Some(archive) = manifest
+            .layers()
+            .iter()
+            .find(|layer| layer.packing != Packing::Raw)
+        {
             return Err(PublishError::Mismatch(format!(
                 "{} is an archive without a list of its files, which this version does not read",
                 archive.path

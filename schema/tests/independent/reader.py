@@ -554,10 +554,18 @@ class Manifest:
         full(MODEL_TYPE + r"config\.v1\+json", config["type"], "config")
         self.config = config["digest"], config["size"]
         need(isinstance(value.get("layers"), list) and value["layers"], "layers")
-        self.files = [self.layer(layer) for layer in value["layers"]]
-        check_paths([file["path"] for file in self.files])
         notes = self.annotations(value)
-        datasets = all(file["role"] == "dataset" for file in self.files)
+        self.list, self.tars, self.totals = None, [], None
+        if "eu.waag.files" in notes:
+            self.totals = tuple(int(full(r"0|[1-9][0-9]{0,19}", notes.get(f"eu.waag.files.{key}"), key).group())
+                                for key in ("count", "bytes"))
+        self.files = []
+        for layer in value["layers"]:
+            self.take(layer, notes.get("eu.waag.files"))
+        need(self.files or self.tars, "no files")
+        need("eu.waag.files" not in notes or (self.list and self.tars), "no list of files")
+        check_paths([file["path"] for file in self.files])
+        datasets = all(file["role"] == "dataset" for file in self.files + self.tars)
         self.kind = read_kind(notes.get("eu.waag.kind", "dataset" if datasets else "model"))
         self.base = self.pinned(notes["eu.waag.base"]) if "eu.waag.base" in notes else None
         self.data = [self.pinned(text) for text in notes["eu.waag.data"].split(",")] if "eu.waag.data" in notes else []
@@ -581,7 +589,23 @@ class Manifest:
         media_type, notes = string(value.get("mediaType")), self.annotations(value)
         return {"type": media_type, "digest": digest, "size": size, "notes": notes}
 
-    def layer(self, value):
+    def take(self, value, list_digest):
+        """Sorts a layer: a file of its own, a tar, or the list of files."""
+        if list_digest is not None:
+            layer = self.layer(value, lambda path: path)
+            if (layer["path"], layer["packing"], layer["digest"]) == (".waag/files.json", "raw", list_digest) \
+                    and self.list is None:
+                self.list = layer
+                return
+            if (layer["path"], layer["packing"]) == (f".waag/files-{len(self.tars)}.tar", "tar"):
+                self.tars.append(layer)
+                return
+        self.files.append(self.layer(value, read_path))
+
+    def blobs(self):
+        return self.files + self.tars + ([self.list] if self.list else [])
+
+    def layer(self, value, read):
         layer = self.descriptor(value)
         pattern = MODEL_TYPE + r"(weight|weight\.config|doc|code|dataset)\.v1\.(raw|tar|tar\+gzip|tar\+zstd)"
         role, packing = full(pattern, layer["type"], "a layer's type").groups()
@@ -589,7 +613,7 @@ class Manifest:
         paths = [notes[key] for key in ("org.cncf.model.filepath", "org.cnai.model.filepath") if key in notes][:1]
         paths += [notes[key] for key in ("org.opencontainers.image.title",) if key in notes]
         need(paths and len(set(paths)) == 1, "a layer's path")
-        return {"path": read_path(paths[0]), "digest": layer["digest"], "size": layer["size"],
+        return {"path": read(paths[0]), "digest": layer["digest"], "size": layer["size"],
                 "role": role, "packing": packing}
 
     def fits(self, statement):
@@ -598,7 +622,7 @@ class Manifest:
         need(says["kind"] == self.kind, "another kind")
         need((says["config"]["sha256"], says["config"]["size"]) == self.config, "another config")
         named = {(content["sha256"], content["size"]) for content in says["content"]}
-        need(named == {(file["digest"], file["size"]) for file in self.files}, "other files")
+        need(named == {(file["digest"], file["size"]) for file in self.blobs()}, "other files")
         need(all(file["packing"] == "raw" for file in self.files), "a layer is not raw")
 
 
