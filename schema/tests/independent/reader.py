@@ -1146,6 +1146,25 @@ def check_entry(entry, checkpoint):
     return read["index"], header, envelope
 
 
+def packed_files(manifest, directory):
+    """The files that travel packed, by the list that lies beside the proof."""
+    if manifest.list is None:
+        return []
+    with open(os.path.join(directory, ".waag", "files.json"), "rb") as opened:
+        raw = opened.read(64 * MIB + 1)
+    need(sha256_text(raw) == manifest.list["digest"], "another list of files")
+    value = shape(read_json(raw, 64 * MIB), layers=listed(lambda layer: shape(
+        layer, digest=read_sha256, files=listed(lambda entry: entry))), version=natural)
+    need(value["version"] == 1, "version 1")
+    need([layer["digest"] for layer in value["layers"]] == [tar["digest"] for tar in manifest.tars], "other tars")
+    files = [{"path": read_path(path), "digest": read_sha256(digest), "size": natural(size)}
+             for layer in value["layers"] for path, digest, size, _ in layer["files"]]
+    whole = files + manifest.files
+    check_paths([file["path"] for file in whole])
+    need((len(whole), sum(file["size"] for file in whole)) == manifest.totals, "other totals")
+    return files
+
+
 def check_kept(kept, log_key):
     """Checks a proof.json against the pinned key; everything but the files themselves."""
     kept = shape(kept, version=natural, site=read_site, artifact=read_artifact, asked=read_version, manifest=unbase64,
@@ -1234,7 +1253,8 @@ def pull(directory, log_key):
     proven = check_kept(kept, VerifierKey(log_key))
     contents = {content["sha256"]: content for content in proven["release"].says["content"]}
     recipes = 0
-    for file in proven["manifest"].files:
+    files = proven["manifest"].files + packed_files(proven["manifest"], directory)
+    for file in files:
         path = os.path.join(directory, *file["path"].split("/"))
         need(os.path.isfile(path) and not os.path.islink(path), f"{file['path']} is not there")
         need(os.path.getsize(path) == file["size"], f"{file['path']} has another size")
@@ -1243,12 +1263,12 @@ def pull(directory, log_key):
             while part := opened.read(MIB):
                 hasher.update(part)
         need("sha256:" + hasher.hexdigest() == file["digest"], f"{file['path']} has another digest")
-        if file["size"] <= RECIPE_MAX:
+        if file["size"] <= RECIPE_MAX and file["digest"] in contents:
             with open(path, "rb") as opened:
                 check_recipe(opened.read(), contents[file["digest"]])
             recipes += 1
     print(json.dumps({
-        "verified": True, "manifest": proven["manifest"].digest, "files": len(proven["manifest"].files),
+        "verified": True, "manifest": proven["manifest"].digest, "files": len(files),
         "recipes": recipes, "entry": proven["entry"], "size": proven["checkpoint"].size,
         "namespace": proven["namespace"].id, "label": proven["label"], "withdrawn": proven["withdrawn"],
     }))
