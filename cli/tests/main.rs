@@ -14,6 +14,7 @@ mod kill;
 mod ledger_commands;
 mod ordinary;
 mod owners;
+mod packed;
 mod rollback;
 mod supply;
 mod world;

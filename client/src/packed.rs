@@ -149,6 +149,7 @@ fn read_header(opened: &Opened, path: &FilePath) -> Result<Header> {
 }
 
 /// Cutting by content has nothing to refuse but a tar of terabytes.
+#[allow(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
 fn uncut(error: CutError) -> ClientError {
     ClientError::Usage(format!("the archive of small files: {error}"))
 }

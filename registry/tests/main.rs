@@ -10,6 +10,7 @@ mod failure_table;
 mod fsck;
 mod listen;
 mod openapi;
+mod packed;
 mod publish;
 mod rebuild;
 mod rollback;

@@ -109,6 +109,52 @@ impl Content {
             .buffered(READ_AHEAD)
     }
 
+    /// Hands all bytes of a file to `step`, in order, on the processor's pool; stops where it fails.
+    ///
+    /// Chunks are read ahead, but opened in the same job that takes their bytes: jobs that wait for the pool while
+    /// nobody polls them would hold the places that this one waits for.
+    ///
+    /// # Errors
+    /// When a chunk is damaged or the store fails; within, what `step` has to say.
+    pub async fn walk<S, E>(
+        &self,
+        recipe: &Recipe,
+        mut state: S,
+        step: fn(&mut S, &[u8]) -> Result<(), E>,
+    ) -> Result<Result<S, E>, ContentError>
+    where
+        S: Send + 'static,
+        E: Send + 'static,
+    {
+        let reads = recipe.pieces().iter().copied().map(|piece| {
+            let store = Arc::clone(&self.store);
+            async move {
+                let stored = store.get(&Key::chunk(&piece.chunk)).await?;
+                Ok::<_, ContentError>((piece, stored))
+            }
+        });
+        let reads: Vec<_> = reads.collect();
+        let mut stored = stream::iter(reads).buffered(READ_AHEAD);
+        while let Some((piece, stored)) = stored.try_next().await? {
+            let damaged = || ContentError::Damaged {
+                what: "chunk",
+                digest: piece.chunk,
+            };
+            let job = move || {
+                let raw = open(&stored, piece.chunk)?;
+                let own = raw.get(piece.offset as usize..piece.offset as usize + piece.length as usize)?;
+                let said = step(&mut state, own);
+                Some((state, said))
+            };
+            let (returned, said) = self.pool.run(job).await.ok_or_else(damaged)?;
+            if let Err(error) = said {
+                return Ok(Err(error));
+            }
+            state = returned;
+        }
+        Ok(Ok(state))
+    }
+
     /// Returns the first bytes of a file, at most `limit` and at most what it has.
     ///
     /// # Errors

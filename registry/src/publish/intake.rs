@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::TryStreamExt as _;
 use waag_schema::content::gguf::{self, Reading};
 use waag_schema::content::planner::CHUNK_MAX;
 use waag_schema::content::recipe::Recipe;
@@ -365,19 +364,9 @@ impl Intake {
                 }),
                 error => PublishError::Mismatch(format!("{}: {error}", tar_path(index))),
             };
-            let mut check = TarCheck::new(files.expected(index));
-            let mut stream = std::pin::pin!(self.content.range(tar, 0..tar.size()));
-            while let Some(bytes) = stream.try_next().await? {
-                let (returned, updated) = self
-                    .content
-                    .on_pool(move || {
-                        let updated = check.update(&bytes);
-                        (check, updated)
-                    })
-                    .await;
-                updated.map_err(refused)?;
-                check = returned;
-            }
+            let check = TarCheck::new(files.expected(index));
+            let checked = self.content.walk(tar, check, TarCheck::update).await?;
+            let check = checked.map_err(refused)?;
             check.finish().map_err(refused)?;
         }
         Ok(())

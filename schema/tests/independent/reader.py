@@ -567,10 +567,18 @@ class Manifest:
         full(MODEL_TYPE + r"config\.v1\+json", config["type"], "config")
         self.config = config["digest"], config["size"]
         need(isinstance(value.get("layers"), list) and value["layers"], "layers")
-        self.files = [self.layer(layer) for layer in value["layers"]]
-        check_paths([file["path"] for file in self.files])
         notes = self.annotations(value)
-        datasets = all(file["role"] == "dataset" for file in self.files)
+        self.list, self.tars, self.totals = None, [], None
+        if "eu.waag.files" in notes:
+            self.totals = tuple(int(full(r"0|[1-9][0-9]{0,19}", notes.get(f"eu.waag.files.{key}"), key).group())
+                                for key in ("count", "bytes"))
+        self.files = []
+        for layer in value["layers"]:
+            self.take(layer, notes.get("eu.waag.files"))
+        need(self.files or self.tars, "no files")
+        need("eu.waag.files" not in notes or (self.list and self.tars), "no list of files")
+        check_paths([file["path"] for file in self.files])
+        datasets = all(file["role"] == "dataset" for file in self.files + self.tars)
         self.kind = read_kind(notes.get("eu.waag.kind", "dataset" if datasets else "model"))
         self.base = self.pinned(notes["eu.waag.base"]) if "eu.waag.base" in notes else None
         self.data = [self.pinned(text) for text in notes["eu.waag.data"].split(",")] if "eu.waag.data" in notes else []
@@ -594,7 +602,23 @@ class Manifest:
         media_type, notes = string(value.get("mediaType")), self.annotations(value)
         return {"type": media_type, "digest": digest, "size": size, "notes": notes}
 
-    def layer(self, value):
+    def take(self, value, list_digest):
+        """Sorts a layer: a file of its own, a tar, or the list of files."""
+        if list_digest is not None:
+            layer = self.layer(value, lambda path: path)
+            if (layer["path"], layer["packing"], layer["digest"]) == (".waag/files.json", "raw", list_digest) \
+                    and self.list is None:
+                self.list = layer
+                return
+            if (layer["path"], layer["packing"]) == (f".waag/files-{len(self.tars)}.tar", "tar"):
+                self.tars.append(layer)
+                return
+        self.files.append(self.layer(value, read_path))
+
+    def blobs(self):
+        return self.files + self.tars + ([self.list] if self.list else [])
+
+    def layer(self, value, read):
         layer = self.descriptor(value)
         pattern = MODEL_TYPE + r"(weight|weight\.config|doc|code|dataset)\.v1\.(raw|tar|tar\+gzip|tar\+zstd)"
         role, packing = full(pattern, layer["type"], "a layer's type").groups()
@@ -602,7 +626,7 @@ class Manifest:
         paths = [notes[key] for key in ("org.cncf.model.filepath", "org.cnai.model.filepath") if key in notes][:1]
         paths += [notes[key] for key in ("org.opencontainers.image.title",) if key in notes]
         need(paths and len(set(paths)) == 1, "a layer's path")
-        return {"path": read_path(paths[0]), "digest": layer["digest"], "size": layer["size"],
+        return {"path": read(paths[0]), "digest": layer["digest"], "size": layer["size"],
                 "role": role, "packing": packing}
 
     def fits(self, statement):
@@ -611,7 +635,7 @@ class Manifest:
         need(says["kind"] == self.kind, "another kind")
         need((says["config"]["sha256"], says["config"]["size"]) == self.config, "another config")
         named = {(content["sha256"], content["size"]) for content in says["content"]}
-        need(named == {(file["digest"], file["size"]) for file in self.files}, "other files")
+        need(named == {(file["digest"], file["size"]) for file in self.blobs()}, "other files")
         need(all(file["packing"] == "raw" for file in self.files), "a layer is not raw")
 
 
@@ -1298,6 +1322,25 @@ def check_parts(proof, site, log_key):
     return checkpoint, proven
 
 
+def packed_files(manifest, directory):
+    """The files that travel packed, by the list that lies beside the proof."""
+    if manifest.list is None:
+        return []
+    with open(os.path.join(directory, ".waag", "files.json"), "rb") as opened:
+        raw = opened.read(64 * MIB + 1)
+    need(sha256_text(raw) == manifest.list["digest"], "another list of files")
+    value = shape(read_json(raw, 64 * MIB), layers=listed(lambda layer: shape(
+        layer, digest=read_sha256, files=listed(lambda entry: entry))), version=natural)
+    need(value["version"] == 1, "version 1")
+    need([layer["digest"] for layer in value["layers"]] == [tar["digest"] for tar in manifest.tars], "other tars")
+    files = [{"path": read_path(path), "digest": read_sha256(digest), "size": natural(size)}
+             for layer in value["layers"] for path, digest, size, _ in layer["files"]]
+    whole = files + manifest.files
+    check_paths([file["path"] for file in whole])
+    need((len(whole), sum(file["size"] for file in whole)) == manifest.totals, "other totals")
+    return files
+
+
 def check_kept(kept, log_key):
     """Checks a proof.json against the pinned key; everything but the files themselves."""
     kept = shape(kept, version=natural, site=read_site, artifact=read_artifact, asked=read_version, manifest=unbase64,
@@ -1389,7 +1432,8 @@ def pull(directory, log_key):
     proven = check_kept(kept, VerifierKey(log_key))
     contents = {content["sha256"]: content for content in proven["release"].says["content"]}
     recipes = 0
-    for file in proven["manifest"].files:
+    files = proven["manifest"].files + packed_files(proven["manifest"], directory)
+    for file in files:
         path = os.path.join(directory, *file["path"].split("/"))
         need(os.path.isfile(path) and not os.path.islink(path), f"{file['path']} is not there")
         need(os.path.getsize(path) == file["size"], f"{file['path']} has another size")
@@ -1398,12 +1442,12 @@ def pull(directory, log_key):
             while part := opened.read(MIB):
                 hasher.update(part)
         need("sha256:" + hasher.hexdigest() == file["digest"], f"{file['path']} has another digest")
-        if file["size"] <= RECIPE_MAX:
+        if file["size"] <= RECIPE_MAX and file["digest"] in contents:
             with open(path, "rb") as opened:
                 check_recipe(opened.read(), contents[file["digest"]])
             recipes += 1
     print(json.dumps({
-        "verified": True, "manifest": proven["manifest"].digest, "files": len(proven["manifest"].files),
+        "verified": True, "manifest": proven["manifest"].digest, "files": len(files),
         "recipes": recipes, "entry": proven["entry"], "size": proven["checkpoint"].size,
         "namespace": proven["namespace"].id, "label": proven["label"], "withdrawn": proven["withdrawn"],
     }))
