@@ -155,7 +155,7 @@ impl From<ClientError> for Failure {
                     ..Self::new(Exit::Verification, format!("{number} not as signed"))
                 }
                 .details(lines)
-                .hint("the same `waag pull` again replaces what is not as signed")
+                .hint("the same `waag pull` again with --force replaces what is not as signed")
             }
             ClientError::Unpinned { url, site } => failure.hint(format!(
                 "compare the fingerprint with what `waag serve` printed there, then `waag login {url} --trust {site}`"
@@ -179,6 +179,15 @@ impl From<ClientError> for Failure {
             }
             ClientError::Unsigned { .. } => {
                 failure.hint("--out FILE keeps it for the others, who add theirs with `waag sign FILE`")
+            }
+            ClientError::Occupied { .. } => {
+                failure.hint("name another directory, or --force fills this one; files that the release has not stay as they are")
+            }
+            ClientError::Modified(paths) => {
+                let number = crate::ui::count(paths.len() as u64, "file");
+                Self::new(Exit::Failed, format!("{number} would be replaced that no pull has put there as they are"))
+                    .details(paths)
+                    .hint("save them elsewhere, or --force replaces them")
             }
             ClientError::Changed(_) => failure.hint("stop whoever writes to it, then push again; what was sent is kept"),
             ClientError::Scan(error) => with_hint(failure, scan_hint(&error)),
@@ -222,6 +231,8 @@ fn exit_of(error: &ClientError) -> Exit {
         | ClientError::Taken(_)
         | ClientError::Unauthorized(_)
         | ClientError::TagNeedsMove { .. }
+        | ClientError::Occupied { .. }
+        | ClientError::Modified(_)
         | ClientError::Changed(_)
         | ClientError::Scan(_)
         | ClientError::Key(_)

@@ -3,7 +3,7 @@
 //! What is believed is the pin in the home directory, and nothing that lies beside the files. Every file is
 //! hashed; many at once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 use waag_schema::base::digest::Sha256Hasher;
 use waag_schema::base::name::Version;
-use waag_schema::release::Layer;
-use waag_schema::{ArtifactName, Sha256, SiteId, Tag, Timestamp};
+use waag_schema::release::manifest::Blob;
+use waag_schema::{ArtifactName, FilePath, Sha256, SiteId, Tag, Timestamp};
 
 use crate::error::{BadFile, ClientError, Fault, Result};
 use crate::event::{Event, Phase, Progress};
 use crate::home::Home;
-use crate::kept::{KEPT_DIR, Kept};
+use crate::kept::{KEPT_DIR, Kept, KeptFile};
 use crate::proof::{Proven, check_release};
 use crate::read::{blocking, cores};
 use crate::trust::Trust;
@@ -38,8 +38,11 @@ pub struct Verified {
     pub tag: Option<Tag>,
     /// The manifest's digest.
     pub digest: Sha256,
-    /// How many files it has.
+    /// How many files were checked: all that were pulled.
     pub files: u64,
+    /// Set when these are not all files of the release, as they were signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partial: Option<Partial>,
     /// Their bytes together.
     pub bytes: u64,
     /// The ledger entry of the release.
@@ -56,6 +59,23 @@ pub struct Verified {
     pub fresh_as_of: Option<Timestamp>,
     /// Files in the directory that are not part of the artifact; the first thousand.
     pub extra: Vec<String>,
+}
+
+/// What a partial pull has left out, and made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Partial {
+    /// How many files the release has.
+    pub release_files: u64,
+    /// How many of those that were checked the pull has made of signed ones, keeping some tensors. Nobody has
+    /// signed them: they are as the pull wrote them, which had checked each byte it took.
+    pub made_files: u64,
+}
+
+/// A file that was pulled, and what it must be.
+#[derive(Debug, Clone)]
+struct Expected {
+    path: FilePath,
+    blob: Blob,
 }
 
 impl Verified {
@@ -90,9 +110,14 @@ impl Verified {
 pub async fn verify(home: &Home, directory: &Path, progress: &Progress) -> Result<Verified> {
     let (trust, place) = (Trust::new(home.clone()), directory.to_owned());
     let (kept, proven) = blocking(move || prove(&trust, &place)).await?;
-    check_files(directory, &proven, progress).await?;
-    let (place, layers) = (directory.to_owned(), proven.manifest.layers().to_vec());
-    let extra = blocking(move || extra_files(&place, &layers)).await?;
+    let (files, partial) = expected(&kept, &proven)?;
+    let bytes = files
+        .iter()
+        .map(|file| file.blob.size)
+        .fold(0, u64::saturating_add);
+    check_files(directory, &files, bytes, progress).await?;
+    let (place, number) = (directory.to_owned(), files.len() as u64);
+    let extra = blocking(move || extra_files(&place, &files)).await?;
     Ok(Verified {
         name: kept.artifact,
         tag: match kept.asked {
@@ -100,8 +125,9 @@ pub async fn verify(home: &Home, directory: &Path, progress: &Progress) -> Resul
             Version::Manifest(_) => None,
         },
         digest: proven.manifest.digest(),
-        files: proven.manifest.layers().len() as u64,
-        bytes: proven.manifest.total_size(),
+        files: number,
+        partial,
+        bytes,
         entry: proven.entry,
         at: proven.at,
         signed_by: proven.signed_by,
@@ -131,16 +157,57 @@ fn prove(trust: &Trust, directory: &Path) -> Result<(Kept, Proven)> {
     Ok((kept, proven))
 }
 
-async fn check_files(directory: &Path, proven: &Proven, progress: &Progress) -> Result<()> {
+/// Returns what must be there: all files of the release, or those that a partial pull has kept.
+fn expected(kept: &Kept, proven: &Proven) -> Result<(Vec<Expected>, Option<Partial>)> {
+    let layers = proven.manifest.layers();
+    let Some(listed) = &kept.partial else {
+        let all = layers.iter().map(|layer| Expected {
+            path: layer.path.clone(),
+            blob: layer.blob,
+        });
+        return Ok((all.collect(), None));
+    };
+    let signed: HashMap<&FilePath, Blob> = layers.iter().map(|l| (&l.path, l.blob)).collect();
+    let mut files = Vec::with_capacity(listed.len());
+    let mut made_files = 0;
+    for KeptFile { path, made } in listed {
+        let refused = |reason: &str| ClientError::verification(path, reason);
+        let layer = signed
+            .get(path)
+            .ok_or_else(|| refused("it is kept as pulled, and the release has no such file"))?;
+        let blob = match made {
+            None => *layer,
+            Some(made) if made.from == layer.digest => {
+                made_files += 1;
+                Blob {
+                    digest: made.sha256,
+                    size: made.size,
+                }
+            }
+            Some(_) => return Err(refused("it is kept as made of another file than the release has")),
+        };
+        files.push(Expected {
+            path: path.clone(),
+            blob,
+        });
+    }
+    let partial = Partial {
+        release_files: layers.len() as u64,
+        made_files,
+    };
+    Ok((files, Some(partial)))
+}
+
+async fn check_files(directory: &Path, files: &[Expected], bytes: u64, progress: &Progress) -> Result<()> {
     progress(Event::Began {
         phase: Phase::Check,
-        items: proven.manifest.layers().len() as u64,
-        bytes: proven.manifest.total_size(),
+        items: files.len() as u64,
+        bytes,
     });
-    let bad: Vec<Result<Option<BadFile>>> = stream::iter(proven.manifest.layers().to_vec())
-        .map(|layer| {
-            let (place, progress) = (directory.join(layer.path.as_str()), Arc::clone(progress));
-            blocking(move || check_file(&place, &layer, &progress))
+    let bad: Vec<Result<Option<BadFile>>> = stream::iter(files.to_vec())
+        .map(|file| {
+            let (place, progress) = (directory.join(file.path.as_str()), Arc::clone(progress));
+            blocking(move || check_file(&place, &file, &progress))
         })
         .buffered(cores())
         .collect()
@@ -157,19 +224,19 @@ async fn check_files(directory: &Path, proven: &Proven, progress: &Progress) -> 
     }
 }
 
-fn check_file(place: &Path, layer: &Layer, progress: &Progress) -> Result<Option<BadFile>> {
-    let fault = find_fault(place, layer, progress)?;
+fn check_file(place: &Path, file: &Expected, progress: &Progress) -> Result<Option<BadFile>> {
+    let fault = find_fault(place, file.blob, progress)?;
     progress(Event::Done {
         phase: Phase::Check,
-        path: layer.path.to_string(),
+        path: file.path.to_string(),
     });
     Ok(fault.map(|fault| BadFile {
-        path: layer.path.to_string(),
+        path: file.path.to_string(),
         fault,
     }))
 }
 
-fn find_fault(place: &Path, layer: &Layer, progress: &Progress) -> Result<Option<Fault>> {
+fn find_fault(place: &Path, expected: Blob, progress: &Progress) -> Result<Option<Fault>> {
     let meta = match fs::symlink_metadata(place) {
         Ok(meta) => meta,
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
@@ -180,7 +247,6 @@ fn find_fault(place: &Path, layer: &Layer, progress: &Progress) -> Result<Option
     if !meta.is_file() {
         return Ok(Some(Fault::NotAFile));
     }
-    let expected = layer.blob;
     if meta.len() != expected.size {
         return Ok(Some(Fault::Size {
             expected: expected.size,
@@ -209,8 +275,8 @@ fn find_fault(place: &Path, layer: &Layer, progress: &Progress) -> Result<Option
 }
 
 /// Names what lies in the directory beside the artifact's files.
-fn extra_files(directory: &Path, layers: &[Layer]) -> Result<Vec<String>> {
-    let own: HashSet<&str> = layers.iter().map(|layer| layer.path.as_str()).collect();
+fn extra_files(directory: &Path, files: &[Expected]) -> Result<Vec<String>> {
+    let own: HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
     let mut extra = Vec::new();
     let mut waiting: Vec<(PathBuf, String)> = vec![(directory.to_owned(), String::new())];
     while let Some((place, prefix)) = waiting.pop() {
@@ -247,6 +313,7 @@ mod tests {
             tag: None,
             digest: Sha256::of(b"m"),
             files: 0,
+            partial: None,
             bytes: 0,
             entry: 0,
             at: Timestamp::from_unix(0),

@@ -4,6 +4,7 @@
     reason = "what the tests set up must work, helpers included"
 )]
 
+mod choosing;
 mod proving;
 mod pulling;
 mod pushing;

@@ -254,6 +254,18 @@ impl Person {
         self.run(words)
     }
 
+    /// Pulls, and replaces files that were changed.
+    pub(crate) fn mend(&self, reference: &str, directory: &Path) -> Answer {
+        let words = [
+            OsStr::new("pull"),
+            OsStr::new(reference),
+            directory.as_os_str(),
+            OsStr::new("--force"),
+            OsStr::new("--json"),
+        ];
+        self.run(words)
+    }
+
     pub(crate) fn verify(&self, directory: &Path) -> Answer {
         self.run([OsStr::new("verify"), directory.as_os_str(), OsStr::new("--json")])
     }

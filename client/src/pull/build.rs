@@ -7,14 +7,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use waag_schema::{ChunkDigest, FilePath, Sha256};
 
+use super::claim::sha256_of;
 use super::fetch::Lacking;
 use super::output::{Output, Source, Wanted};
-use super::survey::{Slot, Standing};
+use super::survey::{Slot, Standing, Want};
 use super::target::{Finished, Target};
 use crate::error::{ClientError, Result};
 use crate::event::{Event, Phase, Progress};
@@ -43,6 +45,8 @@ pub(crate) struct Builder {
     open: Mutex<Handles>,
     /// Complete, and without a name.
     ready: Mutex<Vec<usize>>,
+    /// Digests of outputs that nobody has signed, as they were written.
+    made: Mutex<HashMap<usize, Sha256>>,
     /// Whether nothing gets its name yet: what a name would replace is still read from.
     held: AtomicBool,
 }
@@ -59,15 +63,21 @@ impl Builder {
         let mut building = HashMap::with_capacity(standings.len());
         let mut lacking: Vec<Lacking> = Vec::new();
         for mut standing in standings {
-            let wants = std::mem::take(&mut standing.slots);
+            let wants = std::mem::take(&mut standing.wants);
             let left = AtomicUsize::new(wants.len());
-            for (chunk, content, slot) in wants {
+            for want in wants {
+                let Want {
+                    chunk,
+                    length,
+                    content,
+                    slot,
+                } = want;
                 let own = slots.entry(chunk).or_default();
                 if own.is_empty() {
                     lacking.push(Lacking {
                         chunk,
                         content: wanted.contents[content].sha256,
-                        length: slot.within.end,
+                        length,
                     });
                 }
                 own.push(slot);
@@ -82,6 +92,7 @@ impl Builder {
             building,
             open: Mutex::default(),
             ready: Mutex::default(),
+            made: Mutex::default(),
             held: AtomicBool::new(true),
         };
         (builder, lacking)
@@ -224,6 +235,19 @@ impl Builder {
         self.name(&batch)
     }
 
+    /// Returns the digest of an output, which stands at this place; one that nobody has signed is read.
+    pub(crate) fn digest(&self, index: usize, place: &Path) -> Result<Sha256> {
+        let made = || self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.wanted.outputs[index].digest;
+        if let Some(digest) = known.or_else(|| made().get(&index).copied()) {
+            return Ok(digest);
+        }
+        let gone = || ClientError::Changed(place.to_owned());
+        let digest = sha256_of(place)?.ok_or_else(gone)?;
+        made().insert(index, digest);
+        Ok(digest)
+    }
+
     fn name(&self, outputs: &[usize]) -> Result<()> {
         let mut finished = Vec::with_capacity(outputs.len());
         for index in outputs {
@@ -233,6 +257,7 @@ impl Builder {
                 Some(present) => (self.target.place(&output.paths[present])?, None),
                 None => (partial.clone(), standing.absent.first()),
             };
+            let digest = self.digest(*index, &source)?;
             // Copies first: the partial file goes with its name.
             for (number, path) in standing
                 .absent
@@ -243,11 +268,13 @@ impl Builder {
                 finished.push(Finished {
                     built: self.target.copy(&source, &output.key, number)?,
                     path: output.paths[*path].clone(),
+                    digest,
                 });
             }
             finished.extend(own.map(|path| Finished {
                 built: partial,
                 path: output.paths[*path].clone(),
+                digest,
             }));
         }
         self.target.name(&finished)?;

@@ -51,7 +51,20 @@ pub(crate) struct Standing {
     /// Its paths that are not right.
     pub(crate) absent: Vec<usize>,
     /// What has to be written into its partial file; nothing when it is present.
-    pub(crate) slots: Vec<(ChunkDigest, usize, Slot)>,
+    pub(crate) wants: Vec<Want>,
+}
+
+/// A stretch of an output that is not there.
+#[derive(Debug)]
+pub(crate) struct Want {
+    /// The chunk that has it.
+    pub(crate) chunk: ChunkDigest,
+    /// How long that is at least.
+    pub(crate) length: u32,
+    /// The content through which it is asked for, by its place in [`Wanted::contents`].
+    pub(crate) content: usize,
+    /// Where its bytes belong.
+    pub(crate) slot: Slot,
 }
 
 /// Looks at all outputs, several at once.
@@ -145,7 +158,7 @@ impl Look<'_> {
         if absent.is_empty() {
             return Ok(None);
         }
-        let slots = match present {
+        let wants = match present {
             Some(_) => Vec::new(),
             None => self.lacking(index)?,
         };
@@ -153,7 +166,7 @@ impl Look<'_> {
             output: index,
             present,
             absent,
-            slots,
+            wants,
         }))
     }
 
@@ -175,7 +188,7 @@ impl Look<'_> {
     }
 
     /// Returns what the output's partial file lacks.
-    fn lacking(&mut self, index: usize) -> Result<Vec<(ChunkDigest, usize, Slot)>> {
+    fn lacking(&mut self, index: usize) -> Result<Vec<Want>> {
         let wanted = self.wanted;
         let output = &wanted.outputs[index];
         let resumed = self.target.resumed(&output.key, output.size())?;
@@ -184,12 +197,13 @@ impl Look<'_> {
         {
             return Ok(Vec::new());
         }
-        let mut slots = Vec::new();
+        let mut wants = Vec::new();
         for span in output.spans(&wanted.contents) {
             let Source::Chunk {
                 chunk,
                 content,
                 within,
+                length,
                 ..
             } = &span.source
             else {
@@ -205,10 +219,15 @@ impl Look<'_> {
                     offset: span.offset,
                     within: within.clone(),
                 };
-                slots.push((*chunk, *content, slot));
+                wants.push(Want {
+                    chunk: *chunk,
+                    length: *length,
+                    content: *content,
+                    slot,
+                });
             }
         }
-        Ok(slots)
+        Ok(wants)
     }
 
     /// Says whether a file has these bytes at this place. A part of a chunk has no digest to be compared with.

@@ -13,6 +13,7 @@
 
 mod entries;
 mod error;
+mod subset;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -22,6 +23,7 @@ pub use ::safetensors::Dtype;
 use self::entries::Entries;
 pub use self::error::SafetensorsError;
 use self::error::shown;
+pub use self::subset::Subset;
 
 /// The format's own limit on its JSON header.
 pub const HEADER_MAX_BYTES: u64 = 100_000_000;
