@@ -320,7 +320,7 @@ mod tests {
             failure.json(),
             r#"{"error":{"code":"verification","message":"1 file not as signed","details":["config.json: is missing"],"#.to_owned()
                 + r#""files":[{"path":"config.json","fault":"missing"}],"#
-                + r#""hint":"the same `waag pull` again replaces what is not as signed"}}"#
+                + r#""hint":"the same `waag pull` again with --force replaces what is not as signed"}}"#
         );
     }
 
