@@ -193,7 +193,7 @@ impl From<ClientError> for Failure {
             ClientError::Scan(error) => with_hint(failure, scan_hint(&error)),
             ClientError::Key(error) => with_hint(failure, key_hint(&error)),
             ClientError::Refused(problem) => with_hint(failure, refusal_hint(problem.code)).details(problem.reasons),
-            ClientError::Io { ref source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            ClientError::Io { ref source, .. } if is_full(source.kind()) => {
                 failure.hint("make room on this disk, then run the same command again: what is there is used")
             }
             ClientError::Answer { .. } => failure.hint("is this the address of a waag site of the same version?"),
@@ -239,6 +239,15 @@ fn exit_of(error: &ClientError) -> Exit {
         | ClientError::Answer { .. }
         | ClientError::Io { .. } => Exit::Failed,
     }
+}
+
+/// Also a quota, and a limit on the size of files, want room from whoever gives it.
+fn is_full(kind: std::io::ErrorKind) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        kind,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+    )
 }
 
 fn with_hint(failure: Failure, hint: Option<&str>) -> Failure {

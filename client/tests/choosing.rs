@@ -347,7 +347,10 @@ async fn many_small_files_and_names_of_one_content_all_come() {
     w.verify("out").await.unwrap();
 }
 
-#[expect(clippy::print_stderr, reason = "whoever reads the log must see that nothing was tested")]
+#[expect(
+    clippy::print_stderr,
+    reason = "whoever reads the log must see that nothing was tested"
+)]
 #[tokio::test]
 async fn a_target_that_cannot_be_written_is_named() {
     use std::os::unix::fs::PermissionsExt as _;

@@ -170,14 +170,18 @@ impl Look<'_> {
         }))
     }
 
+    /// Says whether each span of an output has a digest of its own, or is known here.
+    fn goes_by_chunks(&self, output: &Output) -> bool {
+        output.spans(&self.wanted.contents).all(|span| match span.source {
+            Source::Literal(_) => true,
+            Source::Chunk { whole, .. } => whole,
+        })
+    }
+
     /// Says whether a file of the output's length has all its bytes.
     fn is_right(&mut self, file: &File, output: &Output) -> bool {
         let wanted = self.wanted;
-        let by_chunks = output.spans(&wanted.contents).all(|span| match span.source {
-            Source::Literal(_) => true,
-            Source::Chunk { whole, .. } => whole,
-        });
-        if by_chunks {
+        if self.goes_by_chunks(output) {
             return output
                 .spans(&wanted.contents)
                 .all(|span| self.has(file, span.offset, &span.source));
@@ -192,7 +196,9 @@ impl Look<'_> {
         let wanted = self.wanted;
         let output = &wanted.outputs[index];
         let resumed = self.target.resumed(&output.key, output.size())?;
+        // By its chunks it is read below, once.
         if let Some(file) = &resumed
+            && !self.goes_by_chunks(output)
             && self.is_right(file, output)
         {
             return Ok(Vec::new());
