@@ -318,3 +318,75 @@ impl Handles {
         self.order.push_back(index);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use waag_schema::content::{PlannerId, RecipeBuilder};
+
+    use super::super::output::Content;
+    use super::super::survey::survey;
+    use super::*;
+    use crate::event::silent;
+
+    /// Files that lie one behind the other in a content, as in an archive, whatever its chunks.
+    fn packed(files: usize, file_bytes: usize, chunk_bytes: usize) -> (Wanted, Vec<Vec<u8>>) {
+        let bytes: Vec<u8> = (0..files * file_bytes).map(|i| (i * 7 + i / 251) as u8).collect();
+        let mut recipe = RecipeBuilder::new(PlannerId::FastCdc1);
+        let chunks: Vec<Vec<u8>> = bytes.chunks(chunk_bytes).map(<[u8]>::to_vec).collect();
+        for chunk in &chunks {
+            recipe.push_chunk(ChunkDigest::of(chunk), chunk.len()).unwrap();
+        }
+        let content = Content {
+            sha256: Sha256::of(b"archive"),
+            recipe: recipe.finish(),
+        };
+        let outputs = bytes.chunks(file_bytes).enumerate().map(|(i, own)| {
+            let begin = (i * file_bytes) as u64;
+            let path = format!("{}/{i}.bin", i % 100).parse().unwrap();
+            // The number makes contents distinct that happen to repeat.
+            let mut output = Output::signed(Sha256::of(own), vec![path], 0, begin..begin + own.len() as u64);
+            output.key = Sha256::of(&i.to_be_bytes());
+            output
+        });
+        let wanted = Wanted {
+            outputs: outputs.collect(),
+            contents: vec![content],
+        };
+        (wanted, chunks)
+    }
+
+    async fn unpack(root: &Path, wanted: &Arc<Wanted>, chunks: &[Vec<u8>]) -> usize {
+        let target = Arc::new(Target::open(root).unwrap());
+        let standings = survey(&target, wanted, &silent()).await.unwrap();
+        let (builder, lacking) = Builder::new(target, Arc::clone(wanted), standings, silent());
+        builder.begin().unwrap();
+        builder.settle().unwrap();
+        let number = lacking.len();
+        for one in lacking {
+            let raw = chunks.iter().find(|raw| ChunkDigest::of(raw) == one.chunk);
+            builder.take(&one.chunk, raw.unwrap()).unwrap();
+        }
+        builder.settle().unwrap();
+        number
+    }
+
+    #[tokio::test]
+    async fn many_files_come_out_of_the_chunks_of_one_archive() {
+        let dir = tempfile::tempdir().unwrap();
+        let (wanted, chunks) = packed(700, 1000, 4096);
+        let wanted = Arc::new(wanted);
+        let root = dir.path().join("out");
+        assert_eq!(unpack(&root, &wanted, &chunks).await, chunks.len());
+        let all = chunks.concat();
+        for i in [0, 5, 331, 699] {
+            let file = fs::read(root.join(format!("{}/{i}.bin", i % 100))).unwrap();
+            assert_eq!(file, all[i * 1000..(i + 1) * 1000]);
+        }
+        // All of them are known again by their digests, though no chunk is all of one.
+        assert_eq!(unpack(&root, &wanted, &chunks).await, 0);
+        fs::remove_file(root.join("31/331.bin")).unwrap();
+        assert_eq!(unpack(&root, &wanted, &chunks).await, 2);
+    }
+}
