@@ -183,6 +183,9 @@ impl From<ClientError> for Failure {
             ClientError::Occupied { .. } => {
                 failure.hint("name another directory, or --force fills this one; files that the release has not stay as they are")
             }
+            ClientError::NoRoom { .. } => {
+                failure.hint("make room on this disk, or --include, --exclude and --tensors take less; --force begins all the same")
+            }
             ClientError::Modified(paths) => {
                 let number = crate::ui::count(paths.len() as u64, "file");
                 Self::new(Exit::Failed, format!("{number} would be replaced that no pull has put there as they are"))
@@ -233,6 +236,7 @@ fn exit_of(error: &ClientError) -> Exit {
         | ClientError::TagNeedsMove { .. }
         | ClientError::Occupied { .. }
         | ClientError::Modified(_)
+        | ClientError::NoRoom { .. }
         | ClientError::Changed(_)
         | ClientError::Scan(_)
         | ClientError::Key(_)

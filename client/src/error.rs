@@ -144,6 +144,16 @@ pub enum ClientError {
         /// What it holds.
         holds: String,
     },
+    /// What would come does not fit on the disk: make room.
+    #[error("{} has room for {free} bytes, at least {needed} are to be written", .directory.display())]
+    NoRoom {
+        /// The directory.
+        directory: PathBuf,
+        /// How many bytes are to be written at least.
+        needed: u64,
+        /// How many fit.
+        free: u64,
+    },
     /// Files that would be replaced are not as a pull has left them: save them, or insist.
     #[error("would replace what no pull has put there: {}; nothing was written", .0.join(", "))]
     Modified(Vec<String>),

@@ -312,6 +312,13 @@ impl Prepared {
     /// Brings what is lacking to where it belongs, and keeps the proof; returns how many bytes came from this
     /// disk, and how many from the site.
     async fn execute(mut self) -> Result<(u64, u64)> {
+        // Each chunk once: what repeats may be a hole. Whoever insists knows of a disk that compresses.
+        if !self.request.force {
+            let own = |one: &Lacking| self.builder.wanted_bytes(std::iter::once(&one.chunk));
+            let needed = self.lacking.iter().map(|one| own(one).min(one.length.into()));
+            let needed = needed.fold(0, u64::saturating_add);
+            self.target.check_room(needed)?;
+        }
         let builder = Arc::clone(&self.builder);
         blocking(move || builder.begin()).await?;
         let mut here = std::mem::take(&mut self.local).copy(&self.builder).await?;

@@ -147,6 +147,24 @@ impl Target {
         open_regular(&self.partial(key), size)
     }
 
+    /// Checks that so many bytes fit, as far as can be known: better now than after hours.
+    ///
+    /// # Errors
+    /// [`ClientError::NoRoom`].
+    pub(crate) fn check_room(&self, needed: u64) -> Result<()> {
+        let stat =
+            rustix::fs::statvfs(&self.root).map_err(|e| ClientError::io("read", &self.root)(e.into()))?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        if needed <= free {
+            return Ok(());
+        }
+        Err(ClientError::NoRoom {
+            directory: self.root.clone(),
+            needed,
+            free,
+        })
+    }
+
     /// Makes a copy of a file that is there, to be named in turn.
     pub(crate) fn copy(&self, from: &Path, key: &Sha256, number: usize) -> Result<PathBuf> {
         let copy = self.partial(key).with_extension(number.to_string());
@@ -261,4 +279,18 @@ pub(crate) fn open_regular(place: &Path, size: u64) -> Result<Option<File>> {
     };
     let meta = file.metadata().map_err(ClientError::io("read", place))?;
     Ok((meta.len() == size).then_some(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_fit_is_refused_before_it_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = Target::look(dir.path()).unwrap();
+        target.check_room(0).unwrap();
+        let error = target.check_room(u64::MAX).unwrap_err();
+        assert!(matches!(error, ClientError::NoRoom { .. }), "{error}");
+    }
 }
