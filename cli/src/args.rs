@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+use waag_client::pull::TensorPattern;
 use waag_schema::policy::label::Action;
 use waag_schema::policy::place::{Country, Where};
 use waag_schema::release::kind::Kind;
@@ -332,6 +333,20 @@ pub(crate) struct Push {
 /// Every chunk is checked as it arrives. The proof is kept beside the files, in .waag, so that
 /// `waag verify` can repeat the check offline. What is on disk already is used; what was fetched before
 /// an interruption is not fetched again.
+///
+/// Globs are those of .waagignore: without a `/` they match a name in any directory, with one they are tied
+/// to the root; a directory stands for all that lies in it. `verify` then checks what was pulled.
+///
+/// With --tensors, each safetensors file becomes one of the tensors that match, and only their chunks are
+/// fetched. Files without such a tensor are left out, an index (*.safetensors.index.json) is written for
+/// what is kept, other files are pulled as they are. What is made so is checked against what was signed
+/// while it is pulled; `verify` can only say later that it is as it was written.
+///
+/// A directory with files that no pull has put there, or of another artifact, is refused, and so is
+/// replacing files that were changed since: --force does it all the same.
+///
+/// Pulls share a cache of chunks in WAAG_HOME/cache of at most 2 GiB. A pull that fetches more than
+/// 512 MiB keeps nothing of it there: weights are not on the disk twice.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Pull {
@@ -341,9 +356,33 @@ pub(crate) struct Pull {
     /// Where to put it [default: the artifact's name, in this directory]
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) directory: Option<PathBuf>,
+    /// Only files that match; several times for several patterns
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) include: Vec<String>,
+    /// No files that match; several times for several patterns
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+    /// Of safetensors files only tensors whose names match, as in `layers\.[0-3]\.`
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) tensors: Option<TensorPattern>,
+    /// Take bytes from the files of this directory where they are the same; several times for several
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) reuse: Vec<PathBuf>,
+    /// Say what would be fetched and what is here, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Fill the directory whatever it holds, and replace files that were changed
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Take it even if its publisher has withdrawn it
     #[arg(long)]
     pub(crate) withdrawn: bool,
+    /// Where chunks are shared with other pulls [default: WAAG_HOME/cache/chunks]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) cache: Option<PathBuf>,
+    /// Share no chunks with other pulls
+    #[arg(long, conflicts_with = "cache")]
+    pub(crate) no_cache: bool,
 }
 
 /// Check pulled files against the proof that was kept beside them; needs no network

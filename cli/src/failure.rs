@@ -155,7 +155,7 @@ impl From<ClientError> for Failure {
                     ..Self::new(Exit::Verification, format!("{number} not as signed"))
                 }
                 .details(lines)
-                .hint("the same `waag pull` again replaces what is not as signed")
+                .hint("the same `waag pull` again with --force replaces what is not as signed")
             }
             ClientError::Lost { .. } => failure.hint(
                 "ask its operator what was lost, and push again what is yours; `waag login URL --accept-successor` goes on without it",
@@ -183,11 +183,23 @@ impl From<ClientError> for Failure {
             ClientError::Unsigned { .. } => {
                 failure.hint("--out FILE keeps it for the others, who add theirs with `waag sign FILE`")
             }
+            ClientError::Occupied { .. } => {
+                failure.hint("name another directory, or --force fills this one; files that the release has not stay as they are")
+            }
+            ClientError::NoRoom { .. } => {
+                failure.hint("make room on this disk, or --include, --exclude and --tensors take less; --force begins all the same")
+            }
+            ClientError::Modified(paths) => {
+                let number = crate::ui::count(paths.len() as u64, "file");
+                Self::new(Exit::Failed, format!("{number} would be replaced that no pull has put there as they are"))
+                    .details(paths)
+                    .hint("save them elsewhere, or --force replaces them")
+            }
             ClientError::Changed(_) => failure.hint("stop whoever writes to it, then push again; what was sent is kept"),
             ClientError::Scan(error) => with_hint(failure, scan_hint(&error)),
             ClientError::Key(error) => with_hint(failure, key_hint(&error)),
             ClientError::Refused(problem) => with_hint(failure, refusal_hint(problem.code)).details(problem.reasons),
-            ClientError::Io { ref source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            ClientError::Io { ref source, .. } if is_full(source.kind()) => {
                 failure.hint("make room on this disk, then run the same command again: what is there is used")
             }
             ClientError::Answer { .. } => failure.hint("is this the address of a waag site of the same version?"),
@@ -226,12 +238,24 @@ fn exit_of(error: &ClientError) -> Exit {
         | ClientError::Taken(_)
         | ClientError::Unauthorized(_)
         | ClientError::TagNeedsMove { .. }
+        | ClientError::Occupied { .. }
+        | ClientError::Modified(_)
+        | ClientError::NoRoom { .. }
         | ClientError::Changed(_)
         | ClientError::Scan(_)
         | ClientError::Key(_)
         | ClientError::Answer { .. }
         | ClientError::Io { .. } => Exit::Failed,
     }
+}
+
+/// Also a quota, and a limit on the size of files, want room from whoever gives it.
+fn is_full(kind: std::io::ErrorKind) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        kind,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+    )
 }
 
 fn with_hint(failure: Failure, hint: Option<&str>) -> Failure {
@@ -316,7 +340,7 @@ mod tests {
             failure.json(),
             r#"{"error":{"code":"verification","message":"1 file not as signed","details":["config.json: is missing"],"#.to_owned()
                 + r#""files":[{"path":"config.json","fault":"missing"}],"#
-                + r#""hint":"the same `waag pull` again replaces what is not as signed"}}"#
+                + r#""hint":"the same `waag pull` again with --force replaces what is not as signed"}}"#
         );
     }
 

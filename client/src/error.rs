@@ -148,6 +148,27 @@ pub enum ClientError {
     /// A file was written to while it was being pushed: stop whoever writes, and push again.
     #[error("{} changed while it was read", .0.display())]
     Changed(PathBuf),
+    /// A directory holds something else than what is to be pulled into it: choose another, or insist.
+    #[error("{} holds {holds}; nothing was written", .directory.display())]
+    Occupied {
+        /// The directory.
+        directory: PathBuf,
+        /// What it holds.
+        holds: String,
+    },
+    /// What would come does not fit on the disk: make room.
+    #[error("{} has room for {free} bytes, at least {needed} are to be written", .directory.display())]
+    NoRoom {
+        /// The directory.
+        directory: PathBuf,
+        /// How many bytes are to be written at least.
+        needed: u64,
+        /// How many fit.
+        free: u64,
+    },
+    /// Files that would be replaced are not as a pull has left them: save them, or insist.
+    #[error("would replace what no pull has put there: {}; nothing was written", .0.join(", "))]
+    Modified(Vec<String>),
     /// The directory cannot be published as it is.
     #[error(transparent)]
     Scan(#[from] ScanError),

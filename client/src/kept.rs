@@ -3,24 +3,39 @@
 //! `.waag/proof.json`:
 //! ```text
 //! {"version": 1, "site": "<site id>", "artifact": "acme/tiny", "asked": "1.0",
-//!  "manifest": "<base64>", "proof": {"checkpoint": "...", "entries": [...]}}
+//!  "manifest": "<base64>", "proof": {"checkpoint": "...", "entries": [...]},
+//!  "partial": [{"path": "config.json"},
+//!              {"path": "model.safetensors", "made": {"from": "sha256:...", "key": "sha256:...",
+//!                                                     "sha256": "sha256:...", "size": 1234}}]}
 //! ```
 //! `.waag/files.json` beside it is the list of files of a release that packs them, as the manifest names it.
-//! Nothing in either is believed for being there: it is checked against the pin of the site that it names, which
+//!
+//! `partial` is there when not all files were pulled, and names those that were. What a pull made itself (a
+//! file of some tensors) has a digest there that nobody signed: it says what the pull wrote, whose bytes it
+//! checked.
+//!
+//! `.waag/pulling` is there while a pull has not ended: `<sha256 in hex> <path>`, a line for each file before
+//! it gets its name, so that the next pull knows it as its own.
+//!
+//! Nothing in any of them is believed for being there: it is checked against the pin of the site that it names, which
 //! lies in the home directory and never travels with the files.
 
-use std::fs::{self, File};
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use waag_schema::base::bytes::Base64;
 use waag_schema::base::name::Version;
+use waag_schema::release::Manifest;
 use waag_schema::wire::artifact::Proof;
-use waag_schema::{ArtifactName, SiteId};
+use waag_schema::{ArtifactName, FilePath, Sha256, SiteId};
 
 use crate::error::{ClientError, Result};
 use crate::home::sync_dir;
+use crate::listing::kept_listing;
 
 /// The directory in which a pull keeps its proof and what it has not finished.
 pub(crate) const KEPT_DIR: &str = ".waag";
@@ -43,6 +58,30 @@ pub(crate) struct Kept {
     pub(crate) manifest: Vec<u8>,
     /// The proof, as the site gave it.
     pub(crate) proof: Proof,
+    /// The files that were pulled, if not all.
+    pub(crate) partial: Option<Vec<KeptFile>>,
+}
+
+/// A file that was pulled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeptFile {
+    pub(crate) path: FilePath,
+    /// Set when it is not the file of the release but was made of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) made: Option<Made>,
+}
+
+/// What a pull has made of a file of the release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Made {
+    /// The file of the release.
+    pub(crate) from: Sha256,
+    /// What it was made of: the same key, the same bytes.
+    pub(crate) key: Sha256,
+    /// Its digest; unsigned.
+    pub(crate) sha256: Sha256,
+    /// Its length.
+    pub(crate) size: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,16 +92,19 @@ struct KeptJson {
     asked: String,
     manifest: Base64,
     proof: Proof,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    partial: Option<Vec<KeptFile>>,
 }
 
-fn path_in(directory: &Path) -> PathBuf {
+/// Returns where a directory's proof lies.
+pub(crate) fn proof_path(directory: &Path) -> PathBuf {
     directory.join(KEPT_DIR).join(PROOF_FILE)
 }
 
 impl Kept {
     /// Reads the proof beside the files of a directory.
     pub(crate) fn read(directory: &Path) -> Result<Self> {
-        let path = path_in(directory);
+        let path = proof_path(directory);
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
@@ -96,7 +138,32 @@ impl Kept {
             asked: json.asked.parse().map_err(|e| damaged(format!("{e}")))?,
             manifest: json.manifest.0,
             proof: json.proof,
+            partial: json.partial,
         })
+    }
+
+    /// Returns the digests and sizes that the pulled files had, by path; none where they cannot be known.
+    pub(crate) fn digests(&self, directory: &Path) -> HashMap<String, (Sha256, u64)> {
+        let listing = Manifest::parse(self.manifest.clone())
+            .ok()
+            .and_then(|manifest| kept_listing(directory, &manifest, &self.artifact).ok());
+        let Some(listing) = listing else {
+            return HashMap::new();
+        };
+        let files = listing.files.iter();
+        let mut digests: HashMap<String, (Sha256, u64)> = files
+            .map(|file| (file.path.to_string(), (file.sha256, file.size)))
+            .collect();
+        if let Some(files) = &self.partial {
+            let listed = files.iter().filter_map(|file| {
+                let path = file.path.to_string();
+                let whole = digests.get(&path).copied();
+                let made = file.made.as_ref().map(|made| (made.sha256, made.size));
+                Some((path, made.or(whole)?))
+            });
+            digests = listed.collect();
+        }
+        digests
     }
 
     /// Writes the proof beside the files, in place of an earlier one.
@@ -108,9 +175,10 @@ impl Kept {
             asked: self.asked.to_string(),
             manifest: self.manifest.clone().into(),
             proof: self.proof.clone(),
+            partial: self.partial.clone(),
         };
         let bytes = serde_json::to_vec(&json).expect("strings, numbers and lists always serialise");
-        replace(directory, &path_in(directory), &bytes)
+        replace(directory, &proof_path(directory), &bytes)
     }
 }
 
@@ -150,4 +218,57 @@ fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
     file.sync_all().map_err(ClientError::io("sync", &temporary))?;
     fs::rename(&temporary, path).map_err(ClientError::io("replace", path))?;
     sync_dir(&directory.join(KEPT_DIR))
+}
+
+/// A journal of a hundred thousand files has less than half of this.
+const JOURNAL_MAX_BYTES: u64 = 64 << 20;
+
+fn journal_path(directory: &Path) -> PathBuf {
+    directory.join(KEPT_DIR).join("pulling")
+}
+
+/// Returns what pulls that did not end were about to name, by path. Lines that are none are skipped: the last
+/// one of a crash may be cut.
+pub(crate) fn journal(directory: &Path) -> HashMap<String, Vec<Sha256>> {
+    let mut text = Vec::new();
+    if let Ok(file) = File::open(journal_path(directory)) {
+        // What cannot be read is not known.
+        let _ = file.take(JOURNAL_MAX_BYTES).read_to_end(&mut text);
+    }
+    let mut files: HashMap<String, Vec<Sha256>> = HashMap::new();
+    for line in String::from_utf8_lossy(&text).lines() {
+        if let Some((hex, path)) = line.split_once(' ')
+            && let Ok(digest) = Sha256::from_hex(hex)
+        {
+            files.entry(path.to_owned()).or_default().push(digest);
+        }
+    }
+    files
+}
+
+/// Adds what is about to be named; the caller makes it durable.
+pub(crate) fn note<'f>(
+    directory: &Path,
+    files: impl Iterator<Item = (&'f Sha256, &'f FilePath)>,
+) -> Result<File> {
+    let path = journal_path(directory);
+    let lines: String = files
+        .map(|(digest, path)| format!("{} {path}\n", digest.hex()))
+        .collect();
+    let no_links = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .custom_flags(no_links)
+        .open(&path)
+        .map_err(ClientError::io("open", &path))?;
+    file.write_all(lines.as_bytes())
+        .map_err(ClientError::io("write", &path))?;
+    Ok(file)
+}
+
+/// Removes the journal: the proof says it all.
+pub(crate) fn end_journal(directory: &Path) {
+    // Left behind, it only lets files be replaced that a pull once put there.
+    let _ = fs::remove_file(journal_path(directory));
 }

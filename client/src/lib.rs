@@ -15,11 +15,7 @@
 //! site::login(&home, &url, &Pinning::Loopback, Some(&token), &Settings::default()).await?;
 //!
 //! let site = Site::open(&home, &url, None, &Settings::default())?;
-//! let request = PullRequest {
-//!     reference: "acme/tiny:1.0".parse().expect("a reference"),
-//!     target: "out".into(),
-//!     withdrawn: false,
-//! };
+//! let request = PullRequest::new("acme/tiny:1.0".parse().expect("a reference"), "out");
 //! let pulled = pull::pull(&site, &request).await?;
 //! let verified = verify::verify(&home, "out".as_ref(), &event::silent()).await?;
 //! assert_eq!(pulled.digest, verified.digest);
@@ -29,7 +25,7 @@
 //!
 //! Rooms, from the ground up:
 //! ```text
-//! home, keys                 what a person keeps on this disk
+//! home, keys, cache          what a person keeps on this disk
 //! url, pace, line            where a site is, how much at once, over which connections
 //! transport, site            requests, and what can be asked
 //! search
@@ -45,6 +41,7 @@
 //! diff                       what two releases or directories have in common
 //! ```
 
+pub mod cache;
 pub mod diff;
 pub mod doctor;
 pub mod draft;

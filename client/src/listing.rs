@@ -1,6 +1,7 @@
 //! All files of a proven release: where some are packed, by the list that the manifest names, fetched or kept.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use waag_schema::release::files::LIST_MAX_BYTES;
 use waag_schema::release::{Files, Manifest};
@@ -8,6 +9,7 @@ use waag_schema::statement::Content;
 use waag_schema::{ArtifactName, Sha256};
 
 use crate::error::{ClientError, Result};
+use crate::kept::read_list;
 use crate::proof::Proven;
 use crate::read::blocking;
 use crate::site::Site;
@@ -46,18 +48,26 @@ pub(crate) async fn fetch_listing(site: &Site, proven: &Proven) -> Result<Listin
 }
 
 /// Checks a list of files against the manifest that names it.
-pub(crate) fn read_listing(
-    manifest: &Manifest,
-    artifact: &ArtifactName,
-    list: Option<Vec<u8>>,
-) -> Result<Listing> {
+fn read_listing(manifest: &Manifest, artifact: &ArtifactName, list: Option<Vec<u8>>) -> Result<Listing> {
     let files = Files::of(manifest, list.as_deref())
         .map_err(|e| ClientError::verification(format_args!("files of {artifact}"), e))?;
     Ok(Listing { files, list })
 }
 
+/// Reads and checks the list that an earlier pull has kept in a directory.
+pub(crate) fn kept_listing(
+    directory: &Path,
+    manifest: &Manifest,
+    artifact: &ArtifactName,
+) -> Result<Listing> {
+    let list = list_of(manifest, artifact)?
+        .map(|(_, size)| read_list(directory, size))
+        .transpose()?;
+    read_listing(manifest, artifact, list)
+}
+
 /// The list's digest and size, which is bounded before anything is fetched.
-pub(crate) fn list_of(manifest: &Manifest, artifact: &ArtifactName) -> Result<Option<(Sha256, usize)>> {
+fn list_of(manifest: &Manifest, artifact: &ArtifactName) -> Result<Option<(Sha256, usize)>> {
     let Some(packed) = manifest.packed() else {
         return Ok(None);
     };

@@ -3,7 +3,7 @@
 //! What is believed is the pin in the home directory, and nothing that lies beside the files. Every file is
 //! hashed; many at once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
 use std::ops::Range;
@@ -15,14 +15,14 @@ use serde::Serialize;
 use waag_schema::base::digest::Sha256Hasher;
 use waag_schema::base::name::Version;
 use waag_schema::release::Files;
-use waag_schema::release::files::File as Signed;
-use waag_schema::{ArtifactName, Sha256, SiteId, Tag, Timestamp};
+use waag_schema::release::manifest::Blob;
+use waag_schema::{ArtifactName, FilePath, Sha256, SiteId, Tag, Timestamp};
 
 use crate::error::{BadFile, ClientError, Fault, Result};
 use crate::event::{Event, Phase, Progress};
 use crate::home::Home;
-use crate::kept::{KEPT_DIR, Kept, read_list};
-use crate::listing::{list_of, read_listing};
+use crate::kept::{KEPT_DIR, Kept, KeptFile};
+use crate::listing::kept_listing;
 use crate::proof::{Proven, check_release};
 use crate::read::{blocking, cores};
 use crate::trust::Trust;
@@ -44,8 +44,11 @@ pub struct Verified {
     pub tag: Option<Tag>,
     /// The manifest's digest.
     pub digest: Sha256,
-    /// How many files it has.
+    /// How many files were checked: all that were pulled.
     pub files: u64,
+    /// Set when these are not all files of the release, as they were signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partial: Option<Partial>,
     /// Their bytes together.
     pub bytes: u64,
     /// The ledger entry of the release.
@@ -62,6 +65,23 @@ pub struct Verified {
     pub fresh_as_of: Option<Timestamp>,
     /// Files in the directory that are not part of the artifact; the first thousand.
     pub extra: Vec<String>,
+}
+
+/// What a partial pull has left out, and made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Partial {
+    /// How many files the release has.
+    pub release_files: u64,
+    /// How many of those that were checked the pull has made of signed ones, keeping some tensors. Nobody has
+    /// signed them: they are as the pull wrote them, which had checked each byte it took.
+    pub made_files: u64,
+}
+
+/// A file that was pulled, and what it must be.
+#[derive(Debug, Clone)]
+struct Expected {
+    path: FilePath,
+    blob: Blob,
 }
 
 impl Verified {
@@ -95,11 +115,14 @@ impl Verified {
 /// not hold or its site is not pinned, [`ClientError::Damaged`] with all files that are not what was signed.
 pub async fn verify(home: &Home, directory: &Path, progress: &Progress) -> Result<Verified> {
     let (trust, place) = (Trust::new(home.clone()), directory.to_owned());
-    let (kept, proven, files) = blocking(move || prove(&trust, &place)).await?;
+    let (kept, proven, release) = blocking(move || prove(&trust, &place)).await?;
+    let (files, partial) = expected(&kept, &release)?;
     let files = Arc::new(files);
-    check_files(directory, &files, progress).await?;
-    let (place, own) = (directory.to_owned(), Arc::clone(&files));
-    let extra = blocking(move || extra_files(&place, &own)).await?;
+    let sizes = files.iter().map(|file| file.blob.size);
+    let bytes = sizes.fold(0, u64::saturating_add);
+    check_files(directory, &files, bytes, progress).await?;
+    let (place, number) = (directory.to_owned(), files.len() as u64);
+    let extra = blocking(move || extra_files(&place, &files)).await?;
     Ok(Verified {
         name: kept.artifact,
         tag: match kept.asked {
@@ -107,8 +130,9 @@ pub async fn verify(home: &Home, directory: &Path, progress: &Progress) -> Resul
             Version::Manifest(_) => None,
         },
         digest: proven.manifest.digest(),
-        files: files.len() as u64,
-        bytes: files.bytes(),
+        files: number,
+        partial,
+        bytes,
         entry: proven.entry,
         at: proven.at,
         signed_by: proven.signed_by,
@@ -135,25 +159,69 @@ fn prove(trust: &Trust, directory: &Path) -> Result<(Kept, Proven, Files)> {
     // Of another size it cannot be judged without the network; of the same size it must be the same tree.
     trust.compare(&pin, &proven.checkpoint)?;
     trust.check_namespace(&pin, &proven.namespace.name, &proven.namespace.id)?;
-    let list = list_of(&proven.manifest, &kept.artifact)?
-        .map(|(_, size)| read_list(directory, size))
-        .transpose()?;
-    let listing = read_listing(&proven.manifest, &kept.artifact, list)?;
+    let listing = kept_listing(directory, &proven.manifest, &kept.artifact)?;
     Ok((kept, proven, listing.files))
 }
 
-async fn check_files(directory: &Path, files: &Arc<Files>, progress: &Progress) -> Result<()> {
+/// Returns what must be there: all files of the release, or those that a partial pull has kept.
+fn expected(kept: &Kept, release: &Files) -> Result<(Vec<Expected>, Option<Partial>)> {
+    let whole = release.iter().map(|file| Expected {
+        path: file.path.clone(),
+        blob: Blob {
+            digest: file.sha256,
+            size: file.size,
+        },
+    });
+    let Some(listed) = &kept.partial else {
+        return Ok((whole.collect(), None));
+    };
+    let signed: HashMap<FilePath, Blob> = whole.map(|file| (file.path, file.blob)).collect();
+    let mut files = Vec::with_capacity(listed.len());
+    let mut made_files = 0;
+    for KeptFile { path, made } in listed {
+        let refused = |reason: &str| ClientError::verification(path, reason);
+        let file = signed
+            .get(path)
+            .ok_or_else(|| refused("it is kept as pulled, and the release has no such file"))?;
+        let blob = match made {
+            None => *file,
+            Some(made) if made.from == file.digest => {
+                made_files += 1;
+                Blob {
+                    digest: made.sha256,
+                    size: made.size,
+                }
+            }
+            Some(_) => return Err(refused("it is kept as made of another file than the release has")),
+        };
+        files.push(Expected {
+            path: path.clone(),
+            blob,
+        });
+    }
+    let partial = Partial {
+        release_files: release.len() as u64,
+        made_files,
+    };
+    Ok((files, Some(partial)))
+}
+
+async fn check_files(
+    directory: &Path,
+    files: &Arc<Vec<Expected>>,
+    bytes: u64,
+    progress: &Progress,
+) -> Result<()> {
     progress(Event::Began {
         phase: Phase::Check,
         items: files.len() as u64,
-        bytes: files.bytes(),
+        bytes,
     });
-    let batches = batches(files.as_slice());
-    let bad: Vec<Result<Vec<BadFile>>> = stream::iter(batches)
+    let bad: Vec<Result<Vec<BadFile>>> = stream::iter(batches(files))
         .map(|batch| {
             let (root, files, progress) = (directory.to_owned(), Arc::clone(files), Arc::clone(progress));
             blocking(move || {
-                let checked = files.as_slice()[batch].iter().map(|file| {
+                let checked = files[batch].iter().map(|file| {
                     let place = root.join(file.path.as_str());
                     check_file(&place, file, &progress)
                 });
@@ -173,10 +241,10 @@ async fn check_files(directory: &Path, files: &Arc<Files>, progress: &Progress) 
 }
 
 /// Neighbouring files that are checked by one job: a large one alone, many small ones together.
-fn batches(files: &[Signed]) -> Vec<Range<usize>> {
+fn batches(files: &[Expected]) -> Vec<Range<usize>> {
     let (mut batches, mut start, mut bytes) = (Vec::new(), 0, 0_u64);
     for (index, file) in files.iter().enumerate() {
-        bytes = bytes.saturating_add(file.size);
+        bytes = bytes.saturating_add(file.blob.size);
         if bytes >= BATCH_BYTES || index - start + 1 == BATCH_FILES {
             batches.push(start..index + 1);
             (start, bytes) = (index + 1, 0);
@@ -188,19 +256,19 @@ fn batches(files: &[Signed]) -> Vec<Range<usize>> {
     batches
 }
 
-fn check_file(place: &Path, signed: &Signed, progress: &Progress) -> Result<Option<BadFile>> {
-    let fault = find_fault(place, signed, progress)?;
+fn check_file(place: &Path, file: &Expected, progress: &Progress) -> Result<Option<BadFile>> {
+    let fault = find_fault(place, file.blob, progress)?;
     progress(Event::Done {
         phase: Phase::Check,
-        path: signed.path.to_string(),
+        path: file.path.to_string(),
     });
     Ok(fault.map(|fault| BadFile {
-        path: signed.path.to_string(),
+        path: file.path.to_string(),
         fault,
     }))
 }
 
-fn find_fault(place: &Path, signed: &Signed, progress: &Progress) -> Result<Option<Fault>> {
+fn find_fault(place: &Path, expected: Blob, progress: &Progress) -> Result<Option<Fault>> {
     let meta = match fs::symlink_metadata(place) {
         Ok(meta) => meta,
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
@@ -211,7 +279,6 @@ fn find_fault(place: &Path, signed: &Signed, progress: &Progress) -> Result<Opti
     if !meta.is_file() {
         return Ok(Some(Fault::NotAFile));
     }
-    let expected = signed;
     if meta.len() != expected.size {
         return Ok(Some(Fault::Size {
             expected: expected.size,
@@ -233,14 +300,14 @@ fn find_fault(place: &Path, signed: &Signed, progress: &Progress) -> Result<Opti
         });
     }
     let found = hasher.finish();
-    Ok((found != expected.sha256).then_some(Fault::Digest {
-        expected: expected.sha256,
+    Ok((found != expected.digest).then_some(Fault::Digest {
+        expected: expected.digest,
         found,
     }))
 }
 
 /// Names what lies in the directory beside the artifact's files.
-fn extra_files(directory: &Path, files: &Files) -> Result<Vec<String>> {
+fn extra_files(directory: &Path, files: &[Expected]) -> Result<Vec<String>> {
     let own: HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
     let mut extra = Vec::new();
     let mut waiting: Vec<(PathBuf, String)> = vec![(directory.to_owned(), String::new())];
@@ -278,6 +345,7 @@ mod tests {
             tag: None,
             digest: Sha256::of(b"m"),
             files: 0,
+            partial: None,
             bytes: 0,
             entry: 0,
             at: Timestamp::from_unix(0),

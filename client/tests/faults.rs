@@ -118,11 +118,8 @@ async fn a_pull_over_a_failing_network_completes() {
     for_each_seed(async |seed| {
         let traveller = Traveller::new(&w, &format!("p{seed}")).await;
         traveller.suffer(seed, false);
-        let request = PullRequest {
-            reference: "acme/tiny:1".parse().unwrap(),
-            target: w.path(&format!("out{seed}")),
-            withdrawn: false,
-        };
+        let target = w.path(&format!("out{seed}"));
+        let request = PullRequest::new("acme/tiny:1".parse().unwrap(), target);
         let pulled = pull(&traveller.site, &request).await;
         pulled.unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         verify(&traveller.home, &request.target, &event::silent())
@@ -140,11 +137,8 @@ async fn what_is_corrupted_on_its_way_is_never_taken_for_what_was_signed() {
     w.push("model", "acme/tiny:1").await.unwrap();
     for_each_seed(async |seed| {
         let traveller = Traveller::new(&w, &format!("c{seed}")).await;
-        let request = PullRequest {
-            reference: "acme/tiny:1".parse().unwrap(),
-            target: w.path(&format!("out{seed}")),
-            withdrawn: false,
-        };
+        let target = w.path(&format!("out{seed}"));
+        let request = PullRequest::new("acme/tiny:1".parse().unwrap(), target);
         traveller.suffer(seed, true);
         if let Err(error) = pull(&traveller.site, &request).await {
             assert!(is_named(&error), "seed {seed}: {error:?}");

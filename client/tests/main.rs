@@ -4,6 +4,7 @@
     reason = "what the tests set up must work, helpers included"
 )]
 
+mod choosing;
 mod faults;
 mod proving;
 mod proxy;

@@ -136,7 +136,13 @@ async fn a_second_pull_fetches_only_what_is_not_right() {
     assert_eq!((again.received_bytes, again.reused_bytes), (0, again.bytes));
 
     flip(&w.path("out/model.safetensors"));
-    let repaired = w.pull("acme/tiny:1.0", "out").await.unwrap();
+    // Nobody can know whether the change was made on purpose.
+    let error = w.pull("acme/tiny:1.0", "out").await.unwrap_err();
+    assert!(
+        matches!(&error, ClientError::Modified(paths) if paths == &["model.safetensors"]),
+        "{error}"
+    );
+    let repaired = w.force("acme/tiny:1.0", "out").await.unwrap();
     assert!(
         repaired.received_bytes > 0 && repaired.received_bytes <= 4 << 20,
         "{repaired:?}"
@@ -189,13 +195,15 @@ async fn a_pull_does_not_follow_links_out_of_its_directory() {
     let elsewhere = w.write("elsewhere", &[("keep", b"keep")]);
     fs::create_dir_all(w.path("out")).unwrap();
     symlink(&elsewhere, w.path("out/sub")).unwrap();
-    let error = w.pull("acme/tiny:1.0", "out").await.unwrap_err();
+    let error = w.force("acme/tiny:1.0", "out").await.unwrap_err();
     assert!(matches!(error, ClientError::Usage(_)), "{error}");
     assert_eq!(files_below(&elsewhere).len(), 1);
 
     fs::remove_file(w.path("out/sub")).unwrap();
     symlink(elsewhere.join("keep"), w.path("out/config.json")).unwrap();
-    w.pull("acme/tiny:1.0", "out").await.unwrap();
+    let error = w.pull("acme/tiny:1.0", "out").await.unwrap_err();
+    assert!(matches!(error, ClientError::Modified(_)), "{error}");
+    w.force("acme/tiny:1.0", "out").await.unwrap();
     assert_eq!(fs::read(elsewhere.join("keep")).unwrap(), b"keep");
     w.verify("out").await.unwrap();
 }

@@ -161,12 +161,20 @@ impl World {
     }
 
     pub(crate) async fn pull(&self, reference: &str, directory: &str) -> Result<Pulled> {
+        pull(&self.site, &self.pull_request(reference, directory)).await
+    }
+
+    /// Pulls, whatever is in the way.
+    pub(crate) async fn force(&self, reference: &str, directory: &str) -> Result<Pulled> {
         let request = PullRequest {
-            reference: reference.parse().unwrap(),
-            target: self.path(directory),
-            withdrawn: false,
+            force: true,
+            ..self.pull_request(reference, directory)
         };
         pull(&self.site, &request).await
+    }
+
+    pub(crate) fn pull_request(&self, reference: &str, directory: &str) -> PullRequest {
+        PullRequest::new(reference.parse().unwrap(), self.path(directory))
     }
 
     pub(crate) async fn verify(&self, directory: &str) -> Result<Verified> {

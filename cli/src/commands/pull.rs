@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use waag_client::pull::{self, PullRequest, Pulled};
+use waag_client::cache::{CACHE_MAX_BYTES, ChunkCache};
+use waag_client::pull::{self, PullPlan, PullRequest, Pulled, Selection};
 
 use super::open_site;
 use crate::args::Pull;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::ui::{Bytes, Encoded, Page, Report, Ui, listed};
+use crate::ui::{Bytes, Encoded, Page, Report, Ui, count, listed};
 
 pub(crate) async fn run(args: Pull, config: &Config, ui: Ui) -> Result<(), Failure> {
     let site = open_site(config, ui)?;
@@ -17,13 +18,89 @@ pub(crate) async fn run(args: Pull, config: &Config, ui: Ui) -> Result<(), Failu
         Some(directory) => directory,
         None => PathBuf::from(args.reference.artifact.last()),
     };
+    let cache = (!args.no_cache).then(|| {
+        let place = args
+            .cache
+            .unwrap_or_else(|| config.home.root().join("cache/chunks"));
+        ChunkCache::new(place, CACHE_MAX_BYTES)
+    });
     let request = PullRequest {
-        reference: args.reference,
-        target: directory.clone(),
         withdrawn: args.withdrawn,
+        selection: Selection {
+            include: args.include,
+            exclude: args.exclude,
+            tensors: args.tensors,
+        },
+        reuse: args.reuse,
+        cache,
+        force: args.force,
+        ..PullRequest::new(args.reference, directory.clone())
     };
+    if args.dry_run {
+        let plan = pull::plan(&site, &request).await?;
+        return ui.report(&Planned {
+            dry_run: true,
+            plan,
+            directory,
+        });
+    }
     let pulled = pull::pull(&site, &request).await?;
     ui.report(&Done { pulled, directory })
+}
+
+#[derive(Serialize)]
+struct Planned {
+    /// Always true: nothing was written.
+    dry_run: bool,
+    #[serde(flatten)]
+    plan: PullPlan,
+    directory: PathBuf,
+}
+
+impl Report for Planned {
+    fn page(&self, page: &mut Page) {
+        let Self { plan, directory, .. } = self;
+        match &plan.tag {
+            Some(tag) => page.fact("would pull", format_args!("{}:{tag}", plan.name)),
+            None => page.fact("would pull", &plan.name),
+        }
+        page.fact("digest", plan.digest);
+        page.fact("into", directory.display());
+        page.fact("files", files(plan.files, plan.release_files, plan.bytes));
+        page.fact("to write", count(plan.write_files, "file"));
+        page.fact(
+            "to fetch",
+            format_args!(
+                "{} in {} of {}",
+                Bytes(plan.fetch_bytes),
+                plan.fetch_chunks,
+                count(plan.chunks, "missing chunk")
+            ),
+        );
+        let reused = plan.reused;
+        for (bytes, why) in [
+            (reused.in_place_bytes, "in place"),
+            (reused.target_bytes, "in earlier or other files there"),
+            (reused.named_bytes, "from --reuse"),
+            (reused.cache_bytes, "from the cache"),
+        ] {
+            let text = format!("{} {why}", Bytes(bytes));
+            page.fact_if("reused", (bytes > 0).then_some(text));
+        }
+    }
+
+    fn essential(&self) -> String {
+        self.plan.digest.to_string()
+    }
+}
+
+/// Says how much of a release there is.
+fn files(files: u64, of: u64, bytes: u64) -> String {
+    if files == of {
+        format!("{files}, {}", Bytes(bytes))
+    } else {
+        format!("{files} of {of}, {}", Bytes(bytes))
+    }
 }
 
 #[derive(Serialize)]
@@ -42,7 +119,7 @@ impl Report for Done {
         }
         page.fact("digest", pulled.digest);
         page.fact("into", directory.display());
-        page.fact("files", format_args!("{}, {}", pulled.files, Bytes(pulled.bytes)));
+        page.fact("files", files(pulled.files, pulled.release_files, pulled.bytes));
         page.fact(
             "received",
             format_args!(

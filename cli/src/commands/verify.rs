@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use serde::Serialize;
-use waag_client::verify::{self, Verified};
+use waag_client::verify::{self, Partial, Verified};
 use waag_schema::Timestamp;
 
 use crate::args::Verify;
@@ -68,10 +68,32 @@ impl Report for Done {
             None => page.fact("verified", &what.name),
         }
         page.fact("digest", what.digest);
-        page.fact(
-            "files",
-            format_args!("{}, {}: all as signed", what.files, Bytes(what.bytes)),
-        );
+        let (files, bytes) = (what.files, Bytes(what.bytes));
+        match what.partial {
+            None => page.fact("files", format_args!("{files}, {bytes}: all as signed")),
+            Some(Partial {
+                release_files,
+                made_files: 0,
+            }) => page.fact(
+                "files",
+                format_args!("partial: {files} of {release_files} files, {bytes}: as signed"),
+            ),
+            Some(Partial {
+                release_files,
+                made_files,
+            }) => {
+                let signed = files - made_files;
+                page.fact(
+                    "files",
+                    format_args!("partial: {files} of {release_files} files, {bytes}"),
+                );
+                page.fact("as signed", count(signed, "file"));
+                page.fact(
+                    "as pulled",
+                    format_args!("{} made of signed tensors", count(made_files, "file")),
+                );
+            }
+        }
         page.fact("signed by", listed(&what.signed_by));
         page.fact(
             "recorded",

@@ -86,7 +86,7 @@ fn a_model_is_pushed_pulled_and_proven_offline() {
         .ok();
     consumer.run(["login", &site.url, "--anonymous"]).ok();
     // The damaged file is fetched again, only where it is damaged.
-    let mended = consumer.pull("acme/tiny:1.0", &at("out")).json();
+    let mended = consumer.mend("acme/tiny:1.0", &at("out")).json();
     assert_eq!(mended["digest"], pushed["digest"]);
     consumer.verify(&at("out")).ok();
     fs::remove_dir_all(at("out")).unwrap();

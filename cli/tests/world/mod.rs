@@ -210,7 +210,26 @@ impl Person {
         input: &[u8],
     ) -> Answer {
         let mut command = waag(self.desk());
-        command.current_dir(self.desk()).args(arguments);
+        command.args(arguments);
+        self.answer(command, input)
+    }
+
+    /// Runs a line of a shell, in which `$0` is the program.
+    pub(crate) fn run_shell(&self, line: &str) -> Answer {
+        let program = waag(self.desk());
+        let mut command = Command::new("bash");
+        command.args(["-c", line]).arg(program.get_program());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        self.answer(command, b"")
+    }
+
+    fn answer(&self, mut command: Command, input: &[u8]) -> Answer {
+        command.current_dir(self.desk());
         let shown = format!("{command:?}");
         command
             .stdin(Stdio::piped())
@@ -249,6 +268,18 @@ impl Person {
             OsStr::new("pull"),
             OsStr::new(reference),
             directory.as_os_str(),
+            OsStr::new("--json"),
+        ];
+        self.run(words)
+    }
+
+    /// Pulls, and replaces files that were changed.
+    pub(crate) fn mend(&self, reference: &str, directory: &Path) -> Answer {
+        let words = [
+            OsStr::new("pull"),
+            OsStr::new(reference),
+            directory.as_os_str(),
+            OsStr::new("--force"),
             OsStr::new("--json"),
         ];
         self.run(words)

@@ -6,17 +6,17 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use waag_schema::base::digest::Sha256Hasher;
 use waag_schema::{ChunkDigest, FilePath, Sha256};
 
+use super::claim::sha256_of;
 use super::fetch::Lacking;
 use super::output::{Output, Source, Wanted};
-use super::survey::{Slot, Standing};
+use super::survey::{Slot, Standing, Want};
 use super::target::{Finished, Target};
 use crate::error::{ClientError, Result};
 use crate::event::{Event, Phase, Progress};
@@ -27,8 +27,6 @@ const OPEN_MAX: usize = 128;
 const ALONE_FROM_BYTES: u64 = 8 << 20;
 /// Smaller ones wait until they are so many.
 const BATCH_OUTPUTS: usize = 4096;
-/// Bytes of a packed file that are hashed in one go.
-const HASHED_AT_ONCE: usize = 64 << 10;
 
 /// An output that is not complete.
 struct Building {
@@ -47,6 +45,8 @@ pub(crate) struct Builder {
     open: Mutex<Handles>,
     /// Complete, and without a name.
     ready: Mutex<Vec<usize>>,
+    /// Digests of outputs that nobody has signed, as they were written.
+    made: Mutex<HashMap<usize, Sha256>>,
     /// Whether nothing gets its name yet: what a name would replace is still read from.
     held: AtomicBool,
 }
@@ -63,15 +63,21 @@ impl Builder {
         let mut building = HashMap::with_capacity(standings.len());
         let mut lacking: Vec<Lacking> = Vec::new();
         for mut standing in standings {
-            let wants = std::mem::take(&mut standing.slots);
+            let wants = std::mem::take(&mut standing.wants);
             let left = AtomicUsize::new(wants.len());
-            for (chunk, content, slot) in wants {
+            for want in wants {
+                let Want {
+                    chunk,
+                    length,
+                    content,
+                    slot,
+                } = want;
                 let own = slots.entry(chunk).or_default();
                 if own.is_empty() {
                     lacking.push(Lacking {
                         chunk,
                         content: wanted.contents[content].sha256,
-                        length: slot.within.end,
+                        length,
                     });
                 }
                 own.push(slot);
@@ -86,6 +92,7 @@ impl Builder {
             building,
             open: Mutex::default(),
             ready: Mutex::default(),
+            made: Mutex::default(),
             held: AtomicBool::new(true),
         };
         (builder, lacking)
@@ -233,23 +240,27 @@ impl Builder {
 
     /// Hashes what was built.
     fn check_digest(&self, output: &Output) -> Result<()> {
-        let partial = self.target.partial(&output.key);
-        let failed = |e| ClientError::io("read", &partial)(e);
-        let mut file = File::open(&partial).map_err(failed)?;
-        let (mut hasher, mut buffer) = (Sha256Hasher::default(), vec![0; HASHED_AT_ONCE]);
-        loop {
-            match file.read(&mut buffer).map_err(failed)? {
-                0 => break,
-                read => hasher.update(&buffer[..read]),
-            }
-        }
-        let found = hasher.finish();
-        if output.digest.is_none_or(|listed| listed == found) {
+        let found = sha256_of(&self.target.partial(&output.key))?;
+        if output.digest.is_none_or(|listed| found == Some(listed)) {
             return Ok(());
         }
         let named = output.paths.first().map_or("a file", FilePath::as_str);
+        let found = found.map(|found| found.to_string()).unwrap_or_default();
         let reason = format!("what was packed as it has the digest {found}");
         Err(ClientError::verification(named, reason))
+    }
+
+    /// Returns the digest of an output, which stands at this place; one that nobody has signed is read.
+    pub(crate) fn digest(&self, index: usize, place: &Path) -> Result<Sha256> {
+        let made = || self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.wanted.outputs[index].digest;
+        if let Some(digest) = known.or_else(|| made().get(&index).copied()) {
+            return Ok(digest);
+        }
+        let gone = || ClientError::Changed(place.to_owned());
+        let digest = sha256_of(place)?.ok_or_else(gone)?;
+        made().insert(index, digest);
+        Ok(digest)
     }
 
     fn name(&self, outputs: &[usize]) -> Result<()> {
@@ -261,6 +272,7 @@ impl Builder {
                 Some(present) => (self.target.place(&output.paths[present])?, None),
                 None => (partial.clone(), standing.absent.first()),
             };
+            let digest = self.digest(*index, &source)?;
             // Copies first: the partial file goes with its name.
             for (number, path) in standing
                 .absent
@@ -271,11 +283,13 @@ impl Builder {
                 finished.push(Finished {
                     built: self.target.copy(&source, &output.key, number)?,
                     path: output.paths[*path].clone(),
+                    digest,
                 });
             }
             finished.extend(own.map(|path| Finished {
                 built: partial,
                 path: output.paths[*path].clone(),
+                digest,
             }));
         }
         self.target.name(&finished)?;
@@ -317,5 +331,77 @@ impl Handles {
         }
         self.open.insert(index, open);
         self.order.push_back(index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use waag_schema::content::{PlannerId, RecipeBuilder};
+
+    use super::super::output::Content;
+    use super::super::survey::survey;
+    use super::*;
+    use crate::event::silent;
+
+    /// Files that lie one behind the other in a content, as in an archive, whatever its chunks.
+    fn packed(files: usize, file_bytes: usize, chunk_bytes: usize) -> (Wanted, Vec<Vec<u8>>) {
+        let bytes: Vec<u8> = (0..files * file_bytes).map(|i| (i * 7 + i / 251) as u8).collect();
+        let mut recipe = RecipeBuilder::new(PlannerId::FastCdc1);
+        let chunks: Vec<Vec<u8>> = bytes.chunks(chunk_bytes).map(<[u8]>::to_vec).collect();
+        for chunk in &chunks {
+            recipe.push_chunk(ChunkDigest::of(chunk), chunk.len()).unwrap();
+        }
+        let content = Content {
+            sha256: Sha256::of(b"archive"),
+            recipe: recipe.finish(),
+        };
+        let outputs = bytes.chunks(file_bytes).enumerate().map(|(i, own)| {
+            let begin = (i * file_bytes) as u64;
+            let path = format!("{}/{i}.bin", i % 100).parse().unwrap();
+            // The number makes contents distinct that happen to repeat.
+            let mut output = Output::signed(Sha256::of(own), vec![path], 0, begin..begin + own.len() as u64);
+            output.key = Sha256::of(&i.to_be_bytes());
+            output
+        });
+        let wanted = Wanted {
+            outputs: outputs.collect(),
+            contents: vec![content],
+        };
+        (wanted, chunks)
+    }
+
+    async fn unpack(root: &Path, wanted: &Arc<Wanted>, chunks: &[Vec<u8>]) -> usize {
+        let target = Arc::new(Target::open(root).unwrap());
+        let standings = survey(&target, wanted, &silent()).await.unwrap();
+        let (builder, lacking) = Builder::new(target, Arc::clone(wanted), standings, silent());
+        builder.begin().unwrap();
+        builder.settle().unwrap();
+        let number = lacking.len();
+        for one in lacking {
+            let raw = chunks.iter().find(|raw| ChunkDigest::of(raw) == one.chunk);
+            builder.take(&one.chunk, raw.unwrap()).unwrap();
+        }
+        builder.settle().unwrap();
+        number
+    }
+
+    #[tokio::test]
+    async fn many_files_come_out_of_the_chunks_of_one_archive() {
+        let dir = tempfile::tempdir().unwrap();
+        let (wanted, chunks) = packed(700, 1000, 4096);
+        let wanted = Arc::new(wanted);
+        let root = dir.path().join("out");
+        assert_eq!(unpack(&root, &wanted, &chunks).await, chunks.len());
+        let all = chunks.concat();
+        for i in [0, 5, 331, 699] {
+            let file = fs::read(root.join(format!("{}/{i}.bin", i % 100))).unwrap();
+            assert_eq!(file, all[i * 1000..(i + 1) * 1000]);
+        }
+        // All of them are known again by their digests, though no chunk is all of one.
+        assert_eq!(unpack(&root, &wanted, &chunks).await, 0);
+        fs::remove_file(root.join("31/331.bin")).unwrap();
+        assert_eq!(unpack(&root, &wanted, &chunks).await, 2);
     }
 }

@@ -20,6 +20,8 @@ const BATCH_CHUNKS: usize = 64;
 const BATCH_BYTES: u64 = 16 << 20;
 /// How often a request may bring nothing new before we give up.
 const FRUITLESS_MAX: u32 = 5;
+/// How often a batch may come other than it was signed before we believe that the site has nothing better.
+const SPOILT_MAX: u32 = 2;
 
 /// A chunk that has to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +57,11 @@ impl Fetcher {
         self.site.transport().pace().run(requests).await
     }
 
-    /// Fetches one batch; a broken answer is taken up again at the first chunk that did not come.
+    /// Fetches one batch; a broken answer is taken up again at the first chunk that did not come. What came other
+    /// than it was signed may have been spoilt on the way, so it is asked for again before it is held against the
+    /// site.
     async fn batch(&self, mut request: ChunksRequest) -> Result<Moved> {
-        let (mut received, mut fruitless) = (Moved::default(), 0);
+        let (mut received, mut fruitless, mut spoilt) = (Moved::default(), 0, 0);
         loop {
             let before = request.chunks.len();
             let outcome = self.attempt(&mut request, &mut received).await;
@@ -70,6 +74,12 @@ impl Fetcher {
                     reason: format!("its answer ended {} chunks early", request.chunks.len()),
                 },
                 Err(error @ ClientError::Unreachable { .. }) => error,
+                Err(error @ (ClientError::Verification { .. } | ClientError::Answer { .. }))
+                    if spoilt < SPOILT_MAX =>
+                {
+                    spoilt += 1;
+                    error
+                }
                 Err(error) => return Err(self.named(&request.file, error)),
             };
             fruitless = if request.chunks.len() < before {

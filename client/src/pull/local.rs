@@ -5,8 +5,8 @@
 //! is believed later: a chunk is read again to be copied and must then have its digest, so a file that
 //! changes meanwhile costs a fetch and nothing else.
 
-use std::collections::{HashMap, HashSet};
-use std::fs::File;
+use std::collections::HashSet;
+use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use super::output::{Source, Wanted};
 use super::target::{Target, open_any};
 use crate::error::{ClientError, Result};
 use crate::event::{Event, Phase, Progress};
+use crate::kept::KEPT_DIR;
 use crate::read::{blocking, cores};
 
 /// Two of the largest chunks: half of it stays valid while the other half is filled.
@@ -33,17 +34,58 @@ struct Place {
     chunk: ChunkDigest,
 }
 
+/// Why a file is searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Why {
+    /// It is in the target: an earlier version, or another file of the release.
+    Target,
+    /// It is in a directory that was named.
+    Named,
+}
+
 /// A file that may hold wanted chunks.
 #[derive(Debug, Clone)]
 pub(crate) struct Candidate {
     /// Where it lies.
     pub(crate) local: PathBuf,
+    /// Why it is searched.
+    pub(crate) why: Why,
 }
 
 /// A file, and the wanted chunks in it, in its order.
 struct Holding {
     local: PathBuf,
+    why: Why,
     places: Vec<Place>,
+}
+
+/// Files that are searched in a named directory, at most.
+const FILES_MAX: usize = 1_000_000;
+
+/// Lists the files of a directory that was named. Links to files are followed, as a Hugging Face cache has
+/// them: nothing is believed for where it lies.
+pub(crate) fn files_of(root: &Path) -> Result<Vec<Candidate>> {
+    let mut found = Vec::new();
+    let mut waiting = vec![root.to_owned()];
+    while let Some(dir) = waiting.pop() {
+        for entry in fs::read_dir(&dir).map_err(ClientError::io("list", &dir))? {
+            let entry = entry.map_err(ClientError::io("list", &dir))?;
+            let local = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if entry.file_name() != KEPT_DIR {
+                    waiting.push(local);
+                }
+            } else if local.is_file() && found.len() < FILES_MAX {
+                found.push(Candidate {
+                    local,
+                    why: Why::Named,
+                });
+            }
+        }
+    }
+    // Whatever the order in which the file system lists them, the same bytes are found at the same place.
+    found.sort_by(|a, b| a.local.cmp(&b.local));
+    Ok(found)
 }
 
 /// Wanted chunks that lie on this disk, each once.
@@ -87,9 +129,17 @@ impl Local {
         Ok(Self { files: all })
     }
 
-    /// Copies what was found to where it is wanted; returns how many bytes each chunk had that arrived.
-    pub(crate) async fn copy(self, builder: &Arc<Builder>) -> Result<HashMap<ChunkDigest, u32>> {
-        let copied: Vec<Vec<Place>> = stream::iter(self.files)
+    /// Returns the chunks that were found, and why.
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = (&ChunkDigest, Why)> {
+        let places = |file: &'_ Holding| file.why;
+        self.files
+            .iter()
+            .flat_map(move |file| file.places.iter().map(move |place| (&place.chunk, places(file))))
+    }
+
+    /// Copies what was found to where it is wanted; returns the chunks that arrived.
+    pub(crate) async fn copy(self, builder: &Arc<Builder>) -> Result<HashSet<ChunkDigest>> {
+        let copied: Vec<Vec<ChunkDigest>> = stream::iter(self.files)
             .map(|file| {
                 let builder = Arc::clone(builder);
                 blocking(move || copy_from(&file, &builder))
@@ -97,8 +147,7 @@ impl Local {
             .buffer_unordered(cores())
             .try_collect()
             .await?;
-        let done = copied.into_iter().flatten();
-        Ok(done.map(|place| (place.chunk, place.length)).collect())
+        Ok(copied.into_iter().flatten().collect())
     }
 }
 
@@ -128,35 +177,49 @@ fn in_place(target: &Target, wanted: &Wanted, builder: &Builder) -> Result<Vec<H
         }
         if !places.is_empty() {
             let local = target.place(path)?;
-            found.push(Holding { local, places });
+            found.push(Holding {
+                local,
+                why: Why::Target,
+                places,
+            });
         }
     }
     Ok(found)
 }
 
 fn look_in(candidate: Candidate, builder: &Builder, progress: &Progress) -> Result<Holding> {
-    let Candidate { local } = candidate;
+    let Candidate { local, why } = candidate;
     let mut places = Vec::new();
-    if let Some(file) = open_any(&local)? {
+    if let Some(file) = open(&local, why)? {
         let mut keep = |place: Place| {
             if builder.wants(&place.chunk) {
                 places.push(place);
             }
         };
-        let named = local
-            .extension()
-            .is_some_and(|it| it.eq_ignore_ascii_case("safetensors"));
-        let tensors = named && cut(&file, &local, PlannerId::Tensors1, &mut keep)?;
-        if !tensors {
+        let bytes = file.metadata().map_err(ClientError::io("read", &local))?.len();
+        let mut first = [0; 16];
+        let length = file
+            .read_at(&mut first, 0)
+            .map_err(ClientError::io("read", &local))?;
+        let planner = ChunkPlan::for_blob(&first[..length], Some(bytes)).planner();
+        let done = cut(&file, &local, planner, &mut keep)?;
+        if !done && planner != PlannerId::FastCdc1 {
             cut(&file, &local, PlannerId::FastCdc1, &mut keep)?;
         }
-        let bytes = file.metadata().map_err(ClientError::io("read", &local))?.len();
         progress(Event::Advanced {
             phase: Phase::Reuse,
             bytes,
         });
     }
-    Ok(Holding { local, places })
+    Ok(Holding { local, why, places })
+}
+
+fn open(local: &Path, why: Why) -> Result<Option<File>> {
+    match why {
+        Why::Target => open_any(local),
+        // One that may not be read, or has gone, is none to reuse.
+        Why::Named => Ok(File::open(local).ok()),
+    }
 }
 
 /// Cuts a file and names its chunks; says whether it could be cut this way to its end.
@@ -202,8 +265,8 @@ fn cut(file: &File, local: &Path, planner: PlannerId, keep: &mut impl FnMut(Plac
     }
 }
 
-fn copy_from(holding: &Holding, builder: &Builder) -> Result<Vec<Place>> {
-    let Some(file) = open_any(&holding.local)? else {
+fn copy_from(holding: &Holding, builder: &Builder) -> Result<Vec<ChunkDigest>> {
+    let Some(file) = open(&holding.local, holding.why)? else {
         return Ok(Vec::new());
     };
     let mut done = Vec::with_capacity(holding.places.len());
@@ -214,7 +277,7 @@ fn copy_from(holding: &Holding, builder: &Builder) -> Result<Vec<Place>> {
             file.read_exact_at(&mut buffer, place.offset).is_ok() && ChunkDigest::of(&buffer) == place.chunk;
         if same {
             builder.take(&place.chunk, &buffer)?;
-            done.push(*place);
+            done.push(place.chunk);
         }
     }
     Ok(done)

@@ -1,43 +1,63 @@
 //! Pull: from a site's ledger to files on this disk, each byte checked before it is written.
 //!
 //! ```text
-//! resolve -> prove -> recipes (checked against the signed digests) -> outputs (paths and segments)
-//!   -> survey: what is here already? -> fetch missing chunks (checked by BLAKE3) -> build in place
-//!   -> make durable, rename -> keep the proof
+//! resolve -> prove -> choose files -> recipes (checked against the signed digests) -> outputs (paths and
+//! segments) -> survey: what is in place? -> find the rest on this disk
+//!   -> copy what was found, fetch what was not (checked by BLAKE3) -> build in place -> make durable, rename
+//!   -> keep the proof
 //! ```
 //! Budget: a chunk crosses the network once and is hashed once; memory is one chunk for each request under
-//! way. A broken pull goes on where it stopped. Only files of the manifest are touched.
+//! way. A broken pull goes on where it stopped. Only files of the manifest are touched, and of those none that
+//! a person has changed, unless somebody insists. Everything up to the copying only looks: a dry run ends there.
 
 mod build;
+mod claim;
 mod fetch;
 mod local;
 mod output;
+mod plan;
+mod selection;
 mod survey;
 mod target;
+mod tensors;
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 use waag_schema::base::name::{Reference, Version};
-use waag_schema::{ArtifactName, Sha256, Tag};
+use waag_schema::release::Files;
+use waag_schema::release::files::File;
+use waag_schema::statement::Content as Signed;
+use waag_schema::wire::artifact::Proof;
+use waag_schema::{ArtifactName, ChunkDigest, FilePath, Sha256, Tag};
 
 use self::build::Builder;
+use self::claim::Claim;
 use self::fetch::{Fetcher, Lacking};
-use self::local::{Candidate, Local};
+use self::local::{Candidate, Local, Why, files_of};
 use self::output::{Content, Output, Wanted};
+pub use self::plan::{PullPlan, Reused};
+pub use self::selection::{PatternError, Selection, TensorPattern};
 use self::survey::survey;
 use self::target::Target;
+use crate::cache::ChunkCache;
 use crate::error::{ClientError, Result};
 use crate::event::{Event, Phase};
-use crate::kept::{Kept, write_list};
+use crate::kept::{Kept, KeptFile, Made, write_list};
 use crate::listing::{Listing, fetch_listing};
 use crate::pace::Moved;
 use crate::proof::Proven;
-use crate::read::blocking;
+use crate::read::{blocking, cores};
 use crate::recipes::fetch_recipes;
 use crate::site::Site;
+
+/// Paths in a message.
+const SHOWN_MAX: usize = 8;
+/// Chunks that are taken from the cache in one go.
+const CACHED_AT_ONCE: usize = 64;
 
 /// What shall be pulled, and where to.
 #[derive(Debug, Clone)]
@@ -48,6 +68,30 @@ pub struct PullRequest {
     pub target: PathBuf,
     /// Take it even if its publisher has withdrawn it.
     pub withdrawn: bool,
+    /// Which part of it.
+    pub selection: Selection,
+    /// Directories whose files may hold bytes of it.
+    pub reuse: Vec<PathBuf>,
+    /// The cache of chunks, if one is to be used.
+    pub cache: Option<ChunkCache>,
+    /// Fill the directory whatever it holds, and replace files that were changed.
+    pub force: bool,
+}
+
+impl PullRequest {
+    /// Asks for all of a release, into this directory, with nothing but the site to take it from.
+    #[must_use]
+    pub fn new(reference: Reference, target: impl Into<PathBuf>) -> Self {
+        Self {
+            reference,
+            target: target.into(),
+            withdrawn: false,
+            selection: Selection::default(),
+            reuse: Vec::new(),
+            cache: None,
+            force: false,
+        }
+    }
 }
 
 /// What a pull has done.
@@ -59,9 +103,11 @@ pub struct Pulled {
     pub tag: Option<Tag>,
     /// The manifest's digest.
     pub digest: Sha256,
-    /// How many files it has.
+    /// How many files were asked for.
     pub files: u64,
-    /// Their bytes together.
+    /// How many files the release has.
+    pub release_files: u64,
+    /// The bytes of the files together.
     pub bytes: u64,
     /// Bytes of chunks that came from the site, raw.
     pub received_bytes: u64,
@@ -78,56 +124,21 @@ pub struct Pulled {
 /// Pulls a release into a directory.
 ///
 /// # Errors
-/// When there is no such release for the caller, its proof does not hold, it was withdrawn, or a chunk is
-/// not what was signed; what was built so far stays for the next attempt.
+/// When there is no such release for the caller, its proof does not hold, it was withdrawn, a chunk is not
+/// what was signed, or files would be replaced that no pull has put there; what was built so far stays for
+/// the next attempt.
 pub async fn pull(site: &Site, request: &PullRequest) -> Result<Pulled> {
-    let Reference { artifact, version } = &request.reference;
-    let (proven, proof) = site.resolve_raw(artifact, version).await?;
-    if let Some(reason) = proven.withdrawn.as_ref().filter(|_| !request.withdrawn) {
-        return Err(ClientError::Withdrawn {
-            release: request.reference.to_string(),
-            reason: reason.clone(),
-        });
-    }
-    let listing = fetch_listing(site, &proven).await?;
-    let wanted = Arc::new(whole_files(site, &proven, &listing).await?);
-    let root = request.target.clone();
-    let target = Arc::new(blocking(move || Target::open(&root)).await?);
-    let progress = site.progress();
-    let standings = survey(&target, &wanted, &progress).await?;
-    let (builder, lacking) = Builder::new(Arc::clone(&target), Arc::clone(&wanted), standings, progress);
-    let lacking_bytes = builder.lacking_bytes();
-    let filling = Filling {
-        site,
-        artifact,
-        target: Arc::clone(&target),
-        wanted: Arc::clone(&wanted),
-        builder: Arc::new(builder),
-    };
-    let (copied_bytes, received) = filling.fill(lacking).await?;
-    let kept = Kept {
-        site: site.pin().site.clone(),
-        artifact: artifact.clone(),
-        asked: version.clone(),
-        manifest: proven.manifest.bytes().to_vec(),
-        proof,
-    };
-    blocking(move || {
-        if let Some(list) = &listing.list {
-            write_list(target.root(), list)?;
-        }
-        kept.write(target.root()).map(|()| target.tidy())
-    })
-    .await?;
-    let bytes = wanted.bytes();
+    let prepared = prepare(site, request, Target::open).await?;
+    let (proven, wanted) = (prepared.proven.clone(), Arc::clone(&prepared.wanted));
+    let release_files = prepared.listing.files.len() as u64;
+    let (bytes, lacking_bytes) = (wanted.bytes(), prepared.builder.lacking_bytes());
+    let (copied_bytes, received) = prepared.execute().await?;
     Ok(Pulled {
-        name: artifact.clone(),
-        tag: match version {
-            Version::Tag(tag) => Some(tag.clone()),
-            Version::Manifest(_) => None,
-        },
+        name: request.reference.artifact.clone(),
+        tag: tag_of(&request.reference),
         digest: proven.manifest.digest(),
         files: wanted.files(),
+        release_files,
         bytes,
         received_bytes: received.bytes,
         wire_bytes: received.wire_bytes,
@@ -137,88 +148,182 @@ pub async fn pull(site: &Site, request: &PullRequest) -> Result<Pulled> {
     })
 }
 
-/// Returns the files of a release as outputs, one for each distinct content: a layer, or its part of a tar.
-async fn whole_files(site: &Site, proven: &Proven, listing: &Listing) -> Result<Wanted> {
-    let signed = listing.layers(proven);
+/// Says what a pull would do. Nothing is written.
+///
+/// # Errors
+/// As for [`pull`], as far as can be seen beforehand.
+pub async fn plan(site: &Site, request: &PullRequest) -> Result<PullPlan> {
+    let prepared = prepare(site, request, Target::look).await?;
+    Ok(PullPlan::of(&prepared))
+}
+
+fn tag_of(reference: &Reference) -> Option<Tag> {
+    match &reference.version {
+        Version::Tag(tag) => Some(tag.clone()),
+        Version::Manifest(_) => None,
+    }
+}
+
+/// A pull of which everything is known and nothing is done.
+struct Prepared {
+    site: Site,
+    request: PullRequest,
+    proven: Proven,
+    proof: Proof,
+    listing: Listing,
+    claim: Arc<Claim>,
+    target: Arc<Target>,
+    wanted: Arc<Wanted>,
+    builder: Arc<Builder>,
+    /// What the outputs lack, wherever it will come from.
+    lacking: Vec<Lacking>,
+    /// What came already, to know which tensors there are.
+    headers: Moved,
+    local: Local,
+    cached: HashSet<ChunkDigest>,
+}
+
+async fn prepare(site: &Site, request: &PullRequest, open: fn(&Path) -> Result<Target>) -> Result<Prepared> {
+    let Reference { artifact, version } = &request.reference;
+    let (proven, proof) = site.resolve_raw(artifact, version).await?;
+    if let Some(reason) = proven.withdrawn.as_ref().filter(|_| !request.withdrawn) {
+        return Err(ClientError::Withdrawn {
+            release: request.reference.to_string(),
+            reason: reason.clone(),
+        });
+    }
+    let (root, name, force) = (request.target.clone(), artifact.clone(), request.force);
+    let claim = Arc::new(blocking(move || Claim::of(&root, &name, force)).await?);
+    let listing = fetch_listing(site, &proven).await?;
+    let mut wanted = whole_files(site, &proven, &listing, request).await?;
+    let mut headers = Moved::default();
+    if let Some(pattern) = &request.selection.tensors {
+        (wanted, headers) = tensors::choose(site, artifact, wanted, pattern, request.cache.as_ref()).await?;
+    }
+    know_again(&mut wanted, &claim);
+    let wanted = Arc::new(wanted);
+    let root = request.target.clone();
+    let target = Arc::new(blocking(move || open(&root)).await?);
+    let progress = site.progress();
+    let standings = survey(&target, &wanted, &progress).await?;
+    let (builder, lacking) = Builder::new(Arc::clone(&target), Arc::clone(&wanted), standings, progress);
+    let builder = Arc::new(builder);
+    if !request.force {
+        let (claim, target, builder) = (Arc::clone(&claim), Arc::clone(&target), Arc::clone(&builder));
+        blocking(move || claim.check(&target, builder.to_write())).await?;
+    }
+    let mut prepared = Prepared {
+        site: site.clone(),
+        request: request.clone(),
+        proven,
+        proof,
+        listing,
+        claim,
+        target,
+        wanted,
+        builder,
+        lacking,
+        headers,
+        local: Local::default(),
+        cached: HashSet::new(),
+    };
+    if !prepared.lacking.is_empty() {
+        prepared.search().await?;
+    }
+    Ok(prepared)
+}
+
+/// What an earlier pull made of the same segments had this digest.
+fn know_again(wanted: &mut Wanted, claim: &Claim) {
+    let files = claim.kept.iter().filter_map(|kept| kept.partial.as_ref());
+    let made = files.flatten().filter_map(|file| file.made.as_ref());
+    let known: HashMap<Sha256, Sha256> = made.map(|made| (made.key, made.sha256)).collect();
+    for output in &mut wanted.outputs {
+        if output.digest.is_none() {
+            output.digest = known.get(&output.key).copied();
+        }
+    }
+}
+
+/// Returns the files of a release that were chosen as outputs, one for each distinct content: a layer, or its part
+/// of a tar.
+async fn whole_files(
+    site: &Site,
+    proven: &Proven,
+    listing: &Listing,
+    request: &PullRequest,
+) -> Result<Wanted> {
+    let chosen = request.selection.files();
+    let files: Vec<&File> = listing.files.iter().filter(|file| chosen(&file.path)).collect();
+    if files.is_empty() {
+        return Err(nothing_chosen(&listing.files, request));
+    }
+    let layers: HashSet<Sha256> = files.iter().map(|file| listing.files.locate(file).0).collect();
+    let signed = proven.release.content.iter();
+    let signed: Vec<&Signed> = signed
+        .filter(|content| layers.contains(&content.sha256))
+        .collect();
     let recipes = fetch_recipes(site, proven, &signed).await?;
     let mut wanted = Wanted::default();
+    let mut place_of = HashMap::with_capacity(signed.len());
     for (signed, recipe) in signed.iter().zip(recipes) {
+        place_of.insert(signed.sha256, wanted.contents.len());
         wanted.contents.push(Content {
             sha256: signed.sha256,
             recipe,
         });
     }
-    let place_of = |layer: &Sha256| signed.binary_search_by_key(layer, |content| content.sha256);
     let mut known: HashMap<Sha256, usize> = HashMap::new();
-    for file in &listing.files {
+    for file in files {
+        let path = file.path.clone();
         if let Some(output) = known.get(&file.sha256) {
-            wanted.outputs[*output].paths.push(file.path.clone());
+            wanted.outputs[*output].paths.push(path);
             continue;
         }
         let (layer, offset) = listing.files.locate(file);
         // The proof has shown that every layer of the manifest was signed.
-        let content = place_of(&layer).map_err(|_| {
-            ClientError::verification(&file.path, format_args!("its layer {layer} was not signed"))
+        let content = place_of.get(&layer).ok_or_else(|| {
+            ClientError::verification(&path, format_args!("its layer {layer} was not signed"))
         })?;
         let range = offset..offset + file.size;
         known.insert(file.sha256, wanted.outputs.len());
-        wanted.outputs.push(Output::signed(
-            file.sha256,
-            vec![file.path.clone()],
-            content,
-            range,
-        ));
+        wanted
+            .outputs
+            .push(Output::signed(file.sha256, vec![path], *content, range));
     }
     Ok(wanted)
 }
 
-/// Outputs that lack something, and where it may come from.
-struct Filling<'a> {
-    site: &'a Site,
-    artifact: &'a ArtifactName,
-    target: Arc<Target>,
-    wanted: Arc<Wanted>,
-    builder: Arc<Builder>,
+fn nothing_chosen(files: &Files, request: &PullRequest) -> ClientError {
+    let shown: Vec<&str> = files
+        .iter()
+        .take(SHOWN_MAX)
+        .map(|file| file.path.as_str())
+        .collect();
+    let more = if files.len() > shown.len() { ", ..." } else { "" };
+    ClientError::Usage(format!(
+        "no file of {} is chosen by {}; it has {}{more}",
+        request.reference,
+        request.selection.shown(),
+        shown.join(", ")
+    ))
 }
 
-impl Filling<'_> {
-    /// Brings what is lacking to where it belongs; returns how many bytes came from this disk, and how many
-    /// from the site.
-    async fn fill(&self, mut lacking: Vec<Lacking>) -> Result<(u64, Moved)> {
-        let progress = self.site.progress();
-        let builder = Arc::clone(&self.builder);
-        blocking(move || builder.begin()).await?;
-        let mut copied_bytes = 0;
-        if !lacking.is_empty() {
-            let local = Local::find(
-                &self.target,
-                &self.wanted,
-                self.earlier()?,
-                &self.builder,
-                &progress,
-            )
-            .await?;
-            let copied = local.copy(&self.builder).await?;
-            copied_bytes = self.builder.wanted_bytes(copied.keys());
-            lacking.retain(|one| !copied.contains_key(&one.chunk));
+impl Prepared {
+    /// Looks for what is lacking on this disk.
+    async fn search(&mut self) -> Result<()> {
+        let mut candidates = self.earlier()?;
+        for directory in self.request.reuse.clone() {
+            candidates.extend(blocking(move || files_of(&directory)).await?);
         }
-        let builder = Arc::clone(&self.builder);
-        blocking(move || builder.settle()).await?;
-        progress(Event::Began {
-            phase: Phase::Receive,
-            items: lacking.len() as u64,
-            bytes: lacking.iter().map(|one| u64::from(one.length)).sum(),
-        });
-        let fetched = self.fetcher().fetch(&lacking).await;
-        // Also when it was broken off: what is complete gets its name.
-        let builder = Arc::clone(&self.builder);
-        let settled = blocking(move || builder.settle()).await;
-        let received = fetched?;
-        settled?;
-        progress(Event::Ended {
-            phase: Phase::Receive,
-        });
-        Ok((copied_bytes, received))
+        let progress = self.site.progress();
+        self.local = Local::find(&self.target, &self.wanted, candidates, &self.builder, &progress).await?;
+        if let Some(cache) = self.request.cache.clone() {
+            let chunks: Vec<ChunkDigest> = self.lacking.iter().map(|one| one.chunk).collect();
+            let cached = move || chunks.into_iter().filter(|chunk| cache.has(chunk)).collect();
+            self.cached = blocking(cached).await;
+        }
+        Ok(())
     }
 
     /// Returns the files that will be replaced: most of an earlier version is often in the next.
@@ -227,23 +332,174 @@ impl Filling<'_> {
         for path in self.builder.to_write() {
             let local = self.target.place(path)?;
             if local.is_file() {
-                found.push(Candidate { local });
+                found.push(Candidate {
+                    local,
+                    why: Why::Target,
+                });
             }
         }
+        found.sort_by(|a, b| a.local.cmp(&b.local));
         Ok(found)
     }
 
-    fn fetcher(&self) -> Fetcher {
-        let (take, naming) = (Arc::clone(&self.builder), Arc::clone(&self.builder));
-        Fetcher {
+    /// Brings what is lacking to where it belongs, and keeps the proof; returns how many bytes came from this
+    /// disk, and what from the site.
+    async fn execute(mut self) -> Result<(u64, Moved)> {
+        // Each chunk once: what repeats may be a hole. Whoever insists knows of a disk that compresses.
+        if !self.request.force {
+            let own = |one: &Lacking| self.builder.wanted_bytes(std::iter::once(&one.chunk));
+            let needed = self.lacking.iter().map(|one| own(one).min(one.length.into()));
+            let needed = needed.fold(0, u64::saturating_add);
+            self.target.check_room(needed)?;
+        }
+        let builder = Arc::clone(&self.builder);
+        blocking(move || builder.begin()).await?;
+        let mut here = std::mem::take(&mut self.local).copy(&self.builder).await?;
+        self.lacking.retain(|one| !here.contains(&one.chunk));
+        let cached = self.take_cached().await?;
+        self.lacking.retain(|one| !cached.contains(&one.chunk));
+        here.extend(cached);
+        let builder = Arc::clone(&self.builder);
+        blocking(move || builder.settle()).await?;
+        let received = self.headers + self.fetch().await?;
+        let copied_bytes = self.builder.wanted_bytes(here.iter());
+        blocking(move || self.keep()).await?;
+        Ok((copied_bytes, received))
+    }
+
+    /// Takes chunks from the cache; returns those that it had.
+    async fn take_cached(&self) -> Result<HashSet<ChunkDigest>> {
+        let Some(cache) = &self.request.cache else {
+            return Ok(HashSet::new());
+        };
+        let there = self.lacking.iter().map(|one| one.chunk);
+        let there: Vec<ChunkDigest> = there.filter(|chunk| self.cached.contains(chunk)).collect();
+        let groups: Vec<Vec<ChunkDigest>> = there.chunks(CACHED_AT_ONCE).map(<[_]>::to_vec).collect();
+        let taken: Vec<Vec<ChunkDigest>> = stream::iter(groups)
+            .map(|group| {
+                let (cache, builder) = (cache.clone(), Arc::clone(&self.builder));
+                blocking(move || {
+                    let mut taken = Vec::with_capacity(group.len());
+                    for chunk in group {
+                        if let Some(raw) = cache.get(&chunk) {
+                            builder.take(&chunk, &raw)?;
+                            taken.push(chunk);
+                        }
+                    }
+                    Ok::<_, ClientError>(taken)
+                })
+            })
+            .buffer_unordered(cores())
+            .try_collect()
+            .await?;
+        Ok(taken.into_iter().flatten().collect())
+    }
+
+    async fn fetch(&self) -> Result<Moved> {
+        let progress = self.site.progress();
+        let bytes = self.lacking.iter().map(|one| u64::from(one.length)).sum();
+        progress(Event::Began {
+            phase: Phase::Receive,
+            items: self.lacking.len() as u64,
+            bytes,
+        });
+        // What would fill the cache for one pull alone is not kept in it.
+        let cache = self.request.cache.clone().filter(|cache| cache.takes(bytes));
+        let (builder, naming, keeping) = (
+            Arc::clone(&self.builder),
+            Arc::clone(&self.builder),
+            cache.clone(),
+        );
+        let fetcher = Fetcher {
             site: self.site.clone(),
-            artifact: self.artifact.clone(),
+            artifact: self.request.reference.artifact.clone(),
             take: Arc::new(move |chunk, raw| {
-                take.take(chunk, raw)?;
-                take.advanced(raw.len());
+                builder.take(chunk, raw)?;
+                builder.advanced(raw.len());
+                if let Some(cache) = &keeping {
+                    cache.put(chunk, raw);
+                }
                 Ok(())
             }),
             naming: Arc::new(move |file| naming.shown(file)),
+        };
+        let fetched = fetcher.fetch(&self.lacking).await;
+        // Also when it was broken off: what is complete gets its name.
+        let builder = Arc::clone(&self.builder);
+        let settled = blocking(move || {
+            if let Some(cache) = cache {
+                cache.fit();
+            }
+            builder.settle()
+        })
+        .await;
+        let received = fetched?;
+        settled?;
+        progress(Event::Ended {
+            phase: Phase::Receive,
+        });
+        Ok(received)
+    }
+
+    /// Keeps the proof beside the files.
+    fn keep(self) -> Result<()> {
+        let partial = self.partial()?;
+        let Reference { artifact, version } = &self.request.reference;
+        let kept = Kept {
+            site: self.site.pin().site.clone(),
+            artifact: artifact.clone(),
+            asked: version.clone(),
+            manifest: self.proven.manifest.bytes().to_vec(),
+            proof: self.proof,
+            partial,
+        };
+        // The list before the proof that needs it.
+        if let Some(list) = &self.listing.list {
+            write_list(self.target.root(), list)?;
         }
+        kept.write(self.target.root())?;
+        self.target.tidy();
+        Ok(())
+    }
+
+    /// Returns the files that are there, if these are not all files of the release: those of this pull, and
+    /// those that an earlier one of the same release has left.
+    fn partial(&self) -> Result<Option<Vec<KeptFile>>> {
+        let mut files: BTreeMap<FilePath, Option<Made>> = BTreeMap::new();
+        for (index, output) in self.wanted.outputs.iter().enumerate() {
+            let made = match (output.from, output.paths.first()) {
+                (Some(from), Some(path)) => Some(Made {
+                    from,
+                    key: output.key,
+                    sha256: self.builder.digest(index, &self.target.place(path)?)?,
+                    size: output.size(),
+                }),
+                _ => None,
+            };
+            files.extend(output.paths.iter().map(|path| (path.clone(), made.clone())));
+        }
+        let (manifest, release) = (&self.proven.manifest, &self.listing.files);
+        if let Some(kept) = self
+            .claim
+            .kept
+            .as_ref()
+            .filter(|kept| kept.manifest == manifest.bytes())
+        {
+            let all = || {
+                let whole = |path: &FilePath| KeptFile {
+                    path: path.clone(),
+                    made: None,
+                };
+                release.iter().map(|file| whole(&file.path)).collect()
+            };
+            for KeptFile { path, made } in kept.partial.clone().unwrap_or_else(all) {
+                if !files.contains_key(&path) && self.target.place(&path)?.is_file() {
+                    files.insert(path, made);
+                }
+            }
+        }
+        let whole = files.values().all(Option::is_none) && files.len() == release.len();
+        let listed = files.into_iter().map(|(path, made)| KeptFile { path, made });
+        Ok((!whole).then(|| listed.collect()))
     }
 }

@@ -29,7 +29,6 @@ pub(crate) struct Content {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Segment {
     /// Bytes that were made here.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a subset of tensors begins with one"))]
     Literal(Vec<u8>),
     /// Bytes of a content.
     Range {
@@ -56,6 +55,8 @@ pub(crate) struct Output {
     pub(crate) key: Sha256,
     /// Its SHA-256, where somebody signed it or an earlier pull kept it.
     pub(crate) digest: Option<Sha256>,
+    /// The file of the release that it is made of, if it is not that file.
+    pub(crate) from: Option<Sha256>,
     /// At least one.
     pub(crate) paths: Vec<FilePath>,
     /// In their order; none for an empty file.
@@ -73,6 +74,7 @@ impl Output {
         Self {
             key: digest,
             digest: Some(digest),
+            from: None,
             paths,
             segments,
         }
@@ -126,6 +128,8 @@ pub(crate) enum Source<'a> {
         content: usize,
         /// Which of its bytes.
         within: Range<u32>,
+        /// How long the chunk is at least.
+        length: u32,
         /// Whether these are, as far as the recipe says, all of it: then they have a digest of their own.
         whole: bool,
     },
@@ -151,10 +155,10 @@ fn spans_of<'a>(
         parts.map(move |part| {
             let piece = recipe.pieces()[part.index];
             let whole = piece.offset == 0 && part.within == (0..piece.length);
-            (content, part, whole)
+            (content, part, piece.offset + piece.length, whole)
         })
     });
-    let pieces = pieces.map(move |(content, part, whole)| {
+    let pieces = pieces.map(move |(content, part, length, whole)| {
         let at = offset;
         offset += u64::from(part.within.end - part.within.start);
         Span {
@@ -163,6 +167,7 @@ fn spans_of<'a>(
                 chunk: part.chunk,
                 content,
                 within: part.within,
+                length,
                 whole,
             },
         }
@@ -238,6 +243,7 @@ mod tests {
             outputs: vec![Output {
                 key: Sha256::of(b"key"),
                 digest: None,
+                from: None,
                 paths: vec!["a".parse().unwrap()],
                 segments: vec![
                     Segment::Literal(b"head".to_vec()),

@@ -51,7 +51,20 @@ pub(crate) struct Standing {
     /// Its paths that are not right.
     pub(crate) absent: Vec<usize>,
     /// What has to be written into its partial file; nothing when it is present.
-    pub(crate) slots: Vec<(ChunkDigest, usize, Slot)>,
+    pub(crate) wants: Vec<Want>,
+}
+
+/// A stretch of an output that is not there.
+#[derive(Debug)]
+pub(crate) struct Want {
+    /// The chunk that has it.
+    pub(crate) chunk: ChunkDigest,
+    /// How long that is at least.
+    pub(crate) length: u32,
+    /// The content through which it is asked for, by its place in [`Wanted::contents`].
+    pub(crate) content: usize,
+    /// Where its bytes belong.
+    pub(crate) slot: Slot,
 }
 
 /// Looks at all outputs, several at once.
@@ -145,7 +158,7 @@ impl Look<'_> {
         if absent.is_empty() {
             return Ok(None);
         }
-        let slots = match present {
+        let wants = match present {
             Some(_) => Vec::new(),
             None => self.lacking(index)?,
         };
@@ -153,18 +166,22 @@ impl Look<'_> {
             output: index,
             present,
             absent,
-            slots,
+            wants,
         }))
+    }
+
+    /// Says whether each span of an output has a digest of its own, or is known here.
+    fn goes_by_chunks(&self, output: &Output) -> bool {
+        output.spans(&self.wanted.contents).all(|span| match span.source {
+            Source::Literal(_) => true,
+            Source::Chunk { whole, .. } => whole,
+        })
     }
 
     /// Says whether a file of the output's length has all its bytes.
     fn is_right(&mut self, file: &File, output: &Output) -> bool {
         let wanted = self.wanted;
-        let by_chunks = output.spans(&wanted.contents).all(|span| match span.source {
-            Source::Literal(_) => true,
-            Source::Chunk { whole, .. } => whole,
-        });
-        if by_chunks {
+        if self.goes_by_chunks(output) {
             return output
                 .spans(&wanted.contents)
                 .all(|span| self.has(file, span.offset, &span.source));
@@ -175,21 +192,24 @@ impl Look<'_> {
     }
 
     /// Returns what the output's partial file lacks.
-    fn lacking(&mut self, index: usize) -> Result<Vec<(ChunkDigest, usize, Slot)>> {
+    fn lacking(&mut self, index: usize) -> Result<Vec<Want>> {
         let wanted = self.wanted;
         let output = &wanted.outputs[index];
         let resumed = self.target.resumed(&output.key, output.size())?;
+        // By its chunks it is read below, once.
         if let Some(file) = &resumed
+            && !self.goes_by_chunks(output)
             && self.is_right(file, output)
         {
             return Ok(Vec::new());
         }
-        let mut slots = Vec::new();
+        let mut wants = Vec::new();
         for span in output.spans(&wanted.contents) {
             let Source::Chunk {
                 chunk,
                 content,
                 within,
+                length,
                 ..
             } = &span.source
             else {
@@ -205,10 +225,15 @@ impl Look<'_> {
                     offset: span.offset,
                     within: within.clone(),
                 };
-                slots.push((*chunk, *content, slot));
+                wants.push(Want {
+                    chunk: *chunk,
+                    length: *length,
+                    content: *content,
+                    slot,
+                });
             }
         }
-        Ok(slots)
+        Ok(wants)
     }
 
     /// Says whether a file has these bytes at this place. A part of a chunk has no digest to be compared with.

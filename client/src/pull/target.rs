@@ -15,15 +15,15 @@ use waag_schema::{FilePath, Sha256};
 
 use crate::error::{ClientError, Result};
 use crate::home::sync_dir;
-use crate::kept::KEPT_DIR;
+use crate::kept::{KEPT_DIR, end_journal, note};
 
 /// From this many files or directories on, one `syncfs` is cheaper than a sync for each.
 const SYNC_ALL_FROM: usize = 12;
 
-/// The directory, locked against a second pull.
+/// The directory; locked against a second pull, if it may be written to.
 pub(crate) struct Target {
     root: PathBuf,
-    _lock: File,
+    _lock: Option<File>,
     /// Directories below the root that were seen to be directories.
     plain: Mutex<HashSet<PathBuf>>,
 }
@@ -34,6 +34,8 @@ pub(crate) struct Finished {
     pub(crate) built: PathBuf,
     /// Its name.
     pub(crate) path: FilePath,
+    /// Its digest.
+    pub(crate) digest: Sha256,
 }
 
 impl Target {
@@ -49,7 +51,16 @@ impl Target {
             .map_err(|_| ClientError::Usage(format!("another pull into {} is under way", root.display())))?;
         Ok(Self {
             root: root.to_owned(),
-            _lock: lock,
+            _lock: Some(lock),
+            plain: Mutex::default(),
+        })
+    }
+
+    /// Looks at a directory that may not be there, and leaves it as it is.
+    pub(crate) fn look(root: &Path) -> Result<Self> {
+        Ok(Self {
+            root: root.to_owned(),
+            _lock: None,
             plain: Mutex::default(),
         })
     }
@@ -136,6 +147,24 @@ impl Target {
         open_regular(&self.partial(key), size)
     }
 
+    /// Checks that so many bytes fit, as far as can be known: better now than after hours.
+    ///
+    /// # Errors
+    /// [`ClientError::NoRoom`].
+    pub(crate) fn check_room(&self, needed: u64) -> Result<()> {
+        let stat =
+            rustix::fs::statvfs(&self.root).map_err(|e| ClientError::io("read", &self.root)(e.into()))?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        if needed <= free {
+            return Ok(());
+        }
+        Err(ClientError::NoRoom {
+            directory: self.root.clone(),
+            needed,
+            free,
+        })
+    }
+
     /// Makes a copy of a file that is there, to be named in turn.
     pub(crate) fn copy(&self, from: &Path, key: &Sha256, number: usize) -> Result<PathBuf> {
         let copy = self.partial(key).with_extension(number.to_string());
@@ -147,7 +176,14 @@ impl Target {
 
     /// Makes complete files durable, all together, and only then gives them their names.
     pub(crate) fn name(&self, finished: &[Finished]) -> Result<()> {
+        if finished.is_empty() {
+            return Ok(());
+        }
+        let journal = note(&self.root, finished.iter().map(|one| (&one.digest, &one.path)))?;
         if finished.len() < SYNC_ALL_FROM {
+            journal
+                .sync_all()
+                .map_err(ClientError::io("sync", self.root.join(KEPT_DIR)))?;
             for Finished { built, .. } in finished {
                 let file = File::open(built).map_err(ClientError::io("open", built))?;
                 file.sync_all().map_err(ClientError::io("sync", built))?;
@@ -157,7 +193,7 @@ impl Target {
         }
         // If we stop here, or between two names, the next pull finds each file under one of the two.
         let mut dirs = BTreeSet::new();
-        for Finished { built, path } in finished {
+        for Finished { built, path, .. } in finished {
             let place = self.make_place(path)?;
             fs::rename(built, &place).map_err(ClientError::io("name", &place))?;
             let above = place.ancestors().skip(1);
@@ -181,6 +217,7 @@ impl Target {
 
     /// Removes what only a pull under way needs.
     pub(crate) fn tidy(&self) {
+        end_journal(&self.root);
         // Left behind, all of it is harmless: partial files of other versions are resumed or stay.
         let _ = fs::remove_dir(self.root.join(KEPT_DIR).join("partial"));
         let _ = fs::remove_file(self.root.join(KEPT_DIR).join("lock"));
@@ -242,4 +279,18 @@ pub(crate) fn open_regular(place: &Path, size: u64) -> Result<Option<File>> {
     };
     let meta = file.metadata().map_err(ClientError::io("read", place))?;
     Ok((meta.len() == size).then_some(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_fit_is_refused_before_it_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = Target::look(dir.path()).unwrap();
+        target.check_room(0).unwrap();
+        let error = target.check_room(u64::MAX).unwrap_err();
+        assert!(matches!(error, ClientError::NoRoom { .. }), "{error}");
+    }
 }

@@ -111,8 +111,7 @@ impl Content {
 
     /// Hands all bytes of a file to `step`, in order, on the processor's pool; stops where it fails.
     ///
-    /// Chunks are read ahead, but opened in the same job that takes their bytes: jobs that wait for the pool while
-    /// nobody polls them would hold the places that this one waits for.
+    /// Chunks are read ahead, and opened in the same job that takes their bytes.
     ///
     /// # Errors
     /// When a chunk is damaged or the store fails; within, what `step` has to say.

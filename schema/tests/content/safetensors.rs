@@ -228,3 +228,48 @@ proptest! {
         let _ = Header::parse(&json, 8 + json.len() as u64 + 71);
     }
 }
+
+/// The file that a subset describes, made of the bytes of the original.
+fn made(file: &[u8], subset: &waag_schema::content::safetensors::Subset) -> Vec<u8> {
+    let mut made = subset.header.clone();
+    for range in &subset.data {
+        made.extend_from_slice(&file[range.start as usize..range.end as usize]);
+    }
+    made
+}
+
+proptest! {
+    #[test]
+    fn a_subset_is_a_safetensors_file_of_the_same_tensors(sizes in prop::collection::vec(0_u64..40, 1..12), keep in any::<u16>()) {
+        let mut entries = vec![r#""__metadata__":{"format":"pt"}"#.to_owned()];
+        let mut end = 0;
+        for (i, size) in sizes.iter().enumerate() {
+            let begin = end;
+            end += size;
+            entries.push(format!(r#""t\"{i}":{{"dtype":"U8","shape":[{size}],"data_offsets":[{begin},{end}]}}"#));
+        }
+        let json = format!("{{{}}}", entries.join(","));
+        let mut file = (json.len() as u64).to_le_bytes().to_vec();
+        file.extend_from_slice(json.as_bytes());
+        file.extend((0..end).map(|i| i as u8));
+        let header = Header::parse(json.as_bytes(), file.len() as u64).unwrap();
+        let wanted = |name: &str| keep >> name[2..].parse::<u32>().unwrap() & 1 == 1;
+        let kept: Vec<_> = header.tensors().iter().filter(|t| wanted(&t.name)).collect();
+        let Some(subset) = header.subset(|t| wanted(&t.name)) else {
+            prop_assert!(kept.is_empty());
+            return Ok(());
+        };
+        let small = made(&file, &subset);
+        let length = header_length(small.first_chunk().unwrap(), small.len() as u64).unwrap() as usize;
+        prop_assert_eq!(length % 8, 0);
+        let again = Header::parse(&small[8..8 + length], small.len() as u64).unwrap();
+        prop_assert_eq!(again.metadata(), header.metadata());
+        prop_assert_eq!(again.tensors().len(), kept.len());
+        prop_assert_eq!(subset.tensors, kept.len());
+        for (found, tensor) in again.tensors().iter().zip(kept) {
+            prop_assert_eq!((&found.name, found.dtype, &found.shape), (&tensor.name, tensor.dtype, &tensor.shape));
+            let bytes = |of: &[u8], t: &waag_schema::content::Tensor| of[t.bytes.start as usize..t.bytes.end as usize].to_vec();
+            prop_assert_eq!(bytes(&small, found), bytes(&file, tensor));
+        }
+    }
+}

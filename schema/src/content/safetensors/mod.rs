@@ -13,6 +13,7 @@
 
 mod entries;
 mod error;
+mod subset;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -21,7 +22,8 @@ pub use ::safetensors::Dtype;
 
 use self::entries::Entries;
 pub use self::error::SafetensorsError;
-pub(super) use self::error::shown;
+pub(in crate::content) use self::error::shown;
+pub use self::subset::Subset;
 
 /// The format's own limit on its JSON header.
 pub const HEADER_MAX_BYTES: u64 = 100_000_000;
