@@ -8,7 +8,9 @@
 //! Nothing here decides who may do this; except that a recipe may cite only chunks that were sent in its own
 //! session or that the caller may read already, so that knowing a digest gives nothing.
 
+mod ahead;
 mod arrival;
+mod frames;
 mod rebuild;
 mod seal;
 mod upload;

@@ -11,24 +11,30 @@ use waag_schema::content::chunk::{ChunkError, StoredChunk};
 use waag_schema::content::recipe::Recipe;
 
 use super::ContentError;
+use super::ahead::Ahead;
 use crate::pool::Pool;
 use crate::store::{Key, Store, StoreError};
 
-/// Chunks read ahead of the one that is being sent: hides the disk, costs at most 4 x 4 MiB.
+/// Chunks read ahead while a file is walked through.
 const READ_AHEAD: usize = 4;
 
 /// The content of a site, read.
 #[derive(Clone)]
 pub struct Content {
-    store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
     pool: Pool,
+    ahead: Ahead,
 }
 
 impl Content {
     /// Reads content from this store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, pool: Pool) -> Self {
-        Self { store, pool }
+        Self {
+            store,
+            pool,
+            ahead: Ahead::new(),
+        }
     }
 
     /// Runs work on the processor where it holds up nothing else.
@@ -54,14 +60,6 @@ impl Content {
             return Err(damaged());
         }
         Recipe::decode(&bytes).map(Some).map_err(|_| damaged())
-    }
-
-    /// Returns a chunk as it is stored, unchecked: the receiver checks it.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn stored_chunk(&self, digest: &ChunkDigest) -> Result<Bytes, ContentError> {
-        Ok(self.store.get(&Key::chunk(digest)).await?)
     }
 
     /// Returns a chunk's raw bytes, checked.
@@ -90,23 +88,21 @@ impl Content {
             .map(|part| (part.chunk, part.within.start as usize..part.within.end as usize))
             .collect();
         let content = self.clone();
-        stream::iter(parts)
-            .map(move |(chunk, within)| {
-                let content = content.clone();
-                async move {
-                    let bytes = content.chunk(chunk).await?;
-                    let damaged = ContentError::Damaged {
-                        what: "chunk",
-                        digest: chunk,
-                    };
-                    if within.end > bytes.len() {
-                        Err(damaged)
-                    } else {
-                        Ok(bytes.slice(within))
-                    }
+        self.ahead.read(parts.into_iter().map(move |(chunk, within)| {
+            let content = content.clone();
+            async move {
+                let bytes = content.chunk(chunk).await?;
+                let damaged = ContentError::Damaged {
+                    what: "chunk",
+                    digest: chunk,
+                };
+                if within.end > bytes.len() {
+                    Err(damaged)
+                } else {
+                    Ok(bytes.slice(within))
                 }
-            })
-            .buffered(READ_AHEAD)
+            }
+        }))
     }
 
     /// Hands all bytes of a file to `step`, in order, on the processor's pool; stops where it fails.

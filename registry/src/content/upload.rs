@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use waag_schema::content::recipe::Recipe;
 use waag_schema::policy::Label;
 use waag_schema::wire::upload::{FileRecipe, PlanAnswer};
@@ -28,6 +29,8 @@ use crate::index::Reader;
 use crate::pool::Pool;
 use crate::store::{Key, Store, StoreError, Swap};
 
+/// Chunks of all requests that are taken in beside another of their request: at most 64 MiB.
+const SPARE_MAX: usize = 16;
 /// Chunks that are looked up side by side.
 const LOOKED_UP_AT_ONCE: usize = 16;
 /// Keys handled in one listing of a sweep.
@@ -42,6 +45,7 @@ pub struct Uploads {
     clock: Arc<dyn Clock>,
     pub(super) pool: Pool,
     pub(super) arrivals: Arrivals,
+    spare: Arc<Semaphore>,
 }
 
 /// What the store keeps of a session.
@@ -68,6 +72,7 @@ impl Uploads {
             clock,
             pool,
             arrivals: Arrivals::new(),
+            spare: Arc::new(Semaphore::new(SPARE_MAX)),
         }
     }
 
@@ -146,6 +151,12 @@ impl Uploads {
             self.arrivals.expect(id, &file.sha256, recipe, end);
         }
         Ok(PlanAnswer { ready, missing })
+    }
+
+    /// Returns a share of the memory for chunks that are taken in beside others of the same request, if there is one.
+    #[must_use]
+    pub fn spare(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.spare).try_acquire_owned().ok()
     }
 
     /// Takes in one chunk as it is stored. Returns its raw length.

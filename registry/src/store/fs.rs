@@ -354,13 +354,14 @@ impl Store for FsStore {
                     .end
                     .checked_sub(range.start)
                     .filter(|_| range.end <= file.metadata().map_or(0, |m| m.len()));
-                let length = length
-                    .and_then(|l| usize::try_from(l).ok())
-                    .ok_or(ErrorKind::InvalidInput)?;
+                let length = length.ok_or(ErrorKind::InvalidInput)?;
+                let room = usize::try_from(length).map_err(|_| ErrorKind::InvalidInput)?;
                 file.seek(SeekFrom::Start(range.start))?;
-                let mut bytes = vec![0; length];
-                file.read_exact(&mut bytes)?;
-                Ok(bytes.into())
+                let mut bytes = s.buffers.take(room);
+                if file.take(length).read_to_end(&mut bytes)? < room {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
+                Ok(s.buffers.lend(bytes))
             };
             read().map_err(|e| failed(&key, &e))
         })

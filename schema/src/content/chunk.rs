@@ -138,6 +138,13 @@ impl std::fmt::Display for Encoding {
     }
 }
 
+/// Returns how many raw bytes a stored chunk claims to have by the header that it begins with; nothing is checked.
+#[must_use]
+pub const fn claimed_length(header: &[u8; HEADER_BYTES]) -> u32 {
+    let [.., l0, l1, l2, l3] = *header;
+    u32::from_be_bytes([l0, l1, l2, l3])
+}
+
 /// A stored chunk whose header has been read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredChunk<'a> {

@@ -8,23 +8,17 @@ use axum::extract::{Path, State};
 use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use waag_schema::content::chunk::StoredChunk;
-use waag_schema::content::frame::encode_frame_header;
+use futures_util::TryStreamExt;
 use waag_schema::wire::artifact::{ChunksRequest, Recipes, RecipesRequest};
 use waag_schema::wire::{CHUNKS_ASKED_MAX, FRAMES_TYPE, Problem};
 use waag_schema::{ChunkDigest, Sha256};
 
 use super::{Body, artifact_name};
-use crate::content::ContentError;
 use crate::http::caller::{Asking, Transferring};
 use crate::http::problem::Refusal;
 use crate::http::range;
 use crate::site::Site;
 
-/// Chunks read ahead while one is sent.
-const READ_AHEAD: usize = 4;
 /// The most recipes in one answer.
 const RECIPES_MAX: usize = 1024;
 
@@ -80,30 +74,16 @@ pub(in crate::http) async fn chunks(
             request.file
         )));
     }
-    let content = site.content().clone();
     let sent = site.metrics().content_bytes_sent.clone();
-    let frames = stream::iter(request.chunks)
-        .map(move |chunk| {
-            let content = content.clone();
-            async move {
-                let stored = content.stored_chunk(&chunk).await?;
-                let damaged = || ContentError::Damaged {
-                    what: "chunk",
-                    digest: chunk,
-                };
-                let header = encode_frame_header(&chunk, stored.len()).map_err(|_| damaged())?;
-                Ok::<_, ContentError>([Bytes::copy_from_slice(&header), stored])
-            }
-        })
-        .buffered(READ_AHEAD)
-        .inspect_ok(move |[_, stored]| {
+    let frames = site
+        .content()
+        .frames(request.chunks)
+        .map_ok(move |part| {
             // The turn lasts as long as the answer does.
             let _ = &turn;
-            let raw = StoredChunk::parse(stored).map_or(0, |stored| stored.raw_length());
-            sent.inc_by(u64::from(raw));
+            sent.inc_by(part.raw_bytes);
+            part.bytes
         })
-        .map_ok(|parts| stream::iter(parts.map(Ok::<Bytes, ContentError>)))
-        .try_flatten()
         .inspect_err(|error| tracing::error!(%error, "an answer broke off"));
     Ok(([(CONTENT_TYPE, FRAMES_TYPE)], HttpBody::from_stream(frames)).into_response())
 }

@@ -8,7 +8,8 @@ use axum::body::Body as HttpBody;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
+use tokio::task::JoinSet;
 use waag_schema::Sha256;
 use waag_schema::content::frame::FrameDecoder;
 use waag_schema::wire::artifact::Proof;
@@ -71,23 +72,31 @@ pub(in crate::http) async fn chunks(
 ) -> Result<Json<ChunksReceived>, Refusal> {
     let id = session(&id)?;
     site.uploads().session(&caller, &id).await?;
-    let frames = decode_frames(body);
-    let received = frames
-        .map(|frame| {
-            let site = Arc::clone(&site);
-            async move {
-                let (chunk, stored) = frame?;
-                Ok::<u64, Refusal>(site.uploads().receive(&id, chunk, stored).await?)
-            }
-        })
-        .buffer_unordered(CHUNKS_AT_ONCE)
-        .try_fold(ChunksReceived { chunks: 0, bytes: 0 }, |sum, bytes| async move {
-            Ok(ChunksReceived {
-                chunks: sum.chunks + 1,
-                bytes: sum.bytes + bytes,
-            })
-        })
-        .await?;
+    let mut frames = std::pin::pin!(decode_frames(body));
+    let mut received = ChunksReceived { chunks: 0, bytes: 0 };
+    // Each has a task of its own, so that it goes on while the next frame is waited for.
+    let mut working = JoinSet::new();
+    loop {
+        let next = frames.next().await.transpose()?;
+        // One after the other, unless there is room to spare: what is written meanwhile waits in memory.
+        let share = next.is_some().then(|| site.uploads().spare()).flatten();
+        let at_once = match (&next, &share) {
+            (None, _) | (_, None) => 0,
+            (Some(_), Some(_)) => CHUNKS_AT_ONCE - 1,
+        };
+        while working.len() > at_once
+            && let Some(taken) = working.join_next().await
+        {
+            received.chunks += 1;
+            received.bytes += taken.expect("taking in does not panic")?;
+        }
+        let Some((chunk, stored)) = next else { break };
+        let site = Arc::clone(&site);
+        working.spawn(async move {
+            let _share = share;
+            Ok::<u64, Refusal>(site.uploads().receive(&id, chunk, stored).await?)
+        });
+    }
     site.metrics().chunks_received.inc_by(received.chunks);
     site.metrics().chunk_bytes_received.inc_by(received.bytes);
     Ok(Json(received))
