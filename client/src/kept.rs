@@ -127,7 +127,11 @@ pub(crate) fn read_list(directory: &Path, size: usize) -> Result<Vec<u8>> {
     file.take(size as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(ClientError::io("read", &path))?;
-    if bytes.len() == size { Ok(bytes) } else { Err(missing()) }
+    if bytes.len() == size {
+        Ok(bytes)
+    } else {
+        Err(missing())
+    }
 }
 
 /// Keeps the list of files; to be called before the proof that needs it is written.

@@ -61,7 +61,10 @@ pub(crate) fn read_tar(found: Vec<Found>, progress: &Progress) -> Result<ReadTar
     let mut untold = 0;
     for file in found {
         let Some(offset) = layout.place(&file.path, file.size) else {
-            return Err(ClientError::Usage(format!("{}: its size is impossible", file.path)));
+            return Err(ClientError::Usage(format!(
+                "{}: its size is impossible",
+                file.path
+            )));
         };
         let member = read_member(file, offset, &mut cutter)?;
         untold += member.size;
@@ -240,7 +243,13 @@ mod tests {
             let own = &whole[member.offset as usize..(member.offset + member.size) as usize];
             assert_eq!(Sha256::of(own), member.sha256, "{}", member.path);
         }
-        for (at, length) in [(0, whole.len()), (0, 1), (511, 3), (1536, 4096), (whole.len() - 1, 1)] {
+        for (at, length) in [
+            (0, whole.len()),
+            (0, 1),
+            (511, 3),
+            (1536, 4096),
+            (whole.len() - 1, 1),
+        ] {
             let mut bytes = vec![0; length];
             read.fill(at as u64, &mut bytes).unwrap();
             assert!(bytes == whole[at..at + length], "{at} {length}");

@@ -360,7 +360,8 @@ impl<'a> Reading<'a> {
 }
 
 /// Checks that the release speaks of exactly the manifest's files.
-fn check_content(manifest: &Manifest, release: &Release) -> Result<(), String> {
+/// Checks that a release statement speaks of exactly the manifest's files.
+pub(crate) fn check_content(manifest: &Manifest, release: &Release) -> Result<(), String> {
     if manifest.kind() != release.kind {
         return Err(format!(
             "the release is a {}, its manifest a {}",
@@ -372,16 +373,18 @@ fn check_content(manifest: &Manifest, release: &Release) -> Result<(), String> {
     if !fits(&release.config, manifest.config()) {
         return Err("the release names another config than its manifest".to_owned());
     }
-    if let Some(archive) = manifest.layers().iter().find(|layer| layer.packing != Packing::Raw) {
+    if let Some(archive) = manifest
+        .layers()
+        .iter()
+        .find(|layer| layer.packing != Packing::Raw)
+    {
         return Err(format!(
             "{} is an archive without a list of its files, which is not unpacked",
             archive.path
         ));
     }
     for (path, blob) in manifest.blobs() {
-        let found = release
-            .content
-            .binary_search_by_key(&blob.digest, |c| c.sha256);
+        let found = release.content.binary_search_by_key(&blob.digest, |c| c.sha256);
         if !found.is_ok_and(|at| fits(&release.content[at], blob)) {
             return Err(format!("the release does not say how {path} is made of chunks"));
         }

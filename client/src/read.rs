@@ -139,7 +139,9 @@ fn tasks(files: Vec<Found>) -> Vec<Task> {
     let mut files: Vec<Option<Found>> = files.into_iter().map(Some).collect();
     let mut tasks = Vec::new();
     for tar in arrangement.tars {
-        tasks.push(Task::Tar(tar.into_iter().filter_map(|at| files[at].take()).collect()));
+        tasks.push(Task::Tar(
+            tar.into_iter().filter_map(|at| files[at].take()).collect(),
+        ));
     }
     let alone = arrangement.alone.into_iter().filter_map(|at| files[at].take());
     tasks.extend(alone.map(Task::File));
@@ -257,7 +259,10 @@ impl Opened {
 
     /// Checks the open file, and what stands under its name now: both must be what was opened.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
-        let open = self.file.metadata().map_err(ClientError::io("read", &self.local))?;
+        let open = self
+            .file
+            .metadata()
+            .map_err(ClientError::io("read", &self.local))?;
         let named = std::fs::metadata(&self.local).map_err(|_| ClientError::Changed(self.local.clone()))?;
         if Stamp::of(&open) != self.stamp || Stamp::of(&named) != self.stamp {
             return Err(ClientError::Changed(self.local.clone()));

@@ -142,6 +142,7 @@ impl World {
             move_tag: false,
             links: Links::Refuse,
             signers: vec![self.key.public()],
+            draft: false,
         }
     }
 

@@ -158,9 +158,12 @@ async fn whole_files(site: &Site, proven: &Proven, listing: &Listing) -> Result<
         })?;
         let range = offset..offset + file.size;
         known.insert(file.sha256, wanted.outputs.len());
-        wanted
-            .outputs
-            .push(Output::signed(file.sha256, vec![file.path.clone()], content, range));
+        wanted.outputs.push(Output::signed(
+            file.sha256,
+            vec![file.path.clone()],
+            content,
+            range,
+        ));
     }
     Ok(wanted)
 }

@@ -144,9 +144,7 @@ impl Layers {
     /// Adds a layer. Files of one content may be cut differently under two names; the first one's cuts count.
     fn add(&mut self, sha256: Sha256, recipe: &Recipe) -> Content {
         let size = recipe.size();
-        self.files
-            .entry(sha256)
-            .or_insert_with(|| (recipe.clone(), size));
+        self.files.entry(sha256).or_insert_with(|| (recipe.clone(), size));
         let content = self.content.entry(sha256).or_insert_with(|| Content {
             sha256,
             size,

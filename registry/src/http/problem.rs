@@ -224,9 +224,7 @@ impl From<PublishError> for Refusal {
             PublishError::Manifest(_)
             | PublishError::Files(_)
             | PublishError::Statement(_)
-            | PublishError::Mismatch(_) => {
-                Self::invalid(error)
-            }
+            | PublishError::Mismatch(_) => Self::invalid(error),
             PublishError::MissingContent { .. } => Self::new(Code::MissingContent, error.to_string()),
             PublishError::Content(error) => error.into(),
             PublishError::Append(error) => error.into(),

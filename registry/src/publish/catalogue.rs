@@ -12,8 +12,8 @@ use waag_schema::wire::artifact::{ArtifactPage, ArtifactView, Proof, Resolved};
 use waag_schema::wire::site::NamespaceView;
 use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256};
 
-use super::packed::{PackedFiles, Whereabouts};
 use super::PublishError;
+use super::packed::{PackedFiles, Whereabouts};
 use crate::access::{Caller, Here};
 use crate::clock::Clock;
 use crate::content::Content;

@@ -135,7 +135,8 @@ impl Intake {
             .await?)
     }
 
-    /// Publishes a manifest whose content was sent in this session, with the statements that say so.
+    /// Publishes a manifest whose content was sent in this session, with the statements that say so. Another token
+    /// of the namespace may finish what one has sent.
     ///
     /// # Errors
     /// When something is missing, does not belong together, or may not be held here; nothing is recorded then.
@@ -146,7 +147,7 @@ impl Intake {
         manifest: &[u8],
         envelopes: &[Vec<u8>],
     ) -> Result<Proof, PublishError> {
-        let session = self.uploads.session(caller, id).await?;
+        let session = self.uploads.finishable(caller, id).await?;
         let artifact = session.artifact;
         self.publisher(caller, &artifact.namespace()).await?;
         let digest = Sha256::of(manifest);
@@ -273,7 +274,11 @@ impl Intake {
         }
         self.check_complete(caller, id, "its config", &release.config)
             .await?;
-        if let Some(archive) = manifest.layers().iter().find(|layer| layer.packing != Packing::Raw) {
+        if let Some(archive) = manifest
+            .layers()
+            .iter()
+            .find(|layer| layer.packing != Packing::Raw)
+        {
             return Err(PublishError::Mismatch(format!(
                 "{} is an archive without a list of its files, which this version does not read",
                 archive.path

@@ -26,9 +26,7 @@ pub(super) struct Whereabouts {
 impl Whereabouts {
     pub(super) fn of(files: &Files) -> Self {
         let packed = files.iter().filter_map(|file| match file.place {
-            Place::Within { tar, offset } => {
-                Some((file.sha256, u32::try_from(tar).ok()?, offset, file.size))
-            }
+            Place::Within { tar, offset } => Some((file.sha256, u32::try_from(tar).ok()?, offset, file.size)),
             Place::Layer => None,
         });
         let mut entries: Vec<_> = packed.collect();
@@ -43,10 +41,7 @@ impl Whereabouts {
 
     /// In which tar is this file, and where in it?
     pub(super) fn find(&self, file: &Sha256) -> Option<(Sha256, Range<u64>)> {
-        let at = self
-            .entries
-            .binary_search_by_key(file, |entry| entry.0)
-            .ok()?;
+        let at = self.entries.binary_search_by_key(file, |entry| entry.0).ok()?;
         let (_, tar, offset, size) = self.entries[at];
         Some((*self.tars.get(tar as usize)?, offset..offset + size))
     }

@@ -14,12 +14,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::files::{self, Files, FilesError, LIST_MAX_BYTES};
 use super::kind::Kind;
 use super::manifest::{
     ARTIFACT_TYPE, BASE, Blob, CONFIG_TYPE, DATA, FILE_PATH, KIND, LICENSES, MANIFEST_TYPE, Manifest,
     ManifestError, REVISION, SOURCE, TITLE, VERSION,
 };
-use super::files::{self, Files, FilesError, LIST_MAX_BYTES};
 use super::model::{ModelConfig, ModelFacts};
 use super::packed::{BYTES, COUNT, FILES, LIST_PATH, tar_path};
 use super::role::Role;
@@ -184,12 +184,16 @@ impl ManifestBuilder {
             size: blob.size,
         });
         let packed_paths: Vec<String> = (0..self.tars.len()).map(tar_path).collect();
-        let tars = self.tars.iter().zip(&packed_paths).map(|(tar, path)| WireDescriptor {
-            annotations: BTreeMap::from([(FILE_PATH, path.as_str()), (TITLE, path)]),
-            digest: tar.blob.digest,
-            media_type: self.role_of(tar).tar_media_type(),
-            size: tar.blob.size,
-        });
+        let tars = self
+            .tars
+            .iter()
+            .zip(&packed_paths)
+            .map(|(tar, path)| WireDescriptor {
+                annotations: BTreeMap::from([(FILE_PATH, path.as_str()), (TITLE, path)]),
+                digest: tar.blob.digest,
+                media_type: self.role_of(tar).tar_media_type(),
+                size: tar.blob.size,
+            });
         let list_layer = list_blob.map(|blob| WireDescriptor {
             annotations: BTreeMap::from([(FILE_PATH, LIST_PATH), (TITLE, LIST_PATH)]),
             digest: blob.digest,

@@ -190,7 +190,9 @@ impl Files {
             refuse_collisions(files.iter().map(|file| &file.path)).map_err(FilesError::Collision)?;
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        let bytes = files.iter().try_fold(0_u64, |sum, file| sum.checked_add(file.size));
+        let bytes = files
+            .iter()
+            .try_fold(0_u64, |sum, file| sum.checked_add(file.size));
         // What a manifest says of layers alone was added up when it was read.
         let bytes = bytes.ok_or(FilesError::Collision(ManifestError::SizeOverflow))?;
         let (count, said) = (files.len() as u64, (manifest.file_count(), manifest.total_size()));

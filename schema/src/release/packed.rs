@@ -71,7 +71,10 @@ impl Reading {
         let number = |key| {
             let text = annotations.get(key).map_or("", String::as_str);
             // One spelling for each number.
-            let found = text.parse::<u64>().ok().filter(|number| number.to_string() == text);
+            let found = text
+                .parse::<u64>()
+                .ok()
+                .filter(|number| number.to_string() == text);
             found.ok_or_else(|| wrong(key, text, "a number"))
         };
         Ok(Some(Self {

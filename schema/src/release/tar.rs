@@ -264,7 +264,9 @@ impl TarCheck {
             let taken = match &mut self.state {
                 State::End if bytes.is_empty() => return Ok(()),
                 State::End => return Err(TarError::Frame { at: self.at }),
-                State::Frame { bytes: frame, done, .. } => {
+                State::Frame {
+                    bytes: frame, done, ..
+                } => {
                     let wanted = &frame[*done..];
                     let length = wanted.len().min(bytes.len());
                     let differs = wanted.iter().zip(bytes).position(|(a, b)| a != b);
@@ -373,7 +375,12 @@ impl Head {
     fn finish(self, expected: &Expected) -> Result<(), TarError> {
         let json = match self.needed {
             Some(_) => &self.bytes[LENGTH_BYTES as usize..],
-            None => return Err(refused(expected, SafetensorsError::FileTooShort { size: expected.size })),
+            None => {
+                return Err(refused(
+                    expected,
+                    SafetensorsError::FileTooShort { size: expected.size },
+                ));
+            }
         };
         Header::parse(json, expected.size).map_err(|e| refused(expected, e))?;
         Ok(())

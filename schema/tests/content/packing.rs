@@ -243,7 +243,10 @@ fn build(own: &[(&str, &[u8])]) -> Result<Built, BuildError> {
 fn a_packed_release_shows_all_its_files_and_no_tar() {
     let Built { manifest, list, .. } = release();
     insta::assert_snapshot!("packed_manifest", std::str::from_utf8(manifest.bytes()).unwrap());
-    insta::assert_snapshot!("packed_list", std::str::from_utf8(list.as_ref().unwrap()).unwrap());
+    insta::assert_snapshot!(
+        "packed_list",
+        std::str::from_utf8(list.as_ref().unwrap()).unwrap()
+    );
     assert_eq!((manifest.file_count(), manifest.total_size()), (7, 5 + 3 + 8 + 5));
     let files = Files::of(&manifest, list.as_deref()).unwrap();
     let shown: Vec<(&str, u64, Place)> = files
@@ -270,7 +273,13 @@ fn a_packed_release_shows_all_its_files_and_no_tar() {
     let blobs: Vec<String> = manifest.blobs().map(|(path, _)| path.into_owned()).collect();
     assert_eq!(
         blobs,
-        ["k", "z.md", ".waag/files-0.tar", ".waag/files-1.tar", ".waag/files.json"]
+        [
+            "k",
+            "z.md",
+            ".waag/files-0.tar",
+            ".waag/files-1.tar",
+            ".waag/files.json"
+        ]
     );
     assert_eq!(Files::of(&manifest, None), Err(FilesError::NoList));
 }
@@ -313,7 +322,10 @@ fn a_list_that_lies_is_refused() {
         refused(|list| list["version"] = json!(2)),
         FilesError::Version(2)
     ));
-    assert!(matches!(refused(|list| list["more"] = json!(1)), FilesError::Json(_)));
+    assert!(matches!(
+        refused(|list| list["more"] = json!(1)),
+        FilesError::Json(_)
+    ));
     assert!(matches!(
         refused(|list| list["layers"][0]["files"][0] = json!(["a/1", "x", 3, 512])),
         FilesError::Json(_)
