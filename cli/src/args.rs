@@ -251,7 +251,7 @@ pub(crate) struct NamespaceCreate {
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=32))]
     pub(crate) threshold: u32,
     /// A key that may stand in for a lost owner's: its name, its path, or its public half as text
-    #[arg(long, value_name = "NAME|PATH|'ssh-ed25519 AAAA...'")]
+    #[arg(long, value_name = "KEY")]
     pub(crate) recovery: Vec<String>,
     /// The keys given with --key own the namespace
     #[command(flatten)]

@@ -86,7 +86,7 @@ pub async fn draft(
         ))),
         Found::Move(statement) => {
             let ground = namespace::ground(site, &artifact.namespace()).await?;
-            Draft::begin(ground, vec![statement], None, keys)
+            Draft::begin(ground, vec![*statement], None, keys)
         }
     }
 }
@@ -96,7 +96,7 @@ enum Found {
     /// The tag names the release; this entry says so.
     Done(u64),
     /// This is to be signed.
-    Move(Statement),
+    Move(Box<Statement>),
 }
 
 async fn look(
@@ -121,7 +121,7 @@ async fn look(
             names: now.manifest,
         });
     }
-    Ok(Found::Move(Statement {
+    Ok(Found::Move(Box::new(Statement {
         subject: Subject::Manifest(artifact.clone(), digest),
         predicate: Predicate::Tag(TagMove {
             namespace: view.namespace,
@@ -129,7 +129,7 @@ async fn look(
             tag: tag.clone(),
             from: now.map(|now| now.manifest),
         }),
-    }))
+    })))
 }
 
 fn done(artifact: &ArtifactName, tag: &Tag, digest: Sha256, entry: u64) -> Tagged {

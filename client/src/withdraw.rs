@@ -99,7 +99,7 @@ pub async fn draft(site: &Site, reference: &Reference, reason: &str, keys: &[Key
         ))),
         Found::Say(statement) => {
             let ground = namespace::ground(site, &artifact.namespace()).await?;
-            Draft::begin(ground, vec![statement], None, keys)
+            Draft::begin(ground, vec![*statement], None, keys)
         }
     }
 }
@@ -109,7 +109,7 @@ enum Found {
     /// It is withdrawn, for this reason.
     Done(String),
     /// This is to be signed.
-    Say(Statement),
+    Say(Box<Statement>),
 }
 
 async fn look(site: &Site, artifact: &ArtifactName, digest: Sha256, reason: &str) -> Result<Found> {
@@ -120,14 +120,14 @@ async fn look(site: &Site, artifact: &ArtifactName, digest: Sha256, reason: &str
     if let Some(known) = &release.withdrawn {
         return Ok(Found::Done(known.clone()));
     }
-    Ok(Found::Say(Statement {
+    Ok(Found::Say(Box::new(Statement {
         subject: Subject::Manifest(artifact.clone(), digest),
         predicate: Predicate::Withdrawal(Withdrawal {
             namespace: view.namespace,
             link: view.chain.next(),
             reason: reason.to_owned(),
         }),
-    }))
+    })))
 }
 
 /// Returns which manifest is meant, proven: a site must not have another release withdrawn than was named.

@@ -37,10 +37,10 @@ pub(crate) struct NamespaceRotate {
     )]
     pub(crate) add: Vec<String>,
     /// A key that is no owner any more: its fingerprint, its name, its path, or its public half
-    #[arg(long = "remove-owner", alias = "remove", value_name = "FINGERPRINT|NAME|PATH")]
+    #[arg(long = "remove-owner", alias = "remove", value_name = "KEY")]
     pub(crate) remove: Vec<String>,
-    /// A key that may stand in for a lost owner's; those given are all that there are from then on
-    #[arg(long, value_name = "NAME|PATH|'ssh-ed25519 AAAA...'")]
+    /// A key that may stand in for a lost owner's, named likewise; those given are all there are from then on
+    #[arg(long, value_name = "KEY")]
     pub(crate) recovery: Vec<String>,
     /// No key stands in for a lost owner's any more
     #[arg(long, conflicts_with = "recovery")]
@@ -49,10 +49,10 @@ pub(crate) struct NamespaceRotate {
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=32))]
     pub(crate) threshold: Option<u32>,
     /// Sign with this key; several times for several owners, old and new [default: default]
-    #[arg(long, alias = "key", value_name = "NAME|PATH")]
+    #[arg(long, alias = "key", value_name = "NAME|PATH", help_heading = "Signing")]
     pub(crate) sign_with: Vec<String>,
     /// Read the passphrase from the first line of this file, `-` for standard input, instead of asking
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Signing")]
     pub(crate) passphrase_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) out: Out,
