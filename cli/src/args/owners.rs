@@ -30,11 +30,7 @@ pub(crate) struct NamespaceRotate {
     /// Its name
     pub(crate) name: Namespace,
     /// A key that becomes an owner: its name, its path, or its public half as text
-    #[arg(
-        long = "add-owner",
-        alias = "add",
-        value_name = "NAME|PATH|'ssh-ed25519 AAAA...'"
-    )]
+    #[arg(long = "add-owner", alias = "add", value_name = "KEY")]
     pub(crate) add: Vec<String>,
     /// A key that is no owner any more: its fingerprint, its name, its path, or its public half
     #[arg(long = "remove-owner", alias = "remove", value_name = "KEY")]

@@ -36,9 +36,23 @@ pub(crate) async fn run(args: Sign, config: &Config, ui: Ui) -> Result<(), Failu
         }
     }
     if args.submit {
-        return submit(&open_site(config, ui)?, &draft, ui).await;
+        let submitted = draft::submit(&open_site(config, ui)?, &draft).await;
+        return ui.report(&Recorded(submitted.map_err(unsigned)?));
     }
-    report(args.file, &draft, ui)
+    ui.report(&Waiting {
+        file: args.file,
+        standing: draft.standing()?,
+        shown: !before.complete,
+    })
+}
+
+/// What is signed so far lies in a file already.
+fn unsigned(error: ClientError) -> Failure {
+    match error {
+        ClientError::Unsigned { .. } => Failure::from(error)
+            .hint("pass the file on to the other owners: `waag sign FILE` adds what they sign"),
+        other => other.into(),
+    }
 }
 
 /// No `--out` would help whoever signs what others have begun.
@@ -64,12 +78,11 @@ pub(super) fn check_place(out: Option<&Path>) -> Result<(), Failure> {
 /// Writes what was begun here to its file, and says how far it has come.
 pub(super) fn keep(file: PathBuf, draft: &Draft, ui: Ui) -> Result<(), Failure> {
     draft.write(&file)?;
-    report(file, draft, ui)
-}
-
-fn report(file: PathBuf, draft: &Draft, ui: Ui) -> Result<(), Failure> {
-    let standing = draft.standing()?;
-    ui.report(&Waiting { file, standing })
+    ui.report(&Waiting {
+        file,
+        standing: draft.standing()?,
+        shown: false,
+    })
 }
 
 /// Has a file recorded that enough have signed.
@@ -121,13 +134,22 @@ struct Waiting {
     file: PathBuf,
     #[serde(flatten)]
     standing: Standing,
+    /// Whether a person has just been shown what it says.
+    #[serde(skip)]
+    shown: bool,
 }
 
 impl Report for Waiting {
     fn page(&self, page: &mut Page) {
-        let Self { file, standing } = self;
+        let Self {
+            file,
+            standing,
+            shown,
+        } = self;
         page.fact("draft", file.display());
-        contents(page, standing);
+        if !shown {
+            contents(page, standing);
+        }
         for part in &standing.parts {
             for quorum in &part.quorums {
                 page.fact("signed", format_args!("{}: {quorum}", part.kind));
