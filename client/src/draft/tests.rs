@@ -1,3 +1,5 @@
+//! Drafts as they pass from one owner to the next: in turns, tampered with, by keys that count and keys that do not.
+
 use waag_schema::base::bytes::Base64;
 use waag_schema::policy::Label;
 use waag_schema::release::{About, Kind, ManifestBuilder};
