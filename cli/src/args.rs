@@ -21,7 +21,7 @@ use waag_schema::{ArtifactName, Namespace, Reference, SiteId, Tag};
 #[cfg(feature = "server")]
 pub(crate) use ledger::LedgerFsck;
 pub(crate) use ledger::{LedgerCommand, LedgerErase, LedgerProve, LedgerShow, LedgerVerify};
-pub(crate) use owners::{NamespaceRotate, NamespaceSubmit, Sign, Withdraw};
+pub(crate) use owners::{NamespaceRotate, NamespaceSubmit, Out, Sign, Withdraw};
 
 use crate::typed::{Compared, ScopeArg, Target, rate, token_id};
 
@@ -258,6 +258,9 @@ pub(crate) struct NamespaceCreate {
     /// How many of the owners' keys must sign each statement
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=32))]
     pub(crate) threshold: u32,
+    /// A key that may stand in for a lost owner's: its name, its path, or its public half as text
+    #[arg(long, value_name = "KEY")]
+    pub(crate) recovery: Vec<String>,
     /// The keys given with --key own the namespace
     #[command(flatten)]
     pub(crate) signing: Signing,
@@ -275,6 +278,10 @@ pub(crate) struct NamespaceShow {
 /// Reads the files, sends what the site does not have yet, signs the release and has it recorded. What
 /// was sent before an interruption is not sent again. A file .waagignore names what is left out, in the
 /// way of .gitignore.
+///
+/// Where several owners must sign and not all of their keys are here, --out FILE sends the content and
+/// writes what is signed so far to a file: the others need only that, for `waag sign FILE`. The content
+/// waits at the site for as many days as `upload_days` in its waag.toml says (7 by default).
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Push {
@@ -322,8 +329,10 @@ pub(crate) struct Push {
     #[arg(long)]
     pub(crate) no_encode: bool,
     /// Say what would be sent, and send nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "out")]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) out: Out,
     #[command(flatten)]
     pub(crate) signing: Signing,
 }
@@ -451,6 +460,8 @@ pub(crate) struct TagArgs {
     /// Move the tag if it names another release (`latest` and `main` always move)
     #[arg(long = "move")]
     pub(crate) move_tag: bool,
+    #[command(flatten)]
+    pub(crate) out: Out,
     #[command(flatten)]
     pub(crate) signing: Signing,
 }

@@ -177,11 +177,17 @@ impl From<ClientError> for Failure {
             }
             ClientError::Insecure { .. } => failure.hint("use https://, or --insecure if the network is yours alone"),
             ClientError::TagNeedsMove { .. } => failure.hint("--move lets it name the new release, or choose another tag"),
+            ClientError::NotOwner { found: 1.., .. } => failure.hint(
+                "--out FILE keeps it for the other owners, who add theirs with `waag sign FILE`; or name their keys with --key",
+            ),
             ClientError::NotOwner { .. } => {
                 failure.hint("name the owners' keys with --key; `waag namespace show NAMESPACE` lists them")
             }
             ClientError::Unsigned { .. } => {
-                failure.hint("--out FILE keeps it for the others, who add theirs with `waag sign FILE`")
+                failure.hint("with --out FILE it is kept for the others, who add theirs with `waag sign FILE`")
+            }
+            ClientError::Stale { .. } => {
+                failure.hint("make it anew: the command that wrote it, with --out again, and have it signed again")
             }
             ClientError::Occupied { .. } => {
                 failure.hint("name another directory, or --force fills this one; files that the release has not stay as they are")
@@ -241,6 +247,7 @@ fn exit_of(error: &ClientError) -> Exit {
         | ClientError::Occupied { .. }
         | ClientError::Modified(_)
         | ClientError::NoRoom { .. }
+        | ClientError::Stale { .. }
         | ClientError::Changed(_)
         | ClientError::Scan(_)
         | ClientError::Key(_)

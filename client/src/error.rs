@@ -137,6 +137,14 @@ pub enum ClientError {
         /// How far those have come whose signatures are lacking.
         lacking: Vec<String>,
     },
+    /// Something else was recorded since a draft was begun: begin it anew.
+    #[error("{what} cannot be recorded any more: {reason}")]
+    Stale {
+        /// Which draft.
+        what: String,
+        /// What has changed.
+        reason: String,
+    },
     /// The publisher withdrew this release.
     #[error("{release} was withdrawn by its publisher: {reason}")]
     Withdrawn {

@@ -7,6 +7,7 @@ use waag_schema::statement::{NamespaceState, Predicate, Statement, Subject, Visi
 use waag_schema::wire::site::NamespaceRequest;
 use waag_schema::{Namespace, Sha256};
 
+use crate::draft::Ground;
 use crate::error::{ClientError, Result};
 use crate::proof::check_namespace;
 use crate::sign::sign;
@@ -133,10 +134,22 @@ pub async fn create(site: &Site, new: NewNamespace, keys: &[KeyPair]) -> Result<
 /// # Errors
 /// When there is none that the caller may know of, or the proof does not hold.
 pub async fn state(site: &Site, name: &Namespace) -> Result<NamespaceState> {
+    Ok(ground(site, name).await?.state)
+}
+
+/// Returns a namespace as the ledger proves it to be, with the proof, for a draft.
+///
+/// # Errors
+/// As for [`state`].
+pub async fn ground(site: &Site, name: &Namespace) -> Result<Ground> {
     let ask = Ask::get(format!("/api/v1/namespaces/{name}/proof"));
     let proof = site.transport().json(ask).await?;
     let (signed, state) = check_namespace(site.pin(), name, &proof)?;
     site.believe_namespace(&state)?;
     site.observe(&signed).await?;
-    Ok(state)
+    Ok(Ground {
+        site: site.pin().site.clone(),
+        state,
+        proof,
+    })
 }

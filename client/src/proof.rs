@@ -318,7 +318,8 @@ impl<'a> Reading<'a> {
 }
 
 /// Checks that the release speaks of exactly the manifest's files.
-fn check_content(manifest: &Manifest, release: &Release) -> Result<(), String> {
+/// Checks that a release statement speaks of exactly the manifest's files.
+pub(crate) fn check_content(manifest: &Manifest, release: &Release) -> Result<(), String> {
     if manifest.kind() != release.kind {
         return Err(format!(
             "the release is a {}, its manifest a {}",

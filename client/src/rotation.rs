@@ -5,10 +5,10 @@
 
 use waag_schema::Namespace;
 use waag_schema::base::key::{KeyPair, PublicKey};
-use waag_schema::statement::namespace::{KeySet, Rotation};
-use waag_schema::statement::{NamespaceState, Predicate, Statement, Subject};
+use waag_schema::statement::namespace::{KEYS_MAX, KeySet, Rotation};
+use waag_schema::statement::{Predicate, Statement, Subject};
 
-use crate::draft::Draft;
+use crate::draft::{Draft, Ground};
 use crate::error::{ClientError, Result};
 
 /// What shall change.
@@ -20,13 +20,16 @@ pub struct Change {
     pub remove: Vec<String>,
     /// How many owners must sign from then on; none leaves it as it is.
     pub threshold: Option<u32>,
+    /// The recovery keys from then on; none leaves them as they are, an empty list takes them away.
+    pub recovery: Option<Vec<PublicKey>>,
 }
 
 /// Begins a rotation of the namespace as it is now, signed with these keys.
 ///
 /// # Errors
 /// When the change makes no sense, or leaves keys that nobody could sign with.
-pub fn begin(namespace: &NamespaceState, change: &Change, keys: &[KeyPair]) -> Result<Draft> {
+pub fn begin(ground: Ground, change: &Change, keys: &[KeyPair]) -> Result<Draft> {
+    let namespace = &ground.state;
     let statement = Statement {
         subject: Subject::Namespace(namespace.name.clone()),
         predicate: Predicate::Rotation(Rotation {
@@ -35,7 +38,7 @@ pub fn begin(namespace: &NamespaceState, change: &Change, keys: &[KeyPair]) -> R
             keys: changed(&namespace.name, &namespace.keys, change)?,
         }),
     };
-    Draft::begin(&statement, keys)
+    Draft::begin(ground, vec![statement], None, keys)
 }
 
 /// Returns the keys after the change.
@@ -65,10 +68,29 @@ fn changed(name: &Namespace, now: &KeySet, change: &Change) -> Result<KeySet> {
             owners.len()
         ));
     }
+    let recovery = change.recovery.clone().unwrap_or_else(|| now.recovery.clone());
+    for (at, key) in recovery.iter().enumerate() {
+        if recovery[..at].contains(key) {
+            return refused(format!("the recovery key {} is named twice", key.fingerprint()));
+        }
+        if owners.contains(key) {
+            return refused(format!(
+                "{} cannot be an owner of `{name}` and a recovery key",
+                key.fingerprint()
+            ));
+        }
+    }
+    if owners.len() > KEYS_MAX || recovery.len() > KEYS_MAX {
+        return refused(format!(
+            "`{name}` would have {} owners and {} recovery keys, at most {KEYS_MAX} each are accepted",
+            owners.len(),
+            recovery.len()
+        ));
+    }
     let keys = KeySet {
         owners,
         threshold,
-        recovery: now.recovery.clone(),
+        recovery,
     };
     if keys == *now {
         return refused(format!("nothing about the keys of `{name}` would change"));
@@ -78,38 +100,9 @@ fn changed(name: &Namespace, now: &KeySet, change: &Change) -> Result<KeySet> {
 
 #[cfg(test)]
 mod tests {
-    use waag_schema::statement::namespace::Genesis;
-    use waag_schema::statement::{Envelope, Visibility};
-
     use super::*;
-
-    fn key(seed: u8) -> KeyPair {
-        KeyPair::from_seed(&[seed; 32])
-    }
-
-    fn pairs(seeds: &[u8]) -> Vec<KeyPair> {
-        seeds.iter().map(|seed| key(*seed)).collect()
-    }
-
-    fn namespace(owners: &[u8], threshold: u32, recovery: &[u8]) -> NamespaceState {
-        let public = |seeds: &[u8]| seeds.iter().map(|seed| key(*seed).public()).collect();
-        let home = key(99).public().site_id();
-        let statement = Statement {
-            subject: Subject::Namespace("acme".parse().unwrap()),
-            predicate: Predicate::Genesis(Genesis {
-                keys: KeySet {
-                    owners: public(owners),
-                    threshold,
-                    recovery: public(recovery),
-                },
-                home: home.clone(),
-                visibility: Visibility::Public,
-            }),
-        };
-        let signers = pairs(owners);
-        let envelope = Envelope::sign(&statement.to_bytes(), &signers.iter().collect::<Vec<_>>());
-        NamespaceState::begin(&envelope, &home).unwrap()
-    }
+    use crate::draft::Draft;
+    use crate::draft::scene::{ground, key, pairs};
 
     fn add(seed: u8) -> Change {
         Change {
@@ -125,15 +118,23 @@ mod tests {
         }
     }
 
+    fn recovery(seeds: &[u8]) -> Change {
+        Change {
+            recovery: Some(seeds.iter().map(|seed| key(*seed).public()).collect()),
+            ..Change::default()
+        }
+    }
+
     #[test]
     fn a_rotation_is_complete_when_the_old_and_the_new_owners_have_signed() {
-        let state = namespace(&[1, 2], 2, &[]);
+        let ground = ground(&[1, 2], 2, &[]);
+        let state = ground.state.clone();
         let change = Change {
             threshold: Some(1),
             ..add(3)
         };
-        let mut draft = begin(&state, &change, &pairs(&[1])).unwrap();
-        let standing = draft.standing(&state).unwrap();
+        let mut draft = begin(ground, &change, &pairs(&[1])).unwrap();
+        let standing = draft.standing().unwrap();
         assert!(!standing.complete);
         let error = standing.require_complete().unwrap_err().to_string();
         assert!(error.contains("1 of 2 owners signed, 2 must"), "{error}");
@@ -144,33 +145,49 @@ mod tests {
                 "1 of 3 owners must sign, not 2 of 2".to_owned()
             ]
         );
-        draft.sign(&pairs(&[1, 2])).unwrap();
-        assert!(draft.standing(&state).unwrap().complete);
+        assert_eq!(draft.sign(&pairs(&[1])).unwrap(), 0);
+        assert_eq!(draft.sign(&pairs(&[1, 2])).unwrap(), 1);
+        assert!(draft.standing().unwrap().complete);
         // What is complete here is what the ledger admits.
-        let rotated = state.rotate(draft.envelope()).unwrap();
+        let rotated = state.rotate(&draft.envelopes()[0]).unwrap();
         assert_eq!((rotated.keys.owners.len(), rotated.keys.threshold), (3, 1));
-        assert!(matches!(draft.standing(&rotated), Err(ClientError::Conflict(_))));
     }
 
     #[test]
     fn recovery_keys_stand_in_for_lost_owners() {
-        let state = namespace(&[1], 1, &[5]);
+        let ground = ground(&[1], 1, &[5]);
+        let state = ground.state.clone();
         let change = Change {
             add: vec![key(2).public()],
             ..remove(1)
         };
-        let mut draft = begin(&state, &change, &pairs(&[2])).unwrap();
-        assert!(!draft.standing(&state).unwrap().complete);
+        let mut draft = begin(ground, &change, &pairs(&[2])).unwrap();
+        assert!(!draft.standing().unwrap().complete);
         draft.sign(&pairs(&[5])).unwrap();
-        let standing = draft.standing(&state).unwrap();
+        let standing = draft.standing().unwrap();
         assert!(standing.complete);
-        assert_eq!(standing.quorums[0].of, "recovery keys");
-        state.rotate(draft.envelope()).unwrap();
+        assert_eq!(standing.parts[0].quorums[0].of, "recovery keys");
+        state.rotate(&draft.envelopes()[0]).unwrap();
+    }
+
+    #[test]
+    fn recovery_keys_are_set_as_a_whole() {
+        let draft = begin(ground(&[1], 1, &[5]), &recovery(&[6, 7]), &pairs(&[1])).unwrap();
+        let fingerprint = |seed| key(seed).public().fingerprint();
+        assert_eq!(
+            draft.standing().unwrap().says,
+            [
+                format!("new recovery key {}", fingerprint(6)),
+                format!("new recovery key {}", fingerprint(7)),
+                format!("no longer recovery key {}", fingerprint(5)),
+            ]
+        );
+        let draft: Draft = begin(ground(&[1], 1, &[5]), &recovery(&[]), &pairs(&[1])).unwrap();
+        assert!(draft.standing().unwrap().complete);
     }
 
     #[test]
     fn changes_that_make_no_sense_are_refused() {
-        let state = namespace(&[1, 2], 2, &[5]);
         let threshold = |threshold| Change {
             threshold: Some(threshold),
             ..Change::default()
@@ -183,50 +200,16 @@ mod tests {
             remove(1),
             threshold(0),
             threshold(3),
+            recovery(&[5]),
+            recovery(&[2]),
+            recovery(&[6, 6]),
         ] {
-            let error = begin(&state, &change, &pairs(&[1, 2])).unwrap_err();
+            let error = begin(ground(&[1, 2], 2, &[5]), &change, &pairs(&[1, 2])).unwrap_err();
             assert!(matches!(error, ClientError::Usage(_)), "{change:?}: {error}");
         }
-        assert!(begin(&state, &add(3), &[]).is_err());
-    }
-
-    #[test]
-    fn a_draft_survives_its_file_and_damage_to_it_is_seen() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("rotation.json");
-        let state = namespace(&[1], 1, &[]);
-        let draft = begin(&state, &add(2), &pairs(&[1])).unwrap();
-        draft.write(&path).unwrap();
-        assert_eq!(Draft::read(&path).unwrap(), draft);
-        assert!(matches!(
-            Draft::read(&dir.path().join("none")),
-            Err(ClientError::NotFound(_))
-        ));
-        assert!(matches!(
-            Draft::parse(b"{}"),
-            Err(ClientError::Verification { .. })
-        ));
-        // Signed by somebody else under an owner's name.
-        let text = String::from_utf8(draft.envelope().bytes().to_vec()).unwrap();
-        let forged = Envelope::sign(draft.envelope().payload(), &[&key(9)]);
-        let forged = String::from_utf8(forged.bytes().to_vec()).unwrap();
-        let forged = forged.replace(&key(9).public().fingerprint(), &key(1).public().fingerprint());
-        assert_ne!(text, forged);
-        let forged = Draft::parse(forged.as_bytes()).unwrap();
-        assert!(matches!(
-            forged.standing(&state),
-            Err(ClientError::Verification { .. })
-        ));
-    }
-
-    #[test]
-    fn a_draft_of_another_namespace_does_not_stand() {
-        let state = namespace(&[1], 1, &[]);
-        let other = namespace(&[3], 1, &[]);
-        let draft = begin(&other, &add(2), &pairs(&[1])).unwrap();
-        assert!(matches!(
-            draft.standing(&state),
-            Err(ClientError::Verification { .. })
-        ));
+        for nobodies in [&[][..], &[9]] {
+            let error = begin(ground(&[1, 2], 2, &[5]), &add(3), &pairs(nobodies)).unwrap_err();
+            assert!(matches!(error, ClientError::NotOwner { found: 0, .. }), "{error}");
+        }
     }
 }

@@ -14,14 +14,36 @@ pub(crate) fn sign(statement: &Statement, keys: &[KeyPair]) -> Envelope {
     Envelope::sign(&statement.to_bytes(), &keys.iter().collect::<Vec<_>>())
 }
 
+/// Says how many of an owner's signatures the keys at hand must give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Enough {
+    /// As many as the namespace asks for.
+    Threshold,
+    /// At least one: the others sign later.
+    One,
+}
+
 /// Asks the site whose keys the namespace has. The site decides when the statements come; asking first saves
 /// the work of sending content that could not be published.
-pub(crate) async fn check_signers(site: &Site, namespace: &Namespace, keys: &[PublicKey]) -> Result<()> {
+pub(crate) async fn check_signers(
+    site: &Site,
+    namespace: &Namespace,
+    keys: &[PublicKey],
+    enough: Enough,
+) -> Result<()> {
     let view = site.namespace(namespace).await?;
-    let mut own: Vec<&PublicKey> = keys.iter().filter(|key| view.owners.contains(key)).collect();
-    own.dedup();
+    let mut own: Vec<&PublicKey> = Vec::new();
+    for key in keys.iter().filter(|key| view.owners.contains(key)) {
+        if !own.contains(&key) {
+            own.push(key);
+        }
+    }
     let needed = usize::try_from(view.threshold).unwrap_or(usize::MAX).max(1);
-    if own.len() >= needed {
+    let asked = match enough {
+        Enough::Threshold => needed,
+        Enough::One => 1,
+    };
+    if own.len() >= asked {
         return Ok(());
     }
     Err(ClientError::NotOwner {

@@ -21,7 +21,7 @@ use crate::read::{ReadFile, Stamp};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     /// Which source.
-    source: usize,
+    pub(crate) source: usize,
     offset: u64,
     pub(crate) length: u32,
 }

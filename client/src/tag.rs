@@ -6,8 +6,10 @@ use waag_schema::base::name::Version;
 use waag_schema::statement::{Predicate, Statement, Subject, TagMove};
 use waag_schema::{ArtifactName, Sha256, Tag};
 
+use crate::draft::Draft;
 use crate::error::{ClientError, Result};
-use crate::sign::{SIGN_ATTEMPTS_MAX, check_signers, sign};
+use crate::namespace;
+use crate::sign::{Enough, SIGN_ATTEMPTS_MAX, check_signers, sign};
 use crate::site::Site;
 
 /// A tag that names a release now.
@@ -39,34 +41,14 @@ pub async fn set(
     let digest = proven.manifest.digest();
     let mut tried = 0;
     loop {
-        let view = site.artifact(artifact).await?;
-        let now = view.tags.iter().find(|t| t.tag == *tag);
-        if now.is_some_and(|now| now.manifest == digest) {
-            let proven = site.resolve(artifact, &Version::Tag(tag.clone())).await?;
-            if let Some(entry) = proven.tag_entry.filter(|_| proven.manifest.digest() == digest) {
-                return Ok(done(artifact, tag, digest, entry));
-            }
-        }
-        if let Some(now) = now.filter(|now| now.manifest != digest && !tag.moves() && !move_tag) {
-            return Err(ClientError::TagNeedsMove {
-                artifact: artifact.clone(),
-                tag: tag.clone(),
-                names: now.manifest,
-            });
-        }
+        let statement = match look(site, artifact, tag, digest, move_tag).await? {
+            Found::Done(entry) => return Ok(done(artifact, tag, digest, entry)),
+            Found::Move(statement) => statement,
+        };
         if tried == 0 {
             let public: Vec<PublicKey> = keys.iter().map(KeyPair::public).collect();
-            check_signers(site, &artifact.namespace(), &public).await?;
+            check_signers(site, &artifact.namespace(), &public, Enough::Threshold).await?;
         }
-        let statement = Statement {
-            subject: Subject::Manifest(artifact.clone(), digest),
-            predicate: Predicate::Tag(TagMove {
-                namespace: view.namespace,
-                link: view.chain.next(),
-                tag: tag.clone(),
-                from: now.map(|now| now.manifest),
-            }),
-        };
         let envelopes = [sign(&statement, keys)];
         tried += 1;
         match site.record(artifact, &envelopes).await {
@@ -83,6 +65,71 @@ pub async fn set(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Begins a draft that lets a tag name the release that `version` names now.
+///
+/// # Errors
+/// As for [`set`], but one owner's key is enough; also when the tag names the release already.
+pub async fn draft(
+    site: &Site,
+    artifact: &ArtifactName,
+    tag: &Tag,
+    version: &Version,
+    move_tag: bool,
+    keys: &[KeyPair],
+) -> Result<Draft> {
+    let digest = site.resolve(artifact, version).await?.manifest.digest();
+    match look(site, artifact, tag, digest, move_tag).await? {
+        Found::Done(_) => Err(ClientError::Usage(format!(
+            "{artifact}:{tag} names {digest} already: there is nothing to sign"
+        ))),
+        Found::Move(statement) => {
+            let ground = namespace::ground(site, &artifact.namespace()).await?;
+            Draft::begin(ground, vec![*statement], None, keys)
+        }
+    }
+}
+
+/// What is left to do.
+enum Found {
+    /// The tag names the release; this entry says so.
+    Done(u64),
+    /// This is to be signed.
+    Move(Box<Statement>),
+}
+
+async fn look(
+    site: &Site,
+    artifact: &ArtifactName,
+    tag: &Tag,
+    digest: Sha256,
+    move_tag: bool,
+) -> Result<Found> {
+    let view = site.artifact(artifact).await?;
+    let now = view.tags.iter().find(|t| t.tag == *tag);
+    if now.is_some_and(|now| now.manifest == digest) {
+        let proven = site.resolve(artifact, &Version::Tag(tag.clone())).await?;
+        if let Some(entry) = proven.tag_entry.filter(|_| proven.manifest.digest() == digest) {
+            return Ok(Found::Done(entry));
+        }
+    }
+    if let Some(now) = now.filter(|now| now.manifest != digest && !tag.moves() && !move_tag) {
+        return Err(ClientError::TagNeedsMove {
+            artifact: artifact.clone(),
+            tag: tag.clone(),
+            names: now.manifest,
+        });
+    }
+    Ok(Found::Move(Box::new(Statement {
+        subject: Subject::Manifest(artifact.clone(), digest),
+        predicate: Predicate::Tag(TagMove {
+            namespace: view.namespace,
+            link: view.chain.next(),
+            tag: tag.clone(),
+            from: now.map(|now| now.manifest),
+        }),
+    })))
 }
 
 fn done(artifact: &ArtifactName, tag: &Tag, digest: Sha256, entry: u64) -> Tagged {

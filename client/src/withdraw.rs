@@ -10,8 +10,10 @@ use waag_schema::statement::predicate::Withdrawal;
 use waag_schema::statement::{Predicate, Statement, Subject};
 use waag_schema::{ArtifactName, Sha256};
 
+use crate::draft::Draft;
 use crate::error::{ClientError, Result};
-use crate::sign::{SIGN_ATTEMPTS_MAX, check_signers, sign};
+use crate::namespace;
+use crate::sign::{Enough, SIGN_ATTEMPTS_MAX, check_signers, sign};
 use crate::site::Site;
 
 /// A reason has at most this many bytes.
@@ -45,31 +47,21 @@ pub async fn withdraw(
     let digest = find(site, reference).await?;
     let mut tried = 0;
     loop {
-        let view = site.artifact(artifact).await?;
-        let release = view.releases.iter().find(|release| release.manifest == digest);
-        let release = release.ok_or_else(|| {
-            ClientError::NotFound(format!("{artifact} has no release of the digest {digest}"))
-        })?;
-        if let Some(known) = &release.withdrawn {
-            return Ok(Withdrawn {
-                name: artifact.clone(),
-                digest,
-                reason: known.clone(),
-                entry: None,
-            });
-        }
+        let statement = match look(site, artifact, digest, reason).await? {
+            Found::Done(reason) => {
+                return Ok(Withdrawn {
+                    name: artifact.clone(),
+                    digest,
+                    reason,
+                    entry: None,
+                });
+            }
+            Found::Say(statement) => statement,
+        };
         if tried == 0 {
             let public: Vec<PublicKey> = keys.iter().map(KeyPair::public).collect();
-            check_signers(site, &artifact.namespace(), &public).await?;
+            check_signers(site, &artifact.namespace(), &public, Enough::Threshold).await?;
         }
-        let statement = Statement {
-            subject: Subject::Manifest(artifact.clone(), digest),
-            predicate: Predicate::Withdrawal(Withdrawal {
-                namespace: view.namespace,
-                link: view.chain.next(),
-                reason: reason.to_owned(),
-            }),
-        };
         let envelopes = [sign(&statement, keys)];
         tried += 1;
         match site.record(artifact, &envelopes).await {
@@ -91,6 +83,51 @@ pub async fn withdraw(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Begins a draft that withdraws the release that `reference` names now.
+///
+/// # Errors
+/// As for [`withdraw`], but one owner's key is enough; also when it is withdrawn already.
+pub async fn draft(site: &Site, reference: &Reference, reason: &str, keys: &[KeyPair]) -> Result<Draft> {
+    check_reason(reason)?;
+    let artifact = &reference.artifact;
+    let digest = find(site, reference).await?;
+    match look(site, artifact, digest, reason).await? {
+        Found::Done(known) => Err(ClientError::Usage(format!(
+            "{artifact}@{digest} was withdrawn before: {known}"
+        ))),
+        Found::Say(statement) => {
+            let ground = namespace::ground(site, &artifact.namespace()).await?;
+            Draft::begin(ground, vec![*statement], None, keys)
+        }
+    }
+}
+
+/// What is left to do.
+enum Found {
+    /// It is withdrawn, for this reason.
+    Done(String),
+    /// This is to be signed.
+    Say(Box<Statement>),
+}
+
+async fn look(site: &Site, artifact: &ArtifactName, digest: Sha256, reason: &str) -> Result<Found> {
+    let view = site.artifact(artifact).await?;
+    let release = view.releases.iter().find(|release| release.manifest == digest);
+    let release = release
+        .ok_or_else(|| ClientError::NotFound(format!("{artifact} has no release of the digest {digest}")))?;
+    if let Some(known) = &release.withdrawn {
+        return Ok(Found::Done(known.clone()));
+    }
+    Ok(Found::Say(Box::new(Statement {
+        subject: Subject::Manifest(artifact.clone(), digest),
+        predicate: Predicate::Withdrawal(Withdrawal {
+            namespace: view.namespace,
+            link: view.chain.next(),
+            reason: reason.to_owned(),
+        }),
+    })))
 }
 
 /// Returns which manifest is meant, proven: a site must not have another release withdrawn than was named.

@@ -148,6 +148,7 @@ impl World {
             encode: true,
             links: Links::Refuse,
             signers: vec![self.key.public()],
+            draft: false,
         }
     }
 

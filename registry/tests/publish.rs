@@ -330,6 +330,41 @@ async fn a_labelled_artifact_is_served_only_where_its_label_allows() {
 }
 
 #[tokio::test]
+async fn what_one_token_sent_another_of_the_namespace_publishes() {
+    let world = World::new().await;
+    let acme = Publisher::begin(&world, "acme", 1, Visibility::Public).await;
+    let hidden = Publisher::begin(&world, "hidden", 2, Visibility::Private).await;
+    hidden.push(&world, "hidden/tiny", "1.0", model()).await;
+
+    // The first token can read what the second cannot, and sends none of it again.
+    let scopes = [Scope::Read, Scope::Publish];
+    let first = token(&world, &scopes, &["acme", "hidden"], None).await;
+    let second = token(&world, &scopes, &["acme"], None).await;
+    let stranger = token(&world, &scopes, &["hidden"], None).await;
+    let draft = acme.draft("acme/tiny", acme.chain(&world, &name("acme/tiny")).await, model());
+    let (id, sent) = send(&world, &first, &draft).await;
+    assert_eq!(sent, 0);
+
+    let signed = acme.statements(&draft, None, "1.0", None);
+    let intake = world.site.intake();
+    for other in [&stranger, &Caller::anonymous()] {
+        let refused = intake.publish(other, &id, &draft.manifest, &signed).await;
+        let refused = refused.unwrap_err();
+        assert!(
+            matches!(refused, PublishError::Content(ContentError::NoUpload(_))),
+            "{refused}"
+        );
+    }
+    // To publish it is all that it may: what is sent into the session is the first one's business.
+    assert!(world.site.uploads().session(&second, &id).await.is_err());
+    let proof = intake
+        .publish(&second, &id, &draft.manifest, &signed)
+        .await
+        .unwrap();
+    assert_eq!(check(&world, &proof).len(), 2);
+}
+
+#[tokio::test]
 async fn a_private_namespace_does_not_exist_for_others() {
     let world = World::new().await;
     let acme = Publisher::begin(&world, "acme", 1, Visibility::Private).await;

@@ -7,34 +7,51 @@ use waag_schema::{Namespace, Reference};
 
 use super::Signing;
 
+/// Where what one owner has signed is kept for the others.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Signing")]
+pub(crate) struct Out {
+    /// Record nothing: write what is signed so far to this file, for other owners to `waag sign`
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+}
+
 /// Change the keys that own a namespace
 ///
 /// As many of the present owners as must sign, and as many of the new ones, sign the change. If not all of
 /// them are on this machine, --out writes what is signed so far to a file: the others add theirs with
-/// `waag sign FILE`, and `waag namespace submit` has it recorded.
+/// `waag sign FILE`, and `waag sign FILE --submit` has it recorded.
+///
+/// Where owners have lost their keys, as many recovery keys sign in place of the present owners: name them
+/// with --sign-with.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct NamespaceRotate {
     /// Its name
     pub(crate) name: Namespace,
     /// A key that becomes an owner: its name, its path, or its public half as text
-    #[arg(long, value_name = "NAME|PATH|'ssh-ed25519 AAAA...'")]
+    #[arg(long = "add-owner", alias = "add", value_name = "KEY")]
     pub(crate) add: Vec<String>,
     /// A key that is no owner any more: its fingerprint, its name, its path, or its public half
-    #[arg(long, value_name = "FINGERPRINT|NAME|PATH")]
+    #[arg(long = "remove-owner", alias = "remove", value_name = "KEY")]
     pub(crate) remove: Vec<String>,
+    /// A key that may stand in for a lost owner's, named likewise; those given are all there are from then on
+    #[arg(long, value_name = "KEY")]
+    pub(crate) recovery: Vec<String>,
+    /// No key stands in for a lost owner's any more
+    #[arg(long, conflicts_with = "recovery")]
+    pub(crate) no_recovery: bool,
     /// How many owners must sign from then on [default: as many as now]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=32))]
     pub(crate) threshold: Option<u32>,
     /// Sign with this key; several times for several owners, old and new [default: default]
-    #[arg(long, value_name = "NAME|PATH")]
+    #[arg(long, alias = "key", value_name = "NAME|PATH", help_heading = "Signing")]
     pub(crate) sign_with: Vec<String>,
     /// Read the passphrase from the first line of this file, `-` for standard input, instead of asking
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Signing")]
     pub(crate) passphrase_file: Option<PathBuf>,
-    /// Write it to this file for others to sign, and record nothing
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) out: Out,
 }
 
 /// Have a change recorded that enough owners have signed
@@ -49,12 +66,17 @@ pub(crate) struct NamespaceSubmit {
 
 /// Add a signature to a file that waits for several
 ///
-/// Says what the file would change before it is signed, and how many signatures it needs and has. On a
-/// terminal, that is asked about.
+/// Says what the file would have recorded, and how many signatures it has and needs; on a terminal, that is
+/// asked about. No network is needed: the file proves whose signatures count. A push has several statements,
+/// each linked to the signed one before, so that owners may have to sign in turns: the file says so.
+///
+/// With --submit it is recorded once enough have signed, by anybody whose token may publish in the
+/// namespace. The content of a push waits at the site for as many days as `upload_days` in its waag.toml
+/// says (7 by default). If something else was recorded meanwhile, the file has to be made anew.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Sign {
-    /// What `--out` wrote, signed so far
+    /// What `--out` wrote
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
     /// Have it recorded once enough have signed
@@ -80,6 +102,8 @@ pub(crate) struct Withdraw {
     /// Why; readers are shown it
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) out: Out,
     #[command(flatten)]
     pub(crate) signing: Signing,
 }

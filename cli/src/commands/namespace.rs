@@ -19,9 +19,10 @@ pub(crate) async fn run(command: NamespaceCommand, config: &Config, ui: Ui) -> R
             let keys = secrets::signers(&args.signing, config, ui)?;
             if args.threshold as usize > keys.len() {
                 let message = format!("{} of {} keys cannot sign", args.threshold, keys.len());
-                return Err(Failure::usage(message).hint("--key for each owner"));
+                return Err(Failure::usage(message).hint("--key for each owner; or begin with the keys that are here, and then `waag namespace rotate --add-owner KEY --threshold N --out FILE`"));
             }
-            let new = new(&args, &keys);
+            let recovery = args.recovery.iter().map(|text| rotate::public_key(text, config));
+            let new = new(&args, &keys, recovery.collect::<Result<_, _>>()?);
             let (threshold, visibility) = (new.threshold, new.visibility);
             let created = namespace::create(&site, new, &keys).await?;
             ui.report(&Begun {
@@ -31,12 +32,12 @@ pub(crate) async fn run(command: NamespaceCommand, config: &Config, ui: Ui) -> R
             })
         }
         NamespaceCommand::Rotate(args) => rotate::rotate(args, &site, config, ui).await,
-        NamespaceCommand::Submit(args) => rotate::submit(args, &site, ui).await,
+        NamespaceCommand::Submit(args) => rotate::submit(args, &site, config, ui).await,
         NamespaceCommand::Show(args) => ui.report(&One(site.namespace(&args.name).await?)),
     }
 }
 
-fn new(args: &NamespaceCreate, keys: &[KeyPair]) -> NewNamespace {
+fn new(args: &NamespaceCreate, keys: &[KeyPair], recovery: Vec<PublicKey>) -> NewNamespace {
     NewNamespace {
         name: args.name.clone(),
         visibility: if args.private {
@@ -46,7 +47,7 @@ fn new(args: &NamespaceCreate, keys: &[KeyPair]) -> NewNamespace {
         },
         owners: keys.iter().map(KeyPair::public).collect(),
         threshold: args.threshold,
-        recovery: Vec::new(),
+        recovery,
     }
 }
 
@@ -98,6 +99,9 @@ impl Report for One {
         page.fact("home", &view.home);
         let fingerprints: Vec<String> = view.owners.iter().map(PublicKey::fingerprint).collect();
         owners(page, &fingerprints, view.threshold);
+        for (i, key) in view.recovery.iter().enumerate() {
+            page.fact(if i == 0 { "recovery" } else { "" }, key.fingerprint());
+        }
         page.fact("readers", readers(view.visibility));
     }
 

@@ -10,7 +10,7 @@ use waag_schema::base::name::{Reference, Version};
 use waag_schema::policy::label::Label;
 use waag_schema::release::About;
 
-use super::{open_site, secrets};
+use super::{open_site, secrets, sign};
 use crate::args::Push;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -19,6 +19,7 @@ use crate::ui::{Bytes, Encoded, Page, Report, Ui, count, listed};
 
 pub(crate) async fn run(args: Push, config: &Config, ui: Ui) -> Result<(), Failure> {
     let site = open_site(config, ui)?;
+    sign::check_place(args.out.out.as_deref())?;
     // A passphrase is asked for now, while somebody is looking, and not minutes later.
     let keys = match args.dry_run {
         true => Vec::new(),
@@ -28,7 +29,7 @@ pub(crate) async fn run(args: Push, config: &Config, ui: Ui) -> Result<(), Failu
         true => known_keys(&args, config),
         false => keys.iter().map(KeyPair::public).collect(),
     };
-    let (target, dry_run) = (args.target.clone(), args.dry_run);
+    let (target, dry_run, out) = (args.target.clone(), args.dry_run, args.out.out.clone());
     let request = request(args, signers, &site).await?;
     let work = Work::prepare(&site, request).await?;
     if dry_run {
@@ -40,6 +41,9 @@ pub(crate) async fn run(args: Push, config: &Config, ui: Ui) -> Result<(), Failu
         });
     }
     announce(work.plan(), &target, ui);
+    if let Some(file) = out {
+        return sign::keep(file, &work.draft(&keys).await?, ui);
+    }
     let pushed = work.execute(&keys).await?;
     ui.report(&Done(pushed))
 }
@@ -78,6 +82,7 @@ async fn request(args: Push, signers: Vec<PublicKey>, site: &Site) -> Result<Pus
         encode: !args.no_encode,
         links: if args.follow { Links::Follow } else { Links::Refuse },
         signers,
+        draft: args.out.out.is_some(),
     })
 }
 

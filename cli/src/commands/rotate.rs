@@ -33,39 +33,48 @@ pub(super) async fn rotate(
             .map(|text| fingerprint(text, config))
             .collect::<Result<_, _>>()?,
         threshold: args.threshold,
+        recovery: match args.recovery.is_empty() && !args.no_recovery {
+            true => None,
+            false => Some(args.recovery.iter().map(key).collect::<Result<_, _>>()?),
+        },
     };
+    sign::check_place(args.out.out.as_deref())?;
     let signing = Signing {
         key: args.sign_with,
         passphrase_file: args.passphrase_file,
     };
-    let state = namespace::state(site, &args.name).await?;
+    let ground = namespace::ground(site, &args.name).await?;
     let keys = secrets::signers(&signing, config, ui)?;
-    let draft = rotation::begin(&state, &change, &keys).map_err(|error| match error {
+    let draft = rotation::begin(ground, &change, &keys).map_err(|error| match error {
         ClientError::Usage(reason) => {
             Failure::usage(reason).hint(format!("`waag namespace show {}` lists its owners", args.name))
         }
+        ClientError::NotOwner { .. } => {
+            Failure::from(error).hint("--sign-with names an owner's key, a recovery key or a new owner's")
+        }
         other => other.into(),
     })?;
-    let standing = draft.standing(&state)?;
-    match args.out {
-        Some(file) => {
-            draft.write(&file)?;
-            sign::report(file, standing, ui)
-        }
+    match args.out.out {
+        Some(file) => sign::keep(file, &draft, ui),
         None => {
-            standing.require_complete()?;
+            draft.standing()?.require_complete()?;
             sign::submit(site, &draft, ui).await
         }
     }
 }
 
-pub(super) async fn submit(args: NamespaceSubmit, site: &Site, ui: Ui) -> Result<(), Failure> {
-    let draft = sign::read(&args.file, &args.name)?;
+pub(super) async fn submit(
+    args: NamespaceSubmit,
+    site: &Site,
+    config: &Config,
+    ui: Ui,
+) -> Result<(), Failure> {
+    let draft = sign::read(&args.file, &args.name, config)?;
     sign::submit(site, &draft, ui).await
 }
 
 /// Reads a public key as it was typed: as text, by the file of its public half, or as one of one's own.
-fn public_key(text: &str, config: &Config) -> Result<PublicKey, Failure> {
+pub(super) fn public_key(text: &str, config: &Config) -> Result<PublicKey, Failure> {
     if text.starts_with("ssh-") {
         return text.parse().map_err(Failure::usage);
     }

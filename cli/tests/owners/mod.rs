@@ -8,6 +8,8 @@ use tempfile::TempDir;
 
 use crate::world::{Person, Site};
 
+mod drafts;
+
 struct Scene {
     site: Site,
     operator: Person,
@@ -81,7 +83,7 @@ fn owners_on_several_machines_sign_one_after_the_other() {
             "namespace",
             "rotate",
             "acme",
-            "--add",
+            "--add-owner",
             &bens,
             "--threshold",
             "2",
@@ -123,6 +125,7 @@ fn owners_on_several_machines_sign_one_after_the_other() {
     let message = error["message"].as_str().unwrap();
     assert!(message.contains("1 of the owner keys"), "{message}");
     assert!(message.contains("2 must"), "{message}");
+    assert!(error["hint"].as_str().unwrap().contains("--out"), "{error}");
     assert_eq!(scene.site.received_bytes(), received);
     let both = ["--key", "default", "--key", &key_file(&ben)];
     ada.try_push(&scene.model("after"), "acme/tiny:2.0", &both).json();
@@ -200,6 +203,8 @@ fn changes_that_make_no_sense_are_refused() {
         (&["--remove", "SHA256:unknown"], 2),
         (&["--add", "ssh-ed25519 nonsense"], 2),
         (&["--add", "nobody"], 5),
+        (&["--recovery", "default"], 2),
+        (&["--no-recovery"], 2),
     ] {
         let words = ["namespace", "rotate", "acme", "--json"];
         scene.operator.run(words.iter().chain(change)).error(code);

@@ -6,7 +6,8 @@
 //! ```
 //! A push that finds everything recorded sends nothing and signs nothing. Statements are signed against the
 //! artifact's chain as it was read last; when somebody else wrote in between, or an answer got lost, the
-//! artifact is read again and the rest signed again. Memory: recipes, and a few batches of frames.
+//! artifact is read again and the rest signed again. Where not all keys are here, a push ends in a
+//! [draft](crate::draft) in place of the last three steps. Memory: recipes, and a few batches of frames.
 
 mod prepared;
 mod statements;
@@ -25,13 +26,15 @@ use waag_schema::wire::{Code, Problem};
 use waag_schema::{ArtifactName, Sha256, Tag};
 
 use self::prepared::Prepared;
-use self::statements::{check_statement_fits, needs, statements};
+use self::statements::{check_statement_fits, needs, sign_all, statements};
 use self::upload::{Upload, seal_files, send_missing};
+use crate::draft::{self, Draft};
 use crate::error::{ClientError, Result};
+use crate::namespace;
 use crate::pace::Moved;
 use crate::read::{blocking, read_all};
 use crate::scan::{Links, Scan};
-use crate::sign::{SIGN_ATTEMPTS_MAX, check_signers};
+use crate::sign::{Enough, SIGN_ATTEMPTS_MAX, check_signers};
 use crate::site::Site;
 use crate::sources::Form;
 
@@ -66,6 +69,8 @@ pub struct PushRequest {
     pub links: Links,
     /// The keys that will sign, so that a wrong one is found before anything is read; may be empty.
     pub signers: Vec<PublicKey>,
+    /// Whether one of the keys is enough, because what they sign waits in a draft for the others.
+    pub draft: bool,
 }
 
 /// What a push would do.
@@ -137,7 +142,11 @@ impl Push {
         site.observe_newest().await?;
         let view = read_view(site, &request).await?;
         if !request.signers.is_empty() {
-            check_signers(site, &request.artifact.namespace(), &request.signers).await?;
+            let enough = match request.draft {
+                true => Enough::One,
+                false => Enough::Threshold,
+            };
+            check_signers(site, &request.artifact.namespace(), &request.signers, enough).await?;
         }
         let (path, links) = (request.path.clone(), request.links);
         let scan = blocking(move || Scan::of(&path, links)).await?;
@@ -189,7 +198,8 @@ impl Push {
     pub async fn execute(mut self, keys: &[KeyPair]) -> Result<Pushed> {
         if self.needs_signature() {
             let public: Vec<PublicKey> = keys.iter().map(KeyPair::public).collect();
-            check_signers(&self.site, &self.request.artifact.namespace(), &public).await?;
+            let namespace = self.request.artifact.namespace();
+            check_signers(&self.site, &namespace, &public, Enough::Threshold).await?;
         }
         let mut sent = Moved::default();
         if let Some(upload) = self.upload.take() {
@@ -208,6 +218,37 @@ impl Push {
             reused_bytes: self.plan.reused_bytes,
             entry,
         })
+    }
+
+    /// Sends what is missing and begins a draft of what is to be signed, for other owners to sign as well.
+    /// Nothing is published; the site keeps the content for as long as it keeps an upload.
+    ///
+    /// # Errors
+    /// When a file changed, no key is an owner's, everything is recorded already, or the site refuses.
+    pub async fn draft(mut self, keys: &[KeyPair]) -> Result<Draft> {
+        if !self.needs_signature() {
+            return Err(ClientError::Usage(format!(
+                "{}:{} is recorded already: there is nothing to sign",
+                self.request.artifact, self.request.tag
+            )));
+        }
+        let ground = namespace::ground(&self.site, &self.request.artifact.namespace()).await?;
+        let mut kept = None;
+        if let Some(mut upload) = self.upload.take() {
+            // Who submits it may not be able to read what this token reuses from elsewhere: the session shall
+            // have all of it.
+            upload.unsealed = self.prepared.files.keys().copied().collect();
+            self.send(&upload).await?;
+            kept = Some(draft::Upload {
+                id: upload.id,
+                manifest: self.prepared.built.manifest.clone(),
+            });
+            // Sending may take long.
+            self.view = read_view(&self.site, &self.request).await?;
+        }
+        let needs = needs(&self.request, &self.prepared, &self.view)?;
+        let statements = statements(&self.request, &self.prepared, &self.view, needs);
+        Draft::begin(ground, statements, kept.filter(|_| needs.release), keys)
     }
 
     /// Sends and seals; what the site lost meanwhile, as after a power loss, is sent again.
@@ -230,13 +271,17 @@ impl Push {
                 other => return other.map(|()| sent),
             }
             rounds += 1;
-            again = Upload::open(
+            let mut opened = Upload::open(
                 &self.site,
                 &self.request.artifact,
                 self.request.label.as_ref(),
                 &self.prepared,
             )
             .await?;
+            if self.request.draft {
+                opened.unsealed = self.prepared.files.keys().copied().collect();
+            }
+            again = opened;
             sent = sent + send_missing(&self.site, &self.prepared, &again, form).await?;
             upload = &again;
         }
@@ -247,10 +292,11 @@ impl Push {
         let mut tried = 0;
         loop {
             let needs = needs(&self.request, &self.prepared, &self.view)?;
-            let envelopes = statements(&self.request, &self.prepared, &self.view, needs, keys);
-            if envelopes.is_empty() {
+            let statements = statements(&self.request, &self.prepared, &self.view, needs);
+            if statements.is_empty() {
                 return self.recorded().await;
             }
+            let envelopes = sign_all(statements, &self.view, keys);
             let answer = match (&self.upload, needs.release) {
                 (Some(upload), true) => {
                     let request = PublishRequest {

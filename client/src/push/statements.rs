@@ -3,11 +3,12 @@
 use waag_schema::base::key::KeyPair;
 use waag_schema::statement::dsse::ENVELOPE_SIZE_MAX;
 use waag_schema::statement::predicate::{Release, Residency};
-use waag_schema::statement::{Chain, Envelope, Link, Predicate, Statement, Subject, TagMove};
+use waag_schema::statement::{Chain, Envelope, Predicate, Statement, Subject, TagMove};
 use waag_schema::wire::artifact::ArtifactView;
 
 use super::PushRequest;
 use super::prepared::Prepared;
+use crate::draft::relink;
 use crate::error::{ClientError, Result};
 use crate::sign::sign;
 
@@ -74,63 +75,64 @@ pub(super) fn needs(request: &PushRequest, prepared: &Prepared, view: &ArtifactV
     })
 }
 
-/// Makes and signs the statements that are needed, each linked to the one before.
+/// Makes the statements that are needed, in the order of their chain. Only the first one's link is right: each
+/// further one names an envelope that is not signed yet.
 pub(super) fn statements(
     request: &PushRequest,
     prepared: &Prepared,
     view: &ArtifactView,
     needs: Needs,
-    keys: &[KeyPair],
-) -> Vec<Envelope> {
+) -> Vec<Statement> {
     let namespace = view.namespace;
+    let link = view.chain.next();
     let manifest = Subject::Manifest(request.artifact.clone(), prepared.digest);
-    let mut chain: Chain = view.chain;
-    let mut envelopes = Vec::new();
-    let mut say = |subject: &Subject, predicate: &dyn Fn(Link) -> Predicate| {
-        let envelope = sign(
-            &Statement {
-                subject: subject.clone(),
-                predicate: predicate(chain.next()),
-            },
-            keys,
-        );
-        chain = chain.then(envelope.digest());
-        envelopes.push(envelope);
-    };
+    let mut statements = Vec::new();
     if needs.release {
-        say(&manifest, &|link| {
-            Predicate::Release(Release {
+        statements.push(Statement {
+            subject: manifest.clone(),
+            predicate: Predicate::Release(Release {
                 namespace,
                 link,
                 kind: request.kind,
                 config: prepared.config.clone(),
                 content: prepared.content.clone(),
-            })
+            }),
         });
     }
     if let Some(label) = request.label.as_ref().filter(|_| needs.label) {
-        say(&Subject::Artifact(request.artifact.clone()), &|link| {
-            Predicate::Residency(Residency {
+        statements.push(Statement {
+            subject: Subject::Artifact(request.artifact.clone()),
+            predicate: Predicate::Residency(Residency {
                 namespace,
                 link,
                 label: label.clone(),
-            })
+            }),
         });
     }
     if needs.tag {
-        let from = view
-            .tags
-            .iter()
-            .find(|t| t.tag == request.tag)
-            .map(|t| t.manifest);
-        say(&manifest, &|link| {
-            Predicate::Tag(TagMove {
+        let now = view.tags.iter().find(|t| t.tag == request.tag);
+        statements.push(Statement {
+            subject: manifest,
+            predicate: Predicate::Tag(TagMove {
                 namespace,
                 link,
                 tag: request.tag.clone(),
-                from,
-            })
+                from: now.map(|t| t.manifest),
+            }),
         });
+    }
+    statements
+}
+
+/// Signs statements, each linked to the one before.
+pub(super) fn sign_all(statements: Vec<Statement>, view: &ArtifactView, keys: &[KeyPair]) -> Vec<Envelope> {
+    let mut chain: Chain = view.chain;
+    let mut envelopes = Vec::with_capacity(statements.len());
+    for mut statement in statements {
+        relink(&mut statement.predicate, chain.next());
+        let envelope = sign(&statement, keys);
+        chain = chain.then(envelope.digest());
+        envelopes.push(envelope);
     }
     envelopes
 }

@@ -1,6 +1,6 @@
 //! A session at the site: what it lacks, and how that gets there. Memory is a few batches of frames.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,6 +22,8 @@ use crate::sources::Form;
 const BATCH_BYTES: u64 = 8 << 20;
 /// How often frames may arrive as something else than what was sent.
 const CORRUPTED_MAX: u32 = 3;
+/// Large files of which batches are sent in turn.
+const FILES_IN_TURN: usize = 8;
 /// Files that the site hashes for us at once.
 const SEALS_AT_ONCE: usize = 2;
 /// Recipe bytes in one question, unless one file alone has more.
@@ -137,20 +139,57 @@ async fn send(site: &Site, id: &Sha256, frames: Bytes) -> Result<()> {
     }
 }
 
-pub(super) fn batches(prepared: &Prepared, chunks: &[ChunkDigest]) -> Vec<Vec<ChunkDigest>> {
-    let mut batches = Vec::new();
-    let (mut batch, mut bytes) = (Vec::new(), 0);
-    for chunk in chunks {
-        let length = prepared.length(std::slice::from_ref(chunk));
-        if bytes + length > BATCH_BYTES && !batch.is_empty() {
-            batches.push(std::mem::take(&mut batch));
-            bytes = 0;
+/// Cuts what is missing into batches, several large files in turn.
+fn batches(prepared: &Prepared, chunks: &[ChunkDigest]) -> Vec<Vec<ChunkDigest>> {
+    let placed = chunks.iter().filter_map(|chunk| {
+        let place = prepared.sources.place(chunk)?;
+        Some((*chunk, place.source, u64::from(place.length)))
+    });
+    in_turn(placed, BATCH_BYTES, FILES_IN_TURN)
+}
+
+/// Batches of neighbours, of at most so many bytes; one that is filled by a single file is followed by those of other
+/// files, `at_once` in turn, and a file's own stay in order. So a site that hashes files as they arrive works on
+/// several, and waits for the beginning of none.
+fn in_turn(
+    chunks: impl Iterator<Item = (ChunkDigest, usize, u64)>,
+    batch_bytes: u64,
+    at_once: usize,
+) -> Vec<Vec<ChunkDigest>> {
+    // For each file, or several small ones together, its batches.
+    let mut files: Vec<VecDeque<Vec<ChunkDigest>>> = Vec::new();
+    let (mut file, mut bytes) = (None, 0);
+    for (chunk, source, length) in chunks {
+        let fits = bytes + length <= batch_bytes;
+        match files
+            .last_mut()
+            .and_then(|batches| Some((batches.len(), batches.back_mut()?)))
+        {
+            // Small ones share a batch.
+            Some((1, batch)) if fits => batch.push(chunk),
+            Some((_, batch)) if fits && file == Some(source) => batch.push(chunk),
+            _ => {
+                bytes = 0;
+                match files.last_mut().filter(|_| file == Some(source)) {
+                    Some(batches) => batches.push_back(vec![chunk]),
+                    None => files.push(VecDeque::from([vec![chunk]])),
+                }
+            }
         }
-        batch.push(*chunk);
         bytes += length;
+        file = Some(source);
     }
-    if !batch.is_empty() {
-        batches.push(batch);
+    let mut waiting = files.into_iter();
+    let mut turns: VecDeque<_> = waiting.by_ref().take(at_once).collect();
+    let mut batches = Vec::new();
+    while let Some(mut file) = turns.pop_front() {
+        match file.pop_front() {
+            Some(batch) => {
+                batches.push(batch);
+                turns.push_back(file);
+            }
+            None => turns.extend(waiting.next()),
+        }
     }
     batches
 }
@@ -183,4 +222,57 @@ pub(super) async fn seal_files(site: &Site, prepared: &Prepared, upload: &Upload
         .await?;
     progress(Event::Ended { phase: Phase::Seal });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(source: usize, number: u64) -> (ChunkDigest, usize, u64) {
+        (
+            ChunkDigest::of(format!("{source} {number}").as_bytes()),
+            source,
+            4,
+        )
+    }
+
+    /// The batches as `source number`, in words.
+    fn shown(files: &[u64], at_once: usize) -> Vec<String> {
+        let chunks: Vec<_> = (0..)
+            .zip(files)
+            .flat_map(|(s, n)| (0..*n).map(move |c| chunk(s, c)))
+            .collect();
+        let name = |digest: &ChunkDigest| {
+            let place = (0..).zip(files).flat_map(|(s, n)| (0..*n).map(move |c| (s, c)));
+            let (source, number) = place
+                .into_iter()
+                .find(|(s, c)| chunk(*s, *c).0 == *digest)
+                .unwrap();
+            format!("{source}.{number}")
+        };
+        let batches = in_turn(chunks.into_iter(), 8, at_once);
+        let shown = batches
+            .iter()
+            .map(|batch| batch.iter().map(name).collect::<Vec<_>>().join(" "));
+        shown.collect()
+    }
+
+    #[test]
+    fn large_files_are_sent_in_turn_and_each_in_order() {
+        assert_eq!(
+            shown(&[4, 3, 2], 2),
+            ["0.0 0.1", "1.0 1.1", "0.2 0.3", "1.2", "2.0 2.1"]
+        );
+    }
+
+    #[test]
+    fn small_files_share_a_batch_and_nothing_is_left_out() {
+        assert_eq!(shown(&[1, 1, 1], 8), ["0.0 1.0", "2.0"]);
+        assert!(shown(&[], 8).is_empty());
+        let all: usize = shown(&[7, 1, 5, 3, 1, 1, 9], 3)
+            .iter()
+            .map(|batch| batch.split(' ').count())
+            .sum();
+        assert_eq!(all, 27);
+    }
 }

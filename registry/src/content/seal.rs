@@ -37,7 +37,10 @@ impl Uploads {
         let bytes = Bytes::copy_from_slice(recipe);
         let recipe = decode(file, &bytes)?;
         let digest = recipe.digest();
+        let mark = || Bytes::from(digest.hex());
         if self.is_ready(caller, id, file, &recipe).await? {
+            // Noted all the same: the session may be finished by somebody who cannot read where it came from.
+            let _: Put = self.store.put_if_absent(&Key::sealed(id, file), mark()).await?;
             return Ok(());
         }
         let mut distinct: Vec<ChunkDigest> = recipe.pieces().iter().map(|p| p.chunk).collect();
@@ -76,8 +79,7 @@ impl Uploads {
             .await?;
         // A crash here leaves named chunks that nothing cites: the next seal of this file finds them staged.
         self.store.put_if_absent(&Key::recipe(&digest), bytes).await?;
-        let mark = Bytes::from(digest.hex());
-        let _: Put = self.store.put_if_absent(&Key::sealed(id, file), mark).await?;
+        let _: Put = self.store.put_if_absent(&Key::sealed(id, file), mark()).await?;
         Ok(())
     }
 

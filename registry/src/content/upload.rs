@@ -61,6 +61,12 @@ pub struct Session {
     pub created: Timestamp,
 }
 
+impl Session {
+    fn is_of(&self, caller: &Caller) -> bool {
+        caller.token().is_some_and(|token| token.id == self.owner)
+    }
+}
+
 impl Uploads {
     /// Keeps sessions in this store; asks this index what a caller may read.
     #[must_use]
@@ -76,7 +82,7 @@ impl Uploads {
         }
     }
 
-    /// Opens a session, or finds the one that the same token opened for the same manifest.
+    /// Opens a session, or finds the one that the same token opened for the same manifest; its time begins anew.
     ///
     /// # Errors
     /// When the store fails.
@@ -93,14 +99,15 @@ impl Uploads {
             manifest,
             created: self.clock.now(),
         };
-        let bytes = serde_json::to_vec(&session).expect("a session always serialises");
-        match self
-            .store
-            .swap_cell(&Key::upload(&id), None, bytes.into())
-            .await?
+        let bytes = Bytes::from(serde_json::to_vec(&session).expect("a session always serialises"));
+        let key = Key::upload(&id);
+        if let Swap::Lost = self.store.swap_cell(&key, None, bytes.clone()).await?
+            && let Some(cell) = self.store.read_cell(&key).await?
         {
-            Swap::Swapped(_) | Swap::Lost => Ok(id),
+            // Whoever wins renews it as well.
+            let _: Swap = self.store.swap_cell(&key, Some(&cell.version), bytes).await?;
         }
+        Ok(id)
     }
 
     /// Returns the caller's session.
@@ -108,11 +115,28 @@ impl Uploads {
     /// # Errors
     /// When the caller has none of this id.
     pub async fn session(&self, caller: &Caller, id: &Sha256) -> Result<Session, ContentError> {
-        let owner = caller.token().map(|t| t.id.as_str());
-        let cell = self.store.read_cell(&Key::upload(id)).await?;
-        cell.and_then(|c| serde_json::from_slice::<Session>(&c.bytes).ok())
-            .filter(|session| Some(session.owner.as_str()) == owner)
+        let session = self.find(id).await?;
+        session
+            .filter(|session| session.is_of(caller))
             .ok_or(ContentError::NoUpload(*id))
+    }
+
+    /// Returns a session that the caller may finish: their own, or one of a namespace that they may publish in.
+    /// What is in it was sent for exactly this manifest of this artifact by somebody who might have published it
+    /// themselves, and the namespace's owners sign it; so it matters no more who hands it in.
+    ///
+    /// # Errors
+    /// When there is none of this id for the caller.
+    pub async fn finishable(&self, caller: &Caller, id: &Sha256) -> Result<Session, ContentError> {
+        let session = self.find(id).await?;
+        session
+            .filter(|session| session.is_of(caller) || caller.may_publish(&session.artifact.namespace()))
+            .ok_or(ContentError::NoUpload(*id))
+    }
+
+    async fn find(&self, id: &Sha256) -> Result<Option<Session>, ContentError> {
+        let cell = self.store.read_cell(&Key::upload(id)).await?;
+        Ok(cell.and_then(|c| serde_json::from_slice(&c.bytes).ok()))
     }
 
     /// Says which of these files need nothing more, and which chunks the others lack.

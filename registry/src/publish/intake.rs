@@ -136,7 +136,8 @@ impl Intake {
             .await?)
     }
 
-    /// Publishes a manifest whose content was sent in this session, with the statements that say so.
+    /// Publishes a manifest whose content was sent in this session, with the statements that say so. Another token
+    /// of the namespace may finish what one has sent.
     ///
     /// # Errors
     /// When something is missing, does not belong together, or may not be held here; nothing is recorded then.
@@ -147,7 +148,7 @@ impl Intake {
         manifest: &[u8],
         envelopes: &[Vec<u8>],
     ) -> Result<Proof, PublishError> {
-        let session = self.uploads.session(caller, id).await?;
+        let session = self.uploads.finishable(caller, id).await?;
         let artifact = session.artifact;
         self.publisher(caller, &artifact.namespace()).await?;
         let digest = Sha256::of(manifest);

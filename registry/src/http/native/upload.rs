@@ -167,7 +167,7 @@ pub(in crate::http) async fn seal(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Publishes the manifest of an upload with the statements that say so.
+/// Publishes the manifest of an upload with the statements that say so; any token may that publishes in the namespace.
 #[utoipa::path(post, path = "/api/v1/uploads/{id}/publish", tag = "uploads", request_body = PublishRequest,
     params(("id" = String, Path, description = "The upload")),
     responses((status = 201, body = Proof), (status = "4XX", body = Problem)))]
