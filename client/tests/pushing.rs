@@ -50,6 +50,19 @@ async fn a_second_push_sends_and_records_nothing() {
 }
 
 #[tokio::test]
+async fn a_push_of_what_is_recorded_brings_back_what_the_site_has_lost() {
+    let w = World::new().await;
+    model(&w, "model");
+    let first = w.push("model", "acme/tiny:1.0").await.unwrap();
+    let chunks = w.path("data/store/chunks");
+    std::fs::remove_dir_all(&chunks).unwrap();
+    let again = w.push("model", "acme/tiny:1.0").await.unwrap();
+    assert_eq!((again.sent_bytes, again.entry), (first.sent_bytes, first.entry));
+    let pulled = w.pull("acme/tiny:1.0", "out").await.unwrap();
+    assert_eq!(pulled.digest, first.digest);
+}
+
+#[tokio::test]
 async fn a_resharded_or_renamed_model_sends_almost_nothing() {
     let w = World::new().await;
     model(&w, "model");

@@ -24,8 +24,10 @@ use crate::vault::{ADMIN_TOKEN_FILE, Vault};
 /// The configuration's file, within the data directory.
 pub const CONFIG_FILE: &str = "waag.toml";
 
-/// How often old uploads and the age of the revocation list are looked at.
-const LOOKED_AT_EVERY: Duration = Duration::from_secs(3600);
+/// How often old uploads are looked for.
+const SWEPT_EVERY: Duration = Duration::from_secs(3600);
+/// How often the age of the revocation list is looked at; also whether there is one, since no pull is fresh before.
+const RENEWED_EVERY: Duration = Duration::from_secs(60);
 /// From which age on it is renewed: within a day, whatever the hour it was made.
 const RENEWED_AFTER_SECONDS: u64 = 23 * 3600;
 
@@ -178,17 +180,23 @@ fn allow_files() {
     }
 }
 
-/// Every hour: forgets old uploads; and says anew, once a day, which releases are withdrawn, so that a reader sees
+/// Forgets old uploads; and says anew, once a day, which releases are withdrawn, so that a reader sees
 /// as of when nothing else was.
 async fn keep_house(site: Arc<Site>, upload_days: u32) {
-    let mut hours = tokio::time::interval(LOOKED_AT_EVERY);
+    let mut sweeps = tokio::time::interval(SWEPT_EVERY);
+    let mut looks = tokio::time::interval(RENEWED_EVERY);
     loop {
-        hours.tick().await;
-        if let Err(error) = site.sweep_uploads(upload_days).await {
-            tracing::error!(%error, "old uploads could not be forgotten");
-        }
-        if let Err(error) = site.renew_revocations(RENEWED_AFTER_SECONDS).await {
-            tracing::error!(%error, "the revocation list could not be renewed");
+        tokio::select! {
+            _ = sweeps.tick() => {
+                if let Err(error) = site.sweep_uploads(upload_days).await {
+                    tracing::error!(%error, "old uploads could not be forgotten");
+                }
+            }
+            _ = looks.tick() => {
+                if let Err(error) = site.renew_revocations(RENEWED_AFTER_SECONDS).await {
+                    tracing::error!(%error, "the revocation list could not be renewed");
+                }
+            }
         }
     }
 }

@@ -6,7 +6,9 @@ use futures_util::TryStreamExt;
 use proptest::prelude::*;
 use waag_registry::content::ContentError;
 use waag_registry::store::{Key, MemoryStore, Store};
+use waag_schema::content::PlannerId;
 use waag_schema::content::chunk::{Encoding, StoredChunk};
+use waag_schema::content::recipe::RecipeBuilder;
 use waag_schema::policy::Label;
 use waag_schema::statement::Visibility;
 use waag_schema::wire::token::{Scope, TokenRequest};
@@ -196,6 +198,34 @@ async fn publishing_is_no_way_around_a_label() {
         let sealed = uploads.seal(&caller, &id, &file.sha256, &file.recipe.0).await;
         assert_eq!(sealed.is_ok(), may, "{namespace} {jurisdiction:?}");
     }
+}
+
+#[tokio::test]
+async fn a_recipe_that_lies_about_a_stored_chunk_harms_nobody_but_itself() {
+    let world = World::new().await;
+    let acme = Publisher::begin(&world, "acme", 1, Visibility::Public).await;
+    let (draft, _) = acme
+        .push(
+            &world,
+            "acme/tiny",
+            "1.0",
+            vec![File::new("a.bin", noise(1, 100_000))],
+        )
+        .await;
+    let chunk = draft.files[0].recipe.pieces()[0].chunk;
+    let mut lie = RecipeBuilder::new(PlannerId::FastCdc1);
+    lie.push_chunk(chunk, 100_001).unwrap();
+    let uploads = world.site.uploads();
+    let owner = world.admin.token().unwrap().id.clone();
+    let id = uploads
+        .open(&owner, name("acme/other"), Sha256::of(b"a manifest"))
+        .await
+        .unwrap();
+    let sealed = uploads
+        .seal(&world.admin, &id, &Sha256::of(b"any"), &lie.finish().canonical())
+        .await;
+    assert!(matches!(sealed, Err(ContentError::Outside { .. })), "{sealed:?}");
+    assert!(world.store.head(&Key::chunk(&chunk)).await.unwrap().is_some());
 }
 
 #[tokio::test]

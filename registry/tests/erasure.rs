@@ -151,3 +151,24 @@ async fn the_revocation_list_is_renewed_when_it_is_old() {
     assert!(world.site.renew_revocations(60).await.unwrap());
     assert_eq!(world.site.ledger().checkpoint().checkpoint().size, 3);
 }
+
+#[tokio::test]
+async fn what_others_rest_on_is_not_erased_and_what_never_was_is_not_called_erased() {
+    let world = World::new().await;
+    let acme = Publisher::begin(&world, "acme", 1, Visibility::Public).await;
+    acme.push(
+        &world,
+        "acme/tiny",
+        "1.0",
+        vec![File::new("w.bin", noise(1, 1000))],
+    )
+    .await;
+    let intake = world.site.intake();
+    let refused = intake.erase(&world.admin, 0, "gdpr-17").await.unwrap_err();
+    assert!(
+        refused.to_string().contains("all its artifacts rest"),
+        "{refused}"
+    );
+    let unknown = intake.erase(&world.admin, 9999, "gdpr-17").await.unwrap_err();
+    assert_eq!(unknown.to_string(), "there is no entry 9999");
+}

@@ -1,6 +1,7 @@
 //! `waag show`
 
 use serde::Serialize;
+use waag_client::ClientError;
 use waag_schema::wire::artifact::ArtifactView;
 
 use super::open_site;
@@ -11,6 +12,11 @@ use crate::ui::{Bytes, Page, Report, Ui};
 
 pub(crate) async fn run(args: Show, config: &Config, ui: Ui) -> Result<(), Failure> {
     let view = open_site(config, ui)?.artifact(&args.artifact).await?;
+    // Who may publish it is shown where its chain would begin.
+    if view.releases.is_empty() && view.label.is_none() {
+        let text = format!("{} was never published here", args.artifact);
+        return Err(ClientError::NotFound(text).into());
+    }
     ui.report(&One(view))
 }
 

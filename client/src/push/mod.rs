@@ -157,10 +157,9 @@ impl Push {
         if needs.release {
             check_statement_fits(&request, &prepared, &view)?;
         }
-        let upload = match needs.release {
-            true => Some(Upload::open(site, &request.artifact, request.label.as_ref(), &prepared).await?),
-            false => None,
-        };
+        // Also where all is recorded: what the site has lost since is sent again.
+        let upload = Upload::open(site, &request.artifact, request.label.as_ref(), &prepared).await?;
+        let upload = Some(upload).filter(|upload| needs.release || !upload.unsealed.is_empty());
         let plan = prepared.plan(upload.as_ref(), needs, ignored);
         Ok(Self {
             site: site.clone(),

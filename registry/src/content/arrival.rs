@@ -53,6 +53,8 @@ struct Run {
     next: usize,
     /// The first piece that will not come by.
     end: usize,
+    /// The same, as it was when the run began.
+    promised: usize,
     /// For each chunk before `end`: where it is needed first, and how often still.
     needs: HashMap<ChunkDigest, (usize, u32)>,
     early: HashMap<ChunkDigest, Bytes>,
@@ -169,6 +171,7 @@ impl State {
             hasher: Some(Sha256Hasher::default()),
             next: 0,
             end,
+            promised: end,
             needs,
             early: HashMap::new(),
         };
@@ -242,7 +245,16 @@ impl State {
     }
 
     fn remove(&mut self, upload: &Sha256, file: &Sha256) -> Option<Run> {
-        let run = self.uploads.get_mut(upload)?.runs.remove(file)?;
+        let known = self.uploads.get_mut(upload)?;
+        let run = known.runs.remove(file)?;
+        for piece in &run.recipe.pieces()[..run.promised] {
+            if let Entry::Occupied(mut entry) = known.files_of.entry(piece.chunk) {
+                entry.get_mut().retain(|other| other != file);
+                if entry.get().is_empty() {
+                    entry.remove();
+                }
+            }
+        }
         self.held_bytes -= run.early.values().map(Bytes::len).sum::<usize>();
         self.pieces -= run.recipe.pieces().len();
         Some(run)
@@ -306,6 +318,7 @@ mod tests {
         let begun = arrivals.take(&upload, &name, &recipe)?;
         let state = arrivals.lock();
         assert_eq!((state.held_bytes, state.pieces), (0, 0), "nothing is left behind");
+        assert!(state.uploads[&upload].files_of.is_empty(), "of the files, too");
         Some((begun.pieces, begun.hasher.finish()))
     }
 

@@ -3,8 +3,10 @@
 //! Budget: one copy out of the page cache and one into the socket; two slices of memory for an answer, however slow its
 //! reader is.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use futures_util::{Stream, TryStreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use waag_schema::ChunkDigest;
 use waag_schema::content::chunk::{HEADER_BYTES, claimed_length};
 use waag_schema::content::frame::encode_frame_header;
@@ -16,6 +18,16 @@ use crate::store::Key;
 const SLICE_BYTES: u64 = 512 << 10;
 /// Slices of an answer in memory: one that is sent, one that is read meanwhile.
 const SLICES_AT_ONCE: usize = 2;
+
+/// Chunks that are looked up side by side.
+const LOOKED_UP_AT_ONCE: usize = 16;
+
+/// A chunk that is stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored {
+    chunk: ChunkDigest,
+    length: u64,
+}
 
 /// What comes next of an answer.
 enum Part {
@@ -32,27 +44,40 @@ pub struct Sent {
 }
 
 impl Content {
+    /// Looks up stored chunks, so that what is lost is known before an answer begins.
+    ///
+    /// # Errors
+    /// When one is lost, or the store fails.
+    pub async fn stored(&self, chunks: &[ChunkDigest]) -> Result<Vec<Stored>, ContentError> {
+        let lengths = chunks.iter().map(|chunk| {
+            let (store, chunk) = (Arc::clone(&self.store), *chunk);
+            async move {
+                let length = store.head(&Key::chunk(&chunk)).await?;
+                let length = length
+                    .filter(|length| *length > 0)
+                    .ok_or_else(|| damaged(chunk))?;
+                Ok(Stored { chunk, length })
+            }
+        });
+        let lengths: Vec<_> = lengths.collect();
+        stream::iter(lengths)
+            .buffered(LOOKED_UP_AT_ONCE)
+            .try_collect()
+            .await
+    }
+
     /// Streams stored chunks as frames, unchecked: the receiver checks them.
     pub fn frames(
         &self,
-        chunks: Vec<ChunkDigest>,
+        chunks: Vec<Stored>,
     ) -> impl Stream<Item = Result<Sent, ContentError>> + Send + use<> {
-        let (lengths, slices) = (self.clone(), self.clone());
-        stream::iter(chunks.into_iter().map(Ok))
-            .and_then(move |chunk| {
-                let content = lengths.clone();
-                async move {
-                    let length = content.store.head(&Key::chunk(&chunk)).await?;
-                    let length = length.ok_or_else(|| damaged(chunk))?;
-                    Ok::<_, ContentError>(stream::iter(parts(chunk, length).map(Ok)))
-                }
-            })
-            .try_flatten()
-            .map_ok(move |part| {
-                let content = slices.clone();
+        let content = self.clone();
+        stream::iter(chunks.into_iter().flat_map(parts))
+            .map(move |part| {
+                let content = content.clone();
                 async move { content.load(part).await }
             })
-            .try_buffered(SLICES_AT_ONCE)
+            .buffered(SLICES_AT_ONCE)
     }
 
     async fn load(&self, part: Part) -> Result<Sent, ContentError> {
@@ -81,7 +106,7 @@ fn damaged(chunk: ChunkDigest) -> ContentError {
     }
 }
 
-fn parts(chunk: ChunkDigest, length: u64) -> impl Iterator<Item = Part> {
+fn parts(Stored { chunk, length }: Stored) -> impl Iterator<Item = Part> {
     let slices = (0..length.div_ceil(SLICE_BYTES)).map(move |index| {
         let start = index * SLICE_BYTES;
         Part::Slice(chunk, start..length.min(start + SLICE_BYTES))

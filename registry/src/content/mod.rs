@@ -65,6 +65,14 @@ pub enum ContentError {
         /// The chunk.
         chunk: ChunkDigest,
     },
+    /// A recipe takes bytes that a chunk does not have.
+    #[error("the recipe of {file} takes more of the chunk {chunk} than it has")]
+    Outside {
+        /// The file.
+        file: Sha256,
+        /// The chunk.
+        chunk: ChunkDigest,
+    },
     /// A safetensors file's header is bad.
     #[error("{path}: {error}")]
     Safetensors {

@@ -54,7 +54,7 @@ impl Uploads {
             );
         }
         let begun = self.arrivals.take(id, file, &recipe);
-        let found = match self.hash(&recipe, &keys, begun).await {
+        let found = match self.hash(*file, &recipe, &keys, begun).await {
             // What is damaged is of no use to anybody. It goes, and the publisher is asked for it.
             Err(ContentError::Damaged { digest: chunk, .. }) => {
                 tracing::error!(%chunk, "a chunk is damaged and is asked for again");
@@ -103,6 +103,7 @@ impl Uploads {
     /// its BLAKE3 on the way.
     async fn hash(
         &self,
+        file: Sha256,
         recipe: &Recipe,
         keys: &HashMap<ChunkDigest, Key>,
         begun: Option<Begun>,
@@ -121,16 +122,16 @@ impl Uploads {
                 let digest = piece.chunk;
                 self.pool
                     .run(move || {
-                        let raw = open(&stored, digest)?;
-                        hasher
-                            .update(raw.get(piece.offset as usize..(piece.offset + piece.length) as usize)?);
-                        Some(hasher)
+                        let raw = open(&stored, digest).ok_or(ContentError::Damaged {
+                            what: "chunk",
+                            digest,
+                        })?;
+                        // What a recipe claims of a good chunk is held against the recipe, never the chunk.
+                        let own = raw.get(piece.offset as usize..(piece.offset + piece.length) as usize);
+                        hasher.update(own.ok_or(ContentError::Outside { file, chunk: digest })?);
+                        Ok(hasher)
                     })
                     .await
-                    .ok_or(ContentError::Damaged {
-                        what: "chunk",
-                        digest,
-                    })
             })
             .await?;
         Ok(hasher.finish())

@@ -154,6 +154,7 @@ impl From<ContentError> for Refusal {
             ContentError::Recipe { .. }
             | ContentError::Chunk { .. }
             | ContentError::Safetensors { .. }
+            | ContentError::Outside { .. }
             | ContentError::Gguf { .. } => Self::invalid(error),
             ContentError::WrongDigest { .. } => Self::new(Code::DigestMismatch, error.to_string()),
             ContentError::MissingChunk { .. } => Self::new(Code::MissingContent, error.to_string()),
@@ -174,7 +175,7 @@ impl From<AppendError> for Refusal {
             AppendError::Rejected(rejection) => rejection.into(),
             AppendError::Statement(error) => Self::invalid(error),
             AppendError::Busy => Self::new(Code::Busy, error.to_string()),
-            AppendError::Erased(_) => Self::new(Code::NotFound, error.to_string()),
+            AppendError::Erased(_) | AppendError::NoEntry(_) => Self::new(Code::NotFound, error.to_string()),
             AppendError::Unknown(_) | AppendError::Stopped(_) => {
                 tracing::error!(%error, "statements were not acknowledged");
                 Self::new(
@@ -195,7 +196,10 @@ impl From<Rejection> for Refusal {
             Rejection::Admit(AdmitError::Statement(waag_schema::statement::StatementError::Threshold {
                 ..
             })) => Code::Forbidden,
-            Rejection::Admit(_) | Rejection::OtherKind { .. } | Rejection::OtherSite(_) => Code::Invalid,
+            Rejection::Admit(_)
+            | Rejection::OtherKind { .. }
+            | Rejection::OtherSite(_)
+            | Rejection::Withdrawn { .. } => Code::Invalid,
             Rejection::NoNamespace(_) | Rejection::NoRelease { .. } => Code::NotFound,
             Rejection::Taken { .. } => Code::Taken,
             Rejection::Index(error) => return Self::failed(error),

@@ -33,6 +33,14 @@ pub enum Rejection {
         /// The manifest.
         manifest: Sha256,
     },
+    /// A tag shall name a release that was withdrawn.
+    #[error("{manifest} of {artifact} was withdrawn; no tag can be given to it")]
+    Withdrawn {
+        /// The artifact.
+        artifact: ArtifactName,
+        /// The manifest.
+        manifest: Sha256,
+    },
     /// The tag names another manifest than the publisher believed.
     #[error("the tag `{tag}` names {found}, not {expected} as the statement says")]
     TagMoved {
@@ -125,6 +133,12 @@ impl Index {
             }
             (Predicate::Tag(tag), Subject::Manifest(_, manifest)) => {
                 released(manifest)?;
+                if self.questions().withdrawal(artifact, manifest)?.is_some() {
+                    return Err(Rejection::Withdrawn {
+                        artifact: artifact.clone(),
+                        manifest: *manifest,
+                    });
+                }
                 let now = self.questions().tag(artifact, &tag.tag)?.map(|t| t.manifest);
                 if now == tag.from {
                     return Ok(());

@@ -440,6 +440,16 @@ impl<'a> Questions<'a> {
         )
     }
 
+    /// Of which namespace that has artifacts is this entry the beginning or a rotation?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn founds(&self, position: u64) -> Result<Option<Namespace>, IndexError> {
+        let sql = "SELECT subject FROM entry WHERE position = ? AND predicate IN ('namespace', 'rotation') \
+                   AND EXISTS (SELECT 1 FROM artifact WHERE artifact.namespace = entry.subject)";
+        self.one(sql, params![position], |row| parsed(row, "subject"))
+    }
+
     /// In which stream, and where in it, is the opening of this entry?
     ///
     /// # Errors

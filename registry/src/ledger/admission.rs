@@ -85,12 +85,20 @@ impl Sequencer {
             let text = format!("entry {entry} says which ledger this one continues, and stays");
             return Err(StatementError::Payload(text).into());
         }
-        let (stream, seq) = self
-            .parts
-            .index
-            .questions()
-            .place_of(entry)?
-            .ok_or(AppendError::Erased(entry))?;
+        let questions = self.parts.index.questions();
+        let Some((stream, seq)) = questions.place_of(entry)? else {
+            return Err(if entry < batch.next() {
+                AppendError::Erased(entry)
+            } else {
+                AppendError::NoEntry(entry)
+            });
+        };
+        if let Some(namespace) = questions.founds(entry)? {
+            let text = format!(
+                "entry {entry} says whose the namespace `{namespace}` is, on which all its artifacts rest; it stays while there are any"
+            );
+            return Err(StatementError::Payload(text).into());
+        }
         let erasure = Erasure {
             entry,
             stream,

@@ -57,6 +57,9 @@ pub enum AppendError {
     /// The ledger has stopped, because going on could break it.
     #[error("the ledger has stopped: {0}")]
     Stopped(String),
+    /// The ledger has no such entry.
+    #[error("there is no entry {0}")]
+    NoEntry(u64),
     /// An entry's opening was erased, so it cannot be proven.
     #[error("entry {0} was erased")]
     Erased(u64),

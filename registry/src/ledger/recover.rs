@@ -17,8 +17,8 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, watch};
 use waag_schema::ledger::merkle::{self, root_nodes};
 use waag_schema::ledger::{
-    Checkpoint, Class, CommitRecord, Edge, LedgerError, RefKind, Root, SignedCheckpoint, Tree, WriterId,
-    entry_number, entry_place,
+    Checkpoint, Class, CommitRecord, Edge, HashSource, Leaf, LedgerError, Node, RefKind, Root,
+    SignedCheckpoint, Tree, WriterId, entry_number, entry_place,
 };
 use waag_schema::statement::Envelope;
 
@@ -31,12 +31,14 @@ use super::sequencer::{Parts, Sequencer, Tip, next_partial};
 use super::streams::Streams;
 use super::{AppendError, Ledger, WAITING_BYTES_MAX, WAITING_MAX};
 use crate::index::{Folded, Reader};
-use crate::store::{Key, Store, StoreError};
+use crate::store::{Key, Store, StoreError, Version};
 
 /// Entries folded in one transaction while the index catches up.
 const FOLDED_AT_ONCE: u64 = 4096;
 /// How often recovery is tried before who waits for it is told so.
 const RECOVER_TRIES: usize = 3;
+/// Entries of a bundle.
+const WIDTH: u64 = 256;
 /// Keys handled in one listing.
 const LISTED_AT_ONCE: usize = 1000;
 
@@ -127,8 +129,13 @@ impl Sequencer {
             self.earlier = Some(lineage.earlier);
         }
         let series = self.series();
-        let (published, cell) = published(&store, &self.parts.origin, &self.parts.key).await?;
-        let published = published.checkpoint().clone();
+        let (published, cell) = match published(&store, &self.parts.origin, &self.parts.key).await {
+            Ok((signed, Some(cell))) => (signed.checkpoint().clone(), Some(cell)),
+            found => match self.signed_before().await? {
+                Some(again) => again,
+                None => found.map(|(signed, cell)| (signed.checkpoint().clone(), cell))?,
+            },
+        };
         let mut edge = load_edge(store.as_ref(), &published).await?;
         let ahead = self.look_ahead(edge.clone()).await?;
         let tip = Checkpoint {
@@ -141,7 +148,7 @@ impl Sequencer {
             // The operator has spoken for the successor's first tree as well, if the guard is missing.
             return Box::pin(self.try_recover(Restored::Yes)).await;
         }
-        let mut partial = load_bundle(store.as_ref(), series, published.size / 256, published.size).await?;
+        let mut partial = load_partial(store.as_ref(), &published).await?;
         for tree in &ahead {
             let key = Key::commit(series, edge.size());
             let bytes = store.get(&key).await?;
@@ -172,6 +179,25 @@ impl Sequencer {
         self.catch_up(&tip).await?;
         self.delete_finished_commits(tip.size).await;
         Ok(Tip { edge, partial, cell })
+    }
+
+    /// The published checkpoint is lost or damaged: returns the tree that was signed last, by the guard, if the
+    /// store holds the whole of it. To sign the same tree again is no second history.
+    async fn signed_before(&self) -> Result<Option<(Checkpoint, Option<Version>)>, AppendError> {
+        let Ok(Some(signed)) = self.parts.guard.load() else {
+            return Ok(None);
+        };
+        let store = self.parts.store.as_ref();
+        if signed.origin != self.parts.origin || signed.size == 0 || load_edge(store, &signed).await.is_err()
+        {
+            return Ok(None);
+        }
+        tracing::warn!(
+            size = signed.size,
+            "the published checkpoint is lost; the same tree is signed again"
+        );
+        let cell = store.read_cell(&Key::checkpoint(self.series())).await?;
+        Ok(Some((signed, cell.map(|cell| cell.version))))
     }
 
     /// Returns the trees that the commit objects make of this one, in order.
@@ -378,6 +404,26 @@ impl Sequencer {
             }
         }
     }
+}
+
+/// Loads the leaves of the entry bundle that grows next; each must be the one that was hashed, or its damage would be
+/// copied into every bundle that follows.
+async fn load_partial(store: &dyn Store, published: &Checkpoint) -> Result<Vec<Leaf>, AppendError> {
+    let (series, size) = (published.origin.series(), published.size);
+    let leaves = load_bundle(store, series, size / WIDTH, size).await?;
+    let first = size - size % WIDTH;
+    let nodes: Vec<Node> = (first..size).map(|index| Node { level: 0, index }).collect();
+    let hashes = load_tiles(store, series, &nodes, size).await?;
+    let fits = |(node, leaf): (&Node, &Leaf)| {
+        let hash = hashes.hash_at(node.level, node.index);
+        hash.is_ok_and(|hash| hash == leaf.hash())
+    };
+    if leaves.len() == nodes.len() && nodes.iter().zip(&leaves).all(fits) {
+        return Ok(leaves);
+    }
+    Err(AppendError::Stopped(format!(
+        "the last entry bundle in the store (entries from {first}) is not what was hashed; put it back from a backup, and see `waag ledger fsck`"
+    )))
 }
 
 async fn load_edge(store: &dyn Store, published: &Checkpoint) -> Result<Edge, AppendError> {

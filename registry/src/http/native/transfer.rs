@@ -74,10 +74,11 @@ pub(in crate::http) async fn chunks(
             request.file
         )));
     }
+    let stored = site.content().stored(&request.chunks).await?;
     let sent = site.metrics().content_bytes_sent.clone();
     let frames = site
         .content()
-        .frames(request.chunks)
+        .frames(stored)
         .map_ok(move |part| {
             // The turn lasts as long as the answer does.
             let _ = &turn;
