@@ -66,6 +66,14 @@ impl Sequencer {
                 let root = None;
                 Ok(Some(Seen { origin, size, root }))
             }
+            (_, Restored::Seen(size)) => {
+                tracing::warn!(
+                    seen = size,
+                    holds = tip.size,
+                    "the store holds no less than was seen, so `--seen` ends nothing; if clients tell of two histories, name more than it holds"
+                );
+                Ok(None)
+            }
             _ => Ok(None),
         }
     }
