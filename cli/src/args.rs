@@ -352,7 +352,9 @@ pub(crate) struct Push {
 /// while it is pulled; `verify` can only say later that it is as it was written.
 ///
 /// A directory with files that no pull has put there, or of another artifact, is refused, and so is
-/// replacing files that were changed since: --force does it all the same.
+/// replacing files that were changed since: --force does it all the same. Files that an earlier pull of the
+/// artifact has put there and the release has no more are removed when all of it is pulled, unless they
+/// were changed since.
 ///
 /// Pulls share a cache of chunks in WAAG_HOME/cache of at most 2 GiB. A pull that fetches more than
 /// 512 MiB keeps nothing of it there: weights are not on the disk twice.
