@@ -32,7 +32,7 @@ impl Shown {
         let done = self
             .done
             .get_or_try_init(|| async { ask(&self.pin).await.map(drop) });
-        done.await.map(|()| ())
+        done.await.copied()
     }
 
     /// Notes that it was shown. Where that was asked by [`Self::once`], it is noted there.
