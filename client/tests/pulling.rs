@@ -136,6 +136,10 @@ async fn a_second_pull_fetches_only_what_is_not_right() {
     w.pull("acme/tiny:1.0", "out").await.unwrap();
     let again = w.pull("acme/tiny:1.0", "out").await.unwrap();
     assert_eq!((again.received_bytes, again.reused_bytes), (0, again.bytes));
+    let mut request = w.pull_request("acme/tiny:1.0", "out");
+    request.reuse = vec![w.path("nowhere")];
+    let error = plan(&w.site, &request).await.unwrap_err();
+    assert!(matches!(error, ClientError::Io { .. }), "{error}");
 
     flip(&w.path("out/model.safetensors"));
     // Nobody can know whether the change was made on purpose.

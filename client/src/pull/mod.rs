@@ -23,6 +23,7 @@ mod target;
 mod tensors;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -193,6 +194,10 @@ struct Prepared {
 
 async fn prepare(site: &Site, request: &PullRequest, open: fn(&Path) -> Result<Target>) -> Result<Prepared> {
     let Reference { artifact, version } = &request.reference;
+    // Also where nothing will be lacking: a name that is mistyped shall always be seen.
+    let named = request.reuse.clone();
+    let look = |dir: &PathBuf| fs::read_dir(dir).map(drop).map_err(ClientError::io("list", dir));
+    blocking(move || named.iter().try_for_each(look)).await?;
     let (proven, proof) = site.resolve_raw(artifact, version).await?;
     if let Some(reason) = proven.withdrawn.as_ref().filter(|_| !request.withdrawn) {
         return Err(ClientError::Withdrawn {
