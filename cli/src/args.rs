@@ -44,10 +44,10 @@ First steps:
 Exit codes:
   0  done
   1  failed
-  2  the command line makes no sense
-  3  refused by policy: a label, a token or a namespace's keys do not allow it
+  2  the command line makes no sense, or the site it means is not pinned yet
+  3  refused: a label, a token (or none) or a namespace's keys do not allow it, or it was withdrawn
   4  verification failed: something is not what was signed
-  5  not found
+  5  not found: a name at the site, or a file or directory that was named here
   6  the site cannot be reached
 
 Environment:
@@ -352,7 +352,9 @@ pub(crate) struct Push {
 /// while it is pulled; `verify` can only say later that it is as it was written.
 ///
 /// A directory with files that no pull has put there, or of another artifact, is refused, and so is
-/// replacing files that were changed since: --force does it all the same.
+/// replacing files that were changed since: --force does it all the same. Files that an earlier pull of the
+/// artifact has put there and the release has no more are removed when all of it is pulled, unless they
+/// were changed since.
 ///
 /// Pulls share a cache of chunks in WAAG_HOME/cache of at most 2 GiB. A pull that fetches more than
 /// 512 MiB keeps nothing of it there: weights are not on the disk twice.
@@ -403,6 +405,9 @@ pub(crate) struct Verify {
     /// Fail if what was withdrawn is known as of longer ago than this; pull again to know it anew
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(0..=36_500))]
     pub(crate) max_age: Option<u32>,
+    /// Accept it even if its publisher has withdrawn it
+    #[arg(long)]
+    pub(crate) withdrawn: bool,
 }
 
 /// Show an artifact: its tags, releases and label

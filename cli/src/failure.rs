@@ -18,11 +18,11 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line makes no sense.
     Usage = 2,
-    /// A label, a token or a namespace's keys do not allow it.
+    /// A label, a token or a namespace's keys do not allow it, or the publisher has withdrawn it.
     Refused = 3,
     /// Something is not what was signed.
     Verification = 4,
-    /// Nothing of this name.
+    /// Nothing of this name, at the site or on this disk.
     NotFound = 5,
     /// The site does not answer.
     Unreachable = 6,
@@ -46,7 +46,7 @@ pub(crate) struct Failure {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct FileFault {
     path: String,
-    /// `missing`, `not_a_file`, `size` or `digest`.
+    /// `missing`, `not_a_file`, `linked`, `size` or `digest`.
     fault: &'static str,
 }
 
@@ -168,7 +168,10 @@ impl From<ClientError> for Failure {
                 "if another site has moved to this address on purpose: `waag login {url} --trust {found}`"
             )),
             ClientError::NotFound(_) => failure.hint("`waag list` shows what this token may read; `waag whoami` shows the token"),
-            ClientError::Unreachable { .. } => failure.hint("is the site running, and is this its address? see --site and WAAG_SITE"),
+            ClientError::Interrupted { directory, reference } => {
+                failure.hint(format!("repeat it: `waag pull {reference} {}`", directory.display()))
+            }
+            ClientError::Unreachable { reason, .. } => failure.hint(unreachable_hint(&reason)),
             ClientError::Conflict(_) => failure.hint("somebody else published at the same time: run the same command again"),
             ClientError::Taken(_) => failure.hint("choose another name, or ask its owners for a key"),
             ClientError::Unauthorized(_) => failure.hint("`waag login URL --token-file FILE` keeps another token"),
@@ -201,6 +204,10 @@ impl From<ClientError> for Failure {
                     .details(paths)
                     .hint("save them elsewhere, or --force replaces them")
             }
+            ClientError::LfsPointer(_) => failure.hint("`git lfs pull` fetches the files that pointers stand for"),
+            ClientError::Format { .. } => {
+                failure.hint("repair the file, or name it in .waagignore, which leaves it out")
+            }
             ClientError::Changed(_) => failure.hint("stop whoever writes to it, then push again; what was sent is kept"),
             ClientError::Scan(error) => with_hint(failure, scan_hint(&error)),
             ClientError::Key(error) => with_hint(failure, key_hint(&error)),
@@ -210,15 +217,21 @@ impl From<ClientError> for Failure {
             }
             ClientError::Answer { .. } => failure.hint("is this the address of a waag site of the same version?"),
             ClientError::Withdrawn { .. } => failure.hint("--withdrawn takes it all the same"),
-            ClientError::Usage(_) | ClientError::Verification { .. } | ClientError::Io { .. } => failure,
+            ClientError::Absent(_)
+            | ClientError::Usage(_)
+            | ClientError::Verification { .. }
+            | ClientError::Io { .. } => failure,
         }
     }
 }
 
 fn exit_of(error: &ClientError) -> Exit {
     match error {
-        ClientError::Unpinned { .. } | ClientError::Insecure { .. } => Exit::Usage,
+        ClientError::Unpinned { .. } | ClientError::NoPin { .. } | ClientError::Insecure { .. } => {
+            Exit::Usage
+        }
         ClientError::Denied { .. }
+        | ClientError::Unauthorized(_)
         | ClientError::Forbidden(_)
         | ClientError::NotOwner { .. }
         | ClientError::Unsigned { .. }
@@ -228,8 +241,12 @@ fn exit_of(error: &ClientError) -> Exit {
         | ClientError::Damaged(_)
         | ClientError::WrongSite { .. } => Exit::Verification,
         ClientError::NotFound(_)
+        | ClientError::Absent(_)
+        | ClientError::Interrupted { .. }
         | ClientError::Scan(ScanError::Missing(_))
         | ClientError::Key(KeyFileError::NotFound(_)) => Exit::NotFound,
+        // A file or directory that the command line named.
+        ClientError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Exit::NotFound,
         ClientError::Unreachable { .. } => Exit::Unreachable,
         ClientError::Key(KeyFileError::Name(_)) => Exit::Usage,
         ClientError::Refused(problem) => match problem.code {
@@ -239,20 +256,32 @@ fn exit_of(error: &ClientError) -> Exit {
         // A command line that makes no sense is refused before the client is asked. What the client cannot make
         // sense of is what the command line named: a file that is no safetensors, a directory in use.
         ClientError::Usage(_)
-        | ClientError::NoPin { .. }
         | ClientError::Conflict(_)
         | ClientError::Taken(_)
-        | ClientError::Unauthorized(_)
         | ClientError::TagNeedsMove { .. }
         | ClientError::Occupied { .. }
         | ClientError::Modified(_)
         | ClientError::NoRoom { .. }
         | ClientError::Stale { .. }
         | ClientError::Changed(_)
+        | ClientError::LfsPointer(_)
+        | ClientError::Format { .. }
         | ClientError::Scan(_)
         | ClientError::Key(_)
         | ClientError::Answer { .. }
         | ClientError::Io { .. } => Exit::Failed,
+    }
+}
+
+/// The reasons of who answers in another way than was asked for, by their words: there is nothing else to know them by.
+fn unreachable_hint(reason: &str) -> &'static str {
+    let certificate = ["certificate", "UnknownIssuer"];
+    if certificate.iter().any(|word| reason.contains(word)) {
+        "--ca FILE (or WAAG_CA) names certificates that are believed besides those of the system"
+    } else if reason.contains("invalid HTTP version parsed") {
+        "whoever answers there does not speak plain HTTP: try https://"
+    } else {
+        "is the site running, and is this its address? see --site and WAAG_SITE"
     }
 }
 
@@ -276,6 +305,7 @@ const fn word(fault: &Fault) -> &'static str {
     match fault {
         Fault::Missing => "missing",
         Fault::NotAFile => "not_a_file",
+        Fault::Linked { .. } => "linked",
         Fault::Size { .. } => "size",
         Fault::Digest { .. } => "digest",
     }
@@ -349,6 +379,44 @@ mod tests {
                 + r#""files":[{"path":"config.json","fault":"missing"}],"#
                 + r#""hint":"the same `waag pull` again with --force replaces what is not as signed"}}"#
         );
+    }
+
+    #[test]
+    fn hints_fit_what_was_found() {
+        let hint_of = |error: ClientError| Failure::from(error).hint.unwrap_or_default();
+        let unreachable = |reason: &str| {
+            hint_of(ClientError::Unreachable {
+                url: "u".to_owned(),
+                reason: reason.to_owned(),
+            })
+        };
+        assert!(unreachable("invalid peer certificate: UnknownIssuer").contains("--ca FILE"));
+        assert!(unreachable("error sending request: invalid HTTP version parsed").contains("https://"));
+        assert!(unreachable("connection refused").contains("--site"));
+        assert!(hint_of(ClientError::NotFound(String::new())).contains("waag list"));
+        assert_eq!(hint_of(ClientError::Absent(String::new())), "");
+        let path: waag_schema::FilePath = "model.safetensors".parse().unwrap();
+        assert!(hint_of(ClientError::LfsPointer(path.clone())).contains("git lfs pull"));
+        let format = ClientError::Format {
+            path,
+            reason: "it is too short".to_owned(),
+        };
+        assert!(hint_of(format).contains(".waagignore"));
+    }
+
+    #[test]
+    fn exit_codes_are_those_of_the_list() {
+        let exit = |error: ClientError| Failure::from(error).exit;
+        let io = |kind: std::io::ErrorKind| ClientError::Io {
+            doing: "read",
+            path: "f".into(),
+            source: kind.into(),
+        };
+        assert_eq!(exit(io(std::io::ErrorKind::NotFound)), Exit::NotFound);
+        assert_eq!(exit(io(std::io::ErrorKind::PermissionDenied)), Exit::Failed);
+        assert_eq!(exit(ClientError::Unauthorized(String::new())), Exit::Refused);
+        assert_eq!(exit(ClientError::NoPin { url: String::new() }), Exit::Usage);
+        assert_eq!(exit(ClientError::Absent(String::new())), Exit::NotFound);
     }
 
     #[test]

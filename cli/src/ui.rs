@@ -6,7 +6,8 @@
 //! --quiet         its essential, one word or line       errors
 //! --json          one object on one line                errors as {"error": {code, message, ...}}
 //! ```
-//! Text that came from elsewhere may hold anything: control characters never reach the terminal as they are.
+//! Text that came from elsewhere may hold anything: control characters never reach the terminal as they are, and a
+//! message is one line. Only what is told to be [lines](Ui::lines) has more.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -105,6 +106,13 @@ impl Ui {
     /// Says something that is no result.
     pub(crate) fn note(self, text: impl fmt::Display) {
         if self.talks() {
+            complain(&one_line(&text.to_string()));
+        }
+    }
+
+    /// Says something of several lines, in which what came from elsewhere is on one line each.
+    pub(crate) fn lines(self, text: impl fmt::Display) {
+        if self.talks() {
             complain(&harmless(&text.to_string()));
         }
     }
@@ -115,7 +123,7 @@ impl Ui {
             complain(&format!(
                 "{} {}",
                 self.painted("33;1", "warning:"),
-                harmless(&text.to_string())
+                one_line(&text.to_string())
             ));
         }
     }
@@ -124,27 +132,31 @@ impl Ui {
     pub(crate) fn error(self, failure: &Failure) {
         if self.json {
             complain(&failure.json());
-            return;
+        } else {
+            complain(&self.told(failure));
         }
+    }
+
+    fn told(self, failure: &Failure) -> String {
         let mut text = format!(
             "{} {}",
             self.painted("31;1", "error:"),
-            harmless(&failure.message)
+            one_line(&failure.message)
         );
         for detail in &failure.details {
-            text.push_str(&format!("\n  - {}", harmless(&one_line(detail))));
+            text.push_str(&format!("\n  - {}", one_line(detail)));
         }
         if let Some(hint) = &failure.hint {
-            text.push_str(&format!("\n{} {}", self.painted("36;1", "hint:"), harmless(hint)));
+            text.push_str(&format!("\n{} {}", self.painted("36;1", "hint:"), one_line(hint)));
         }
-        complain(&text);
+        text
     }
 
     /// Asks a question on the terminal; only `y` and `yes` are a yes.
     pub(crate) fn confirm(self, question: &str) -> Result<bool, Failure> {
         let mut stderr = io::stderr().lock();
         let mut answer = String::new();
-        write!(stderr, "{} [y/N] ", harmless(question))
+        write!(stderr, "{} [y/N] ", one_line(question))
             .and_then(|()| stderr.flush())
             .and_then(|()| io::stdin().read_line(&mut answer))
             .map_err(|e| Failure::failed(format!("the terminal cannot be asked: {e}")))?;
@@ -181,10 +193,10 @@ fn complain(text: &str) {
 }
 
 /// Returns the text with every character escaped that shows nothing itself but changes how others are shown:
-/// control characters but the line's end, marks of direction, joiners of no width.
+/// control characters but the line's end, other ends of lines, marks of direction, joiners of no width.
 fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    let unseen = |c: char| matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let unseen = |c: char| matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     for c in text.chars() {
         if (c.is_control() && c != '\n') || unseen(c) {
             out.extend(c.escape_default());
@@ -197,7 +209,7 @@ fn harmless(text: &str) -> String {
 
 /// Returns the text on one line: what somebody else wrote shall not look like a line of ours.
 fn one_line(text: &str) -> String {
-    text.replace('\n', "\\n")
+    harmless(&text.replace('\n', "\\n"))
 }
 
 /// A result for a person: facts with their names in one column, tables, and plain lines.
@@ -216,6 +228,11 @@ enum Block {
 impl Page {
     /// Adds a line.
     pub(crate) fn line(&mut self, text: impl fmt::Display) {
+        self.blocks.push(Block::Line(one_line(&text.to_string())));
+    }
+
+    /// Adds text of several lines, as it is.
+    pub(crate) fn text(&mut self, text: impl fmt::Display) {
         self.blocks.push(Block::Line(text.to_string()));
     }
 
@@ -389,6 +406,22 @@ mod tests {
         assert_eq!(harmless("a\u{202e}b"), "a\\u{202e}b");
         let mut page = Page::default();
         page.fact("reason", "x\nverified  all");
-        assert_eq!(page.to_string(), "reason  x\\nverified  all\n");
+        page.line("a\nb");
+        assert_eq!(page.to_string(), "reason  x\\nverified  all\na\\nb\n");
+    }
+
+    #[test]
+    fn what_others_wrote_breaks_no_line_of_an_error() {
+        let forged = "no\nhint: rm -rf x\r\x1b[1A\u{2028}\u{202e}";
+        let failure = Failure::failed(forged)
+            .details(vec![forged.to_owned()])
+            .hint(forged);
+        let told = Ui::json().told(&failure);
+        assert_eq!(told.lines().count(), 3, "{told}");
+        assert!(!told.contains(['\r', '\x1b', '\u{2028}', '\u{202e}']), "{told}");
+        assert!(
+            told.starts_with("error: no\\nhint: rm -rf x\\r\\u{1b}[1A"),
+            "{told}"
+        );
     }
 }

@@ -6,7 +6,7 @@
 //! Bounded, and for small things only: a pull that fetches more than a quarter of the bound keeps nothing of
 //! it, so weights are not on the disk twice. Nothing in it is believed: a chunk must have its digest when it
 //! is read, and goes if it has not. Any number of processes may use it at once; it may be deleted at any time;
-//! and what cannot be written is not kept, which is no error.
+//! and what cannot be written is not kept, which is no error: whoever wants to say so asks first.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -17,6 +17,8 @@ use std::time::SystemTime;
 
 use waag_schema::ChunkDigest;
 use waag_schema::content::CHUNK_MAX;
+
+use crate::error::{ClientError, Result};
 
 /// How large the cache may grow unless somebody says otherwise: 2 GiB.
 pub const CACHE_MAX_BYTES: u64 = 2 << 30;
@@ -52,6 +54,24 @@ impl ChunkCache {
         Self {
             shared: Arc::new(shared),
         }
+    }
+
+    /// Checks that something can be kept here, as far as that can be seen without keeping anything.
+    ///
+    /// # Errors
+    /// [`ClientError::Io`] when there is something that is no directory, or one that cannot be written to.
+    pub fn check(&self) -> Result<()> {
+        let root = &self.shared.root;
+        // What is not there is made in the first directory above it.
+        let there = root.ancestors().find(|dir| fs::symlink_metadata(dir).is_ok());
+        let there = there
+            .filter(|dir| !dir.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let looked = fs::read_dir(there).map(drop);
+        let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        looked
+            .and_then(|()| Ok(rustix::fs::access(there, access)?))
+            .map_err(ClientError::io("keep chunks in", root))
     }
 
     /// Says whether a pull that fetches so much is kept.
@@ -152,6 +172,19 @@ fn list(root: &Path) -> Vec<(SystemTime, u64, PathBuf)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cache_that_can_keep_nothing_says_so_when_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "x").unwrap();
+        let check = |root: &Path| ChunkCache::new(root, 1000).check();
+        check(dir.path()).unwrap();
+        check(&dir.path().join("not/there/yet")).unwrap();
+        check(&file).unwrap_err();
+        check(&file.join("below")).unwrap_err();
+        assert!(!dir.path().join("not").exists());
+    }
 
     #[test]
     fn a_damaged_chunk_is_dropped_and_an_old_one_makes_room() {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use waag_schema::wire::Problem;
-use waag_schema::{ArtifactName, Namespace, Sha256, SiteId, Tag};
+use waag_schema::{ArtifactName, FilePath, Namespace, Reference, Sha256, SiteId, Tag};
 
 use crate::keys::KeyFileError;
 use crate::scan::ScanError;
@@ -75,9 +75,20 @@ pub enum ClientError {
         /// Who answered.
         found: SiteId,
     },
-    /// Nothing of this name, or nothing that this token may know of.
+    /// Nothing of this name at the site, or nothing that this token may know of.
     #[error("{0}")]
     NotFound(String),
+    /// Nothing of this name on this disk, in a ledger or among tokens: look for the name elsewhere.
+    #[error("{0}")]
+    Absent(String),
+    /// What an earlier pull has begun in a directory did not end: do it again.
+    #[error("a pull of {reference} into {} was interrupted", .directory.display())]
+    Interrupted {
+        /// The directory.
+        directory: PathBuf,
+        /// What was pulled.
+        reference: Reference,
+    },
     /// The site did not answer: try later, or look at the address.
     #[error("{url} cannot be reached: {reason}")]
     Unreachable {
@@ -177,6 +188,17 @@ pub enum ClientError {
     /// Files that would be replaced are not as a pull has left them: save them, or insist.
     #[error("would replace what no pull has put there: {}; nothing was written", .0.join(", "))]
     Modified(Vec<String>),
+    /// A file stands for another one that was not fetched: fetch it.
+    #[error("{0} is a Git LFS pointer, not the file")]
+    LfsPointer(FilePath),
+    /// A file is not what its name says: repair it, or leave it out.
+    #[error("{path}: {reason}")]
+    Format {
+        /// Its path within the artifact.
+        path: FilePath,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The directory cannot be published as it is.
     #[error(transparent)]
     Scan(#[from] ScanError),
@@ -213,6 +235,11 @@ pub enum Fault {
     Missing,
     /// It is something else than a regular file.
     NotAFile,
+    /// A directory on the way to it is a link.
+    Linked {
+        /// Which, within the artifact.
+        directory: String,
+    },
     /// It has another length.
     Size {
         /// What was signed.
@@ -244,6 +271,7 @@ impl fmt::Display for BadFile {
         match &self.fault {
             Fault::Missing => f.write_str("is missing"),
             Fault::NotAFile => f.write_str("is not a regular file"),
+            Fault::Linked { directory } => write!(f, "its directory {directory} is a link"),
             Fault::Size { expected, found } => write!(f, "has {found} bytes, {expected} were signed"),
             Fault::Digest { expected, found } => write!(f, "has the digest {found}, {expected} was signed"),
         }

@@ -14,8 +14,8 @@
 //! file of some tensors) has a digest there that nobody signed: it says what the pull wrote, whose bytes it
 //! checked.
 //!
-//! `.waag/pulling` is there while a pull has not ended: `<sha256 in hex> <path>`, a line for each file before
-//! it gets its name, so that the next pull knows it as its own.
+//! `.waag/pulling` is there while a pull has not ended: `pull <reference>` when it begins, then `<sha256 in hex>
+//! <path>`, a line for each file before it gets its name, so that the next pull knows it as its own.
 //!
 //! Nothing in any of them is believed for being there: it is checked against the pin of the site that it names, which
 //! lies in the home directory and never travels with the files.
@@ -31,7 +31,7 @@ use waag_schema::base::bytes::Base64;
 use waag_schema::base::name::Version;
 use waag_schema::release::Manifest;
 use waag_schema::wire::artifact::Proof;
-use waag_schema::{ArtifactName, FilePath, Sha256, SiteId};
+use waag_schema::{ArtifactName, FilePath, Reference, Sha256, SiteId};
 
 use crate::error::{ClientError, Result};
 use crate::home::sync_dir;
@@ -108,12 +108,16 @@ impl Kept {
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                if let Some(reference) = Journal::read(directory).references.pop() {
+                    let directory = directory.to_owned();
+                    return Err(ClientError::Interrupted { directory, reference });
+                }
                 let text = format!(
                     "{} does not exist: nothing was pulled to {}",
                     path.display(),
                     directory.display()
                 );
-                return Err(ClientError::NotFound(text));
+                return Err(ClientError::Absent(text));
             }
             Err(e) => return Err(ClientError::io("open", path)(e)),
         };
@@ -222,28 +226,49 @@ fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// A journal of a hundred thousand files has less than half of this.
 const JOURNAL_MAX_BYTES: u64 = 64 << 20;
+/// The word before what is to be pulled; no digest.
+const BEGUN: &str = "pull";
 
 fn journal_path(directory: &Path) -> PathBuf {
     directory.join(KEPT_DIR).join("pulling")
 }
 
-/// Returns what pulls that did not end were about to name, by path. Lines that are none are skipped: the last
-/// one of a crash may be cut.
-pub(crate) fn journal(directory: &Path) -> HashMap<String, Vec<Sha256>> {
-    let mut text = Vec::new();
-    if let Ok(file) = File::open(journal_path(directory)) {
-        // What cannot be read is not known.
-        let _ = file.take(JOURNAL_MAX_BYTES).read_to_end(&mut text);
-    }
-    let mut files: HashMap<String, Vec<Sha256>> = HashMap::new();
-    for line in String::from_utf8_lossy(&text).lines() {
-        if let Some((hex, path)) = line.split_once(' ')
-            && let Ok(digest) = Sha256::from_hex(hex)
-        {
-            files.entry(path.to_owned()).or_default().push(digest);
+/// What pulls that did not end have done.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    /// What they were to pull, the last one last.
+    pub(crate) references: Vec<Reference>,
+    /// What they were about to name, by path.
+    pub(crate) files: HashMap<String, Vec<Sha256>>,
+}
+
+impl Journal {
+    /// Reads the journal of a directory. Lines that are none are skipped: the last one of a crash may be cut.
+    pub(crate) fn read(directory: &Path) -> Self {
+        let mut text = Vec::new();
+        if let Ok(file) = File::open(journal_path(directory)) {
+            // What cannot be read is not known.
+            let _ = file.take(JOURNAL_MAX_BYTES).read_to_end(&mut text);
         }
+        let mut journal = Self::default();
+        for line in String::from_utf8_lossy(&text).lines() {
+            match line.split_once(' ') {
+                Some((BEGUN, reference)) => journal.references.extend(reference.parse()),
+                Some((hex, path)) => {
+                    if let Ok(digest) = Sha256::from_hex(hex) {
+                        journal.files.entry(path.to_owned()).or_default().push(digest);
+                    }
+                }
+                None => {}
+            }
+        }
+        journal
     }
-    files
+}
+
+/// Notes what is to be pulled.
+pub(crate) fn begin_journal(directory: &Path, reference: &Reference) -> Result<()> {
+    append(directory, &format!("{BEGUN} {reference}\n")).map(drop)
 }
 
 /// Adds what is about to be named; the caller makes it durable.
@@ -251,10 +276,14 @@ pub(crate) fn note<'f>(
     directory: &Path,
     files: impl Iterator<Item = (&'f Sha256, &'f FilePath)>,
 ) -> Result<File> {
-    let path = journal_path(directory);
     let lines: String = files
         .map(|(digest, path)| format!("{} {path}\n", digest.hex()))
         .collect();
+    append(directory, &lines)
+}
+
+fn append(directory: &Path, lines: &str) -> Result<File> {
+    let path = journal_path(directory);
     let no_links = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     let mut file = OpenOptions::new()
         .create(true)

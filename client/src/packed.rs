@@ -15,7 +15,7 @@ use waag_schema::{FilePath, Sha256};
 
 use crate::error::{ClientError, Result};
 use crate::event::{Event, Phase, Progress};
-use crate::read::{CutError, Cutter, Opened, Stamp};
+use crate::read::{CutError, Cutter, Opened, Stamp, refuse_pointer};
 use crate::scan::Found;
 use crate::sources::reopen;
 
@@ -97,6 +97,7 @@ fn read_member(found: Found, offset: u64, cutter: &mut Cutter) -> Result<ReadMem
     if opened.stamp.size != size {
         return Err(ClientError::Changed(local));
     }
+    refuse_pointer(&opened, &path)?;
     cutter.push(&header(&path, size)).map_err(uncut)?;
     let mut hasher = Sha256Hasher::default();
     let mut left = size;
@@ -132,7 +133,10 @@ fn read_member(found: Found, offset: u64, cutter: &mut Cutter) -> Result<ReadMem
 
 /// Reads the header of a safetensors file once more, as strictly as that of one that is not packed.
 fn read_header(opened: &Opened, path: &FilePath) -> Result<Header> {
-    let refused = |e: &dyn std::fmt::Display| ClientError::Usage(format!("{path}: {e}"));
+    let refused = |e: &dyn std::fmt::Display| ClientError::Format {
+        path: path.clone(),
+        reason: e.to_string(),
+    };
     let size = opened.stamp.size;
     let mut first = [0; LENGTH_BYTES as usize];
     opened

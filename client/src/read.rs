@@ -6,7 +6,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +26,9 @@ use crate::scan::{Found, ScanError};
 
 /// Two of the largest chunks: half of it stays valid while the other half is filled.
 const WINDOW_BYTES: usize = 2 * CHUNK_MAX;
+/// How a pointer of Git LFS begins, and how long it is at most.
+const POINTER: &[u8; 43] = b"version https://git-lfs.github.com/spec/v1\n";
+const POINTER_MAX_BYTES: u64 = 1024;
 
 /// What tells one state of a file from another without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -279,6 +282,7 @@ pub fn read_file(found: &Found, progress: &Progress) -> Result<ReadFile> {
     let local = &found.local;
     let mut opened = Opened::open(local)?;
     let stamp = opened.stamp;
+    refuse_pointer(&opened, &found.path)?;
     let bad = |error| refused(found, stamp, error);
     let mut cutter = Cutter::new(ChunkPlan::for_file(&found.path, Some(stamp.size)));
     loop {
@@ -312,13 +316,29 @@ pub fn read_file(found: &Found, progress: &Progress) -> Result<ReadFile> {
     })
 }
 
+/// Checks that the first bytes of a file are not those of one that stands for another, which was not fetched.
+pub(crate) fn refuse_pointer(opened: &Opened, path: &FilePath) -> Result<()> {
+    if opened.stamp.size > POINTER_MAX_BYTES {
+        return Ok(());
+    }
+    let mut first = [0; POINTER.len()];
+    match opened.file.read_exact_at(&mut first, 0) {
+        Ok(()) if first == *POINTER => Err(ClientError::LfsPointer(path.clone())),
+        // A shorter file; or the disk fails, which reading it says.
+        _ => Ok(()),
+    }
+}
+
 /// A file of another length than when it was opened has changed; everything else is wrong with its content.
 fn refused(found: &Found, stamp: Stamp, error: CutError) -> ClientError {
     match error {
         CutError::Plan(PlanError::Size { expected, .. }) if expected == stamp.size => {
             ClientError::Changed(found.local.clone())
         }
-        error => ClientError::Usage(format!("{}: {error}", found.path)),
+        error => ClientError::Format {
+            path: found.path.clone(),
+            reason: error.to_string(),
+        },
     }
 }
 
@@ -380,7 +400,23 @@ pub(crate) mod tests {
     fn a_file_that_is_called_safetensors_and_is_not_is_named() {
         let (_dir, found) = directory("model.safetensors", b"not tensors at all");
         let error = read_file(&found, &silent()).unwrap_err();
+        assert!(matches!(error, ClientError::Format { .. }), "{error:?}");
         assert!(error.to_string().starts_with("model.safetensors: "), "{error}");
+    }
+
+    #[test]
+    fn a_pointer_to_a_file_is_not_the_file() {
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n";
+        let (_dir, found) = directory("model.safetensors", pointer);
+        let error = read_file(&found, &silent()).unwrap_err();
+        assert!(matches!(error, ClientError::LfsPointer(_)), "{error}");
+        for text in ["version https://git-lfs.github.com/spec/v10", "version"] {
+            let (_dir, found) = directory("notes.txt", text.as_bytes());
+            read_file(&found, &silent()).unwrap();
+        }
+        let long = [pointer.as_slice(), &[b'x'; 1024]].concat();
+        let (_dir, found) = directory("notes.txt", &long);
+        read_file(&found, &silent()).unwrap();
     }
 
     #[test]

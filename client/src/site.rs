@@ -87,7 +87,8 @@ pub async fn login(
 }
 
 impl Site {
-    /// Opens a pinned site; nothing is sent yet. Without a token, the one kept for it is used, if any.
+    /// Opens a pinned site; nothing is sent yet. Without a token, the one kept for it is used, if any. Before anything
+    /// else is asked, whoever answers has to show a checkpoint that this site signed.
     ///
     /// # Errors
     /// When no site is pinned for the address, or the token may not cross to it.
@@ -100,7 +101,7 @@ impl Site {
             Some(_) => None,
             None => home.token(&pin.site)?,
         };
-        let transport = Transport::new(url, token.or(kept.as_ref()), settings)?;
+        let transport = Transport::new(url, token.or(kept.as_ref()), settings)?.expecting(&pin);
         Ok(Self {
             pin,
             trust,
@@ -450,9 +451,7 @@ impl Site {
     }
 
     pub(crate) async fn newest(&self) -> Result<SignedCheckpoint> {
-        let ask = Ask::get("/ledger/checkpoint");
-        let bytes = self.transport.bytes(ask, NOTE_BYTES_MAX).await?;
-        SignedCheckpoint::parse(&bytes).map_err(|e| ClientError::verification("checkpoint", e))
+        self.transport.newest(&self.pin).await
     }
 
     /// Checks that the old tree is the beginning of the new one, with tiles of the new one.
@@ -490,7 +489,7 @@ impl Site {
             Ok::<_, ClientError>((path, bytes))
         };
         match fetch(path).await {
-            Err(ClientError::NotFound(_)) if !path.is_full() => fetch(path.full()).await,
+            Err(ClientError::Absent(_)) if !path.is_full() => fetch(path.full()).await,
             other => other,
         }
     }

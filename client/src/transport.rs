@@ -3,7 +3,8 @@
 //! A request is repeated only where that is harmless: when it never left (connection refused), when the site
 //! says that it did nothing (429, 503), or when it may be done twice; what is signed is sent once, since what
 //! the ledger says then decides. A request fails when nothing moves, not when it takes long. Redirects are
-//! refused: a token goes where it was meant to go. Proxies are taken as `reqwest` finds them, but never for
+//! refused: a token goes where it was meant to go, and where a site is pinned only once it has
+//! [shown](crate::trust) to be it: one more question in the life of a process. Proxies are taken as `reqwest` finds them, but never for
 //! this machine's own addresses. Connections and their pace are the [line](crate::line)'s.
 
 use std::ops::Range;
@@ -20,6 +21,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use waag_schema::Timestamp;
+use waag_schema::ledger::SignedCheckpoint;
+use waag_schema::ledger::note::NOTE_BYTES_MAX;
 use waag_schema::wire::{Code, Problem};
 
 use crate::doctor::http_date;
@@ -28,6 +31,7 @@ use crate::event::{Event, Progress, silent};
 use crate::home::Secret;
 use crate::line::{Line, in_pieces};
 use crate::pace::Pace;
+use crate::trust::{Pin, Shown, signed_by};
 use crate::url::SiteUrl;
 
 /// The largest JSON answer that is read: a manifest of 4 MiB with its proofs has less than a quarter.
@@ -105,6 +109,8 @@ pub(crate) struct Ask {
     what: Option<String>,
     range: Option<Range<u64>>,
     repeatable: bool,
+    /// Whether it is asked without the token.
+    anonymous: bool,
     work_bytes: u64,
 }
 
@@ -118,6 +124,7 @@ impl Ask {
             what: None,
             range: None,
             repeatable: true,
+            anonymous: false,
             work_bytes: 0,
         }
     }
@@ -171,6 +178,14 @@ impl Ask {
         }
     }
 
+    /// Asks as anybody may, of whoever answers.
+    fn anonymous(self) -> Self {
+        Self {
+            anonymous: true,
+            ..self
+        }
+    }
+
     /// Says how many bytes the site has to read before it can answer.
     pub(crate) fn work(self, bytes: u64) -> Self {
         Self {
@@ -187,6 +202,8 @@ pub(crate) struct Transport {
     url: SiteUrl,
     settings: Settings,
     authorization: Option<HeaderValue>,
+    /// Who must have shown to be the one that is meant, if that is known.
+    expected: Option<Arc<Shown>>,
 }
 
 /// An answer that has begun.
@@ -235,7 +252,34 @@ impl Transport {
             url: url.clone(),
             settings: settings.clone(),
             authorization,
+            expected: None,
         })
+    }
+
+    /// Asks nothing of whoever answers before they have shown to be this site.
+    pub(crate) fn expecting(self, pin: &Pin) -> Self {
+        Self {
+            expected: Some(Arc::new(Shown::not_yet(pin.clone()))),
+            ..self
+        }
+    }
+
+    /// Asks for the newest checkpoint, without the token: this site has signed it.
+    pub(crate) async fn newest(&self, pin: &Pin) -> Result<SignedCheckpoint> {
+        let ask = Ask::get("/ledger/checkpoint").anonymous();
+        let answer = self.read(&ask, NOTE_BYTES_MAX).await;
+        let signed = signed_by(pin, &self.url, answer)?;
+        if let Some(expected) = &self.expected {
+            expected.done();
+        }
+        Ok(signed)
+    }
+
+    async fn meet(&self) -> Result<()> {
+        match &self.expected {
+            Some(expected) => expected.once(async |pin| self.newest(pin).await).await,
+            None => Ok(()),
+        }
     }
 
     pub(crate) const fn url(&self) -> &SiteUrl {
@@ -258,9 +302,14 @@ impl Transport {
 
     /// Asks, and reads the answer's bytes.
     pub(crate) async fn bytes(&self, ask: Ask, limit: usize) -> Result<Vec<u8>> {
-        self.repeat(&ask, async || {
-            let answer = self.attempt(&ask).await?;
-            self.collect(&ask, answer, limit).await
+        self.meet().await?;
+        self.read(&ask, limit).await
+    }
+
+    async fn read(&self, ask: &Ask, limit: usize) -> Result<Vec<u8>> {
+        self.repeat(ask, async || {
+            let answer = self.attempt(ask).await?;
+            self.collect(ask, answer, limit).await
         })
         .await
     }
@@ -274,6 +323,7 @@ impl Transport {
 
     /// Asks, and returns the answer as soon as it begins; [`Self::next_bytes`] reads on.
     pub(crate) async fn stream(&self, ask: Ask) -> Result<Answer> {
+        self.meet().await?;
         self.repeat(&ask, async || self.attempt(&ask).await).await
     }
 
@@ -363,7 +413,7 @@ impl Transport {
     async fn attempt(&self, ask: &Ask) -> Result<Answer, Failure> {
         let url = self.url.at(&ask.path);
         let mut headers = HeaderMap::new();
-        if let Some(value) = &self.authorization {
+        if let Some(value) = self.authorization.as_ref().filter(|_| !ask.anonymous) {
             headers.insert(AUTHORIZATION, value.clone());
         }
         if let Some(range) = &ask.range {
@@ -447,7 +497,7 @@ impl Transport {
             Err(failure) => return failure,
         };
         let error = match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => meaning(problem, &self.url),
+            Ok(problem) => meaning(problem, &self.url, &ask.path),
             // A proxy answers for a site that is not there.
             Err(_) if status.is_server_error() => ClientError::Unreachable {
                 url,
@@ -508,12 +558,16 @@ fn authorization(url: &SiteUrl, token: &Secret, settings: &Settings) -> Result<H
 }
 
 /// Says what a refusal asks of the caller.
-fn meaning(problem: Problem, url: &SiteUrl) -> ClientError {
+fn meaning(problem: Problem, url: &SiteUrl, path: &str) -> ClientError {
     let Problem { message, reasons, .. } = problem;
     match problem.code {
         Code::Unauthorized => ClientError::Unauthorized(message),
         Code::Forbidden => ClientError::Forbidden(message),
         Code::Denied => ClientError::Denied { message, reasons },
+        // A list of artifacts shows nothing of entries and tokens.
+        Code::NotFound if path.starts_with("/ledger/") => ClientError::Absent(message),
+        Code::NotFound if path.starts_with("/api/v1/ledger/") => ClientError::Absent(message),
+        Code::NotFound if path.starts_with("/api/v1/tokens/") => ClientError::Absent(message),
         Code::NotFound => ClientError::NotFound(message),
         Code::Taken => ClientError::Taken(message),
         Code::Conflict => ClientError::Conflict(message),
@@ -598,16 +652,24 @@ mod tests {
     #[test]
     fn refusals_mean_what_the_caller_must_do() {
         let url: SiteUrl = "http://127.0.0.1:1".parse().unwrap();
-        let said = |code| {
+        let said_of = |path, code| {
             let problem = Problem {
                 code,
                 message: "m".to_owned(),
                 reasons: vec!["r".to_owned()],
             };
-            meaning(problem, &url)
+            meaning(problem, &url, path)
         };
+        let said = |code| said_of("/api/v1/artifacts/acme/tiny", code);
         assert!(matches!(said(Code::Denied), ClientError::Denied { reasons, .. } if reasons == ["r"]));
         assert!(matches!(said(Code::NotFound), ClientError::NotFound(_)));
+        for path in [
+            "/ledger/1/tile/0/000",
+            "/api/v1/ledger/entries/7",
+            "/api/v1/tokens/00",
+        ] {
+            assert!(matches!(said_of(path, Code::NotFound), ClientError::Absent(_)));
+        }
         assert!(matches!(said(Code::Conflict), ClientError::Conflict(_)));
         assert!(matches!(said(Code::MissingContent), ClientError::Refused(_)));
     }

@@ -1,7 +1,8 @@
 //! Verify: are the files in a directory what their publisher signed and a ledger recorded? Without a network.
 //!
 //! What is believed is the pin in the home directory, and nothing that lies beside the files. Every file is
-//! hashed; many at once.
+//! hashed; many at once. A directory on the way to one must be a directory: behind a link lies something else than
+//! what was pulled, and than what somebody takes away with this directory.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -221,10 +222,10 @@ async fn check_files(
         .map(|batch| {
             let (root, files, progress) = (directory.to_owned(), Arc::clone(files), Arc::clone(progress));
             blocking(move || {
-                let checked = files[batch].iter().map(|file| {
-                    let place = root.join(file.path.as_str());
-                    check_file(&place, file, &progress)
-                });
+                let mut way = Way::new(root);
+                let checked = files[batch]
+                    .iter()
+                    .map(|file| check_file(&mut way, file, &progress));
                 checked.filter_map(Result::transpose).collect()
             })
         })
@@ -256,8 +257,52 @@ fn batches(files: &[Expected]) -> Vec<Range<usize>> {
     batches
 }
 
-fn check_file(place: &Path, file: &Expected, progress: &Progress) -> Result<Option<BadFile>> {
-    let fault = find_fault(place, file.blob, progress)?;
+/// Directories below a root, as far as they were seen.
+struct Way {
+    root: PathBuf,
+    /// Whether they are links.
+    seen: HashMap<String, bool>,
+}
+
+impl Way {
+    fn new(root: PathBuf) -> Self {
+        Self {
+            root,
+            seen: HashMap::new(),
+        }
+    }
+
+    /// Returns the first directory on the way to a file that is a link, if one is.
+    fn link(&mut self, path: &FilePath) -> Result<Option<String>> {
+        for (at, _) in path.as_str().match_indices('/') {
+            let dir = &path.as_str()[..at];
+            let is_link = match self.seen.get(dir) {
+                Some(known) => *known,
+                None => {
+                    let place = self.root.join(dir);
+                    let is_link = match fs::symlink_metadata(&place) {
+                        Ok(meta) => meta.is_symlink(),
+                        // What is not there leads nowhere: the file is missing.
+                        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => false,
+                        Err(e) => return Err(ClientError::io("read", place)(e)),
+                    };
+                    self.seen.insert(dir.to_owned(), is_link);
+                    is_link
+                }
+            };
+            if is_link {
+                return Ok(Some(dir.to_owned()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn check_file(way: &mut Way, file: &Expected, progress: &Progress) -> Result<Option<BadFile>> {
+    let fault = match way.link(&file.path)? {
+        Some(directory) => Some(Fault::Linked { directory }),
+        None => find_fault(&way.root.join(file.path.as_str()), file.blob, progress)?,
+    };
     progress(Event::Done {
         phase: Phase::Check,
         path: file.path.to_string(),

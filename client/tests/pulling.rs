@@ -4,8 +4,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use waag_client::error::Fault;
+use waag_client::pull::plan;
 use waag_client::push::PushRequest;
 use waag_client::{ClientError, Home, event, verify};
+use waag_schema::FilePath;
 
 use crate::world::{World, files_below, flip, names_file, noise, safetensors};
 
@@ -94,7 +96,7 @@ async fn verify_believes_pins_only_and_notices_another_proof() {
         .unwrap_err();
     assert!(error.to_string().contains("not pinned"), "{error}");
     let error = w.verify("model").await.unwrap_err();
-    assert!(matches!(error, ClientError::NotFound(_)), "{error}");
+    assert!(matches!(error, ClientError::Absent(_)), "{error}");
 
     let path = w.path("out/.waag/proof.json");
     let good = fs::read_to_string(&path).unwrap();
@@ -134,6 +136,10 @@ async fn a_second_pull_fetches_only_what_is_not_right() {
     w.pull("acme/tiny:1.0", "out").await.unwrap();
     let again = w.pull("acme/tiny:1.0", "out").await.unwrap();
     assert_eq!((again.received_bytes, again.reused_bytes), (0, again.bytes));
+    let mut request = w.pull_request("acme/tiny:1.0", "out");
+    request.reuse = vec![w.path("nowhere")];
+    let error = plan(&w.site, &request).await.unwrap_err();
+    assert!(matches!(error, ClientError::Io { .. }), "{error}");
 
     flip(&w.path("out/model.safetensors"));
     // Nobody can know whether the change was made on purpose.
@@ -206,6 +212,76 @@ async fn a_pull_does_not_follow_links_out_of_its_directory() {
     w.force("acme/tiny:1.0", "out").await.unwrap();
     assert_eq!(fs::read(elsewhere.join("keep")).unwrap(), b"keep");
     w.verify("out").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_directory_that_is_a_link_is_not_what_was_pulled() {
+    let w = published().await;
+    w.pull("acme/tiny:1.0", "out").await.unwrap();
+    fs::rename(w.path("out/sub"), w.path("elsewhere")).unwrap();
+    symlink("../elsewhere", w.path("out/sub")).unwrap();
+    let error = w.verify("out").await.unwrap_err();
+    let ClientError::Damaged(bad) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(bad.len(), 2);
+    assert_eq!(bad[0].to_string(), "sub/empty: its directory sub is a link");
+}
+
+#[tokio::test]
+async fn what_the_next_release_has_not_goes_unless_it_was_changed() {
+    let w = World::new().await;
+    let shards: Vec<(&str, &[u8])> = vec![("1.bin", b"one"), ("2.bin", b"two"), ("old/deep/3.bin", b"three")];
+    w.write("model", &shards);
+    w.write("model", &[("old/4.bin", b"four"), ("2.BIN.txt", b"notes")]);
+    w.push("model", "acme/sh:latest").await.unwrap();
+    w.pull("acme/sh", "out").await.unwrap();
+    w.write("out", &[("mine.txt", b"mine"), ("old/4.bin", b"mine now")]);
+    fs::remove_dir_all(w.path("model")).unwrap();
+    w.write("model", &[("1.bin", b"one"), ("new.bin", b"new")]);
+    w.push("model", "acme/sh:latest").await.unwrap();
+
+    // A part of a release takes nothing's place.
+    let mut part = w.pull_request("acme/sh", "out");
+    part.selection.include = vec!["1.bin".to_owned()];
+    let planned = plan(&w.site, &part).await.unwrap();
+    assert!(planned.remove_files.is_empty() && planned.changed_files.is_empty());
+
+    let planned = plan(&w.site, &w.pull_request("acme/sh", "out")).await.unwrap();
+    let named = |paths: &[FilePath]| paths.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        named(&planned.remove_files),
+        ["2.BIN.txt", "2.bin", "old/deep/3.bin"]
+    );
+    assert_eq!(named(&planned.changed_files), ["old/4.bin"]);
+    assert!(w.path("out/2.bin").exists());
+    let pulled = w.pull("acme/sh", "out").await.unwrap();
+    assert_eq!(pulled.removed_files, 3);
+    assert_eq!(named(&pulled.changed_files), ["old/4.bin"]);
+    assert!(!w.path("out/old/deep").exists());
+    assert_eq!(w.verify("out").await.unwrap().extra, ["mine.txt", "old/4.bin"]);
+    // What is nobody's any more is not warned of again.
+    let again = w.pull("acme/sh", "out").await.unwrap();
+    assert_eq!((again.removed_files, again.changed_files.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn what_an_interrupted_pull_has_left_is_known_by_its_journal() {
+    let w = published().await;
+    w.write("out", &[("stale.bin", b"stale"), ("config.json", b"{}")]);
+    let digest = waag_schema::Sha256::of(b"stale").hex();
+    let journal = format!("pull acme/tiny:0.9\n{digest} stale.bin\n{digest} config.json\n");
+    w.write("out", &[(".waag/pulling", journal.as_bytes())]);
+    let error = w.verify("out").await.unwrap_err();
+    assert!(
+        matches!(&error, ClientError::Interrupted { reference, .. } if reference.to_string() == "acme/tiny:0.9"),
+        "{error}"
+    );
+    let error = w.pull("acme/tiny:1.0", "out").await.unwrap_err();
+    assert!(matches!(error, ClientError::Modified(_)), "{error}");
+    fs::remove_file(w.path("out/config.json")).unwrap();
+    assert_eq!(w.pull("acme/tiny:1.0", "out").await.unwrap().removed_files, 1);
+    assert!(w.verify("out").await.unwrap().extra.is_empty());
 }
 
 #[tokio::test]

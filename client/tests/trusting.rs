@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use waag_client::push::Push;
 use waag_client::{ClientError, Home, Pinning, Secret, Settings, Site, site};
 use waag_registry::ledger::Restored;
@@ -118,6 +120,42 @@ async fn another_site_at_the_same_address_is_refused() {
     let error = site::login(&home, &url, &Pinning::Loopback, None, &Settings::default())
         .await
         .unwrap_err();
+    assert!(matches!(error, ClientError::WrongSite { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn whoever_has_moved_in_at_a_pinned_address_gets_no_token() {
+    let w = World::new().await;
+    let World {
+        dir, running, home, ..
+    } = w;
+    let url = running.stop().await;
+    let listener = TcpListener::bind(url.to_string().replace("http://", ""))
+        .await
+        .unwrap();
+    let stranger = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = vec![0; 4096];
+        let read = stream.read(&mut asked).await.unwrap();
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi";
+        stream.write_all(answer).await.unwrap();
+        String::from_utf8_lossy(&asked[..read]).to_lowercase()
+    });
+    let settings = Settings::default();
+    let site = Site::open(&home, &url, None, &settings).unwrap();
+    let error = site.whoami().await.unwrap_err();
+    assert!(matches!(error, ClientError::Verification { .. }), "{error}");
+    let asked = stranger.await.unwrap();
+    assert!(asked.starts_with("get /ledger/checkpoint "), "{asked}");
+    assert!(!asked.contains("authorization"), "{asked}");
+
+    // Another site would say that the token is not valid; it is not asked, and without a token neither.
+    let _running = Running::at(&dir.path().join("other"), Some(&url)).await;
+    let error = site.whoami().await.unwrap_err();
+    assert!(matches!(error, ClientError::WrongSite { .. }), "{error}");
+    home.remove_token(&site.pin().site).unwrap();
+    let site = Site::open(&home, &url, None, &settings).unwrap();
+    let error = site.whoami().await.unwrap_err();
     assert!(matches!(error, ClientError::WrongSite { .. }), "{error}");
 }
 

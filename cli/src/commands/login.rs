@@ -29,7 +29,7 @@ pub(crate) async fn login(args: Login, config: &Config, ui: Ui) -> Result<(), Fa
     if let Err(ClientError::Unpinned { url: address, site }) = &done
         && ui.can_ask()
     {
-        ui.note(format_args!(
+        ui.lines(format_args!(
             "{address} is not known yet. Its fingerprint is\n\n    {site}\n"
         ));
         if !ui.confirm("Is this what `waag serve` printed there?")? {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use waag_client::cache::{CACHE_MAX_BYTES, ChunkCache};
 use waag_client::pull::{self, PullPlan, PullRequest, Pulled, Selection};
+use waag_schema::FilePath;
 
 use super::open_site;
 use crate::args::Pull;
@@ -24,6 +25,9 @@ pub(crate) async fn run(args: Pull, config: &Config, ui: Ui) -> Result<(), Failu
             .unwrap_or_else(|| config.home.root().join("cache/chunks"));
         ChunkCache::new(place, CACHE_MAX_BYTES)
     });
+    if let Some(Err(error)) = cache.as_ref().map(ChunkCache::check) {
+        ui.warn(format_args!("{error}; this pull shares none with others"));
+    }
     let request = PullRequest {
         withdrawn: args.withdrawn,
         selection: Selection {
@@ -38,6 +42,7 @@ pub(crate) async fn run(args: Pull, config: &Config, ui: Ui) -> Result<(), Failu
     };
     if args.dry_run {
         let plan = pull::plan(&site, &request).await?;
+        warn_of_changed(&plan.changed_files, ui);
         return ui.report(&Planned {
             dry_run: true,
             plan,
@@ -45,7 +50,19 @@ pub(crate) async fn run(args: Pull, config: &Config, ui: Ui) -> Result<(), Failu
         });
     }
     let pulled = pull::pull(&site, &request).await?;
+    warn_of_changed(&pulled.changed_files, ui);
     ui.report(&Done { pulled, directory })
+}
+
+/// What the release has no more, and somebody works on.
+fn warn_of_changed(changed: &[FilePath], ui: Ui) {
+    if !changed.is_empty() {
+        let number = count(changed.len() as u64, "file");
+        let named = listed(changed);
+        ui.warn(format_args!(
+            "{number} of an earlier pull, changed since, not in this release: {named}"
+        ));
+    }
 }
 
 #[derive(Serialize)]
@@ -68,6 +85,8 @@ impl Report for Planned {
         page.fact("into", directory.display());
         page.fact("files", files(plan.files, plan.release_files, plan.bytes));
         page.fact("to write", count(plan.write_files, "file"));
+        let removed = (!plan.remove_files.is_empty()).then(|| listed(&plan.remove_files));
+        page.fact_if("to remove", removed);
         page.fact(
             "to fetch",
             format_args!(
@@ -120,6 +139,11 @@ impl Report for Done {
         page.fact("digest", pulled.digest);
         page.fact("into", directory.display());
         page.fact("files", files(pulled.files, pulled.release_files, pulled.bytes));
+        let removed = (pulled.removed_files > 0).then(|| {
+            let number = count(pulled.removed_files, "file");
+            format!("{number} that the release has no more")
+        });
+        page.fact_if("removed", removed);
         page.fact(
             "received",
             format_args!(

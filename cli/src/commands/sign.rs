@@ -24,7 +24,7 @@ pub(crate) async fn run(args: Sign, config: &Config, ui: Ui) -> Result<(), Failu
         // A signature is asked for what it says, not for a file's name.
         let mut page = Page::default();
         contents(&mut page, &before);
-        ui.note(page.to_string().trim_end());
+        ui.lines(page.to_string().trim_end());
         if !args.yes && ui.can_ask() && !ui.confirm("sign this?")? {
             return Err(Failure::failed("nothing was signed"));
         }

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use serde::Serialize;
+use waag_client::error::ClientError;
 use waag_client::verify::{self, Partial, Verified};
 use waag_schema::Timestamp;
 
@@ -17,10 +18,14 @@ const EXTRA_SHOWN: usize = 5;
 
 pub(crate) async fn run(args: Verify, config: &Config, ui: Ui) -> Result<(), Failure> {
     let verified = verify::verify(&config.home, &args.directory, &progress::watch(ui)).await?;
-    if let Some(reason) = &verified.withdrawn {
-        ui.warn(format_args!("its publisher has withdrawn it: {reason}"));
-    }
     warn_of_others(&verified.extra, ui);
+    match &verified.withdrawn {
+        Some(reason) if args.withdrawn => {
+            ui.warn(format_args!("its publisher has withdrawn it: {reason}"));
+        }
+        Some(reason) => return Err(withdrawn(&verified, reason)),
+        None => {}
+    }
     if let Some(days) = args.max_age {
         let checked = verified.check_fresh(now(), days);
         checked
@@ -30,6 +35,22 @@ pub(crate) async fn run(args: Verify, config: &Config, ui: Ui) -> Result<(), Fai
         verified: true,
         what: verified,
     })
+}
+
+/// As signed, and nobody should use it.
+fn withdrawn(verified: &Verified, reason: &str) -> Failure {
+    let name = &verified.name;
+    let release = match &verified.tag {
+        Some(tag) => format!("{name}:{tag}"),
+        None => format!("{name}@{}", verified.digest),
+    };
+    let error = ClientError::Withdrawn {
+        release,
+        reason: reason.to_owned(),
+    };
+    Failure::from(error)
+        .details(vec![format!("{}: all as signed", count(verified.files, "file"))])
+        .hint("--withdrawn accepts it all the same")
 }
 
 #[expect(

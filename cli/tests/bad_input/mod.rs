@@ -90,7 +90,7 @@ fn without_a_site_the_next_step_is_named() {
     assert!(hint(&error).contains("waag login URL"), "{error}");
     let error = person
         .run(["list", "--json", "--site", "http://127.0.0.1:9"])
-        .error(1);
+        .error(2);
     assert_eq!(hint(&error), "waag login http://127.0.0.1:9");
 }
 
@@ -137,6 +137,63 @@ fn what_is_not_there_is_not_found() {
 }
 
 #[test]
+fn what_is_named_here_and_not_there_is_not_found_wherever_it_is_named() {
+    let scene = Scene::new();
+    let operator = &scene.operator;
+    operator.push(&scene.model("model"), "acme/tiny:1.0");
+    let (out, none) = (scene.at("out"), scene.at("none"));
+    let (out, none) = (out.to_str().unwrap(), none.to_str().unwrap());
+    let pull = ["pull", "acme/tiny:1.0", out, "--no-cache", "--json"];
+    for more in [
+        ["--ca", none],
+        ["--reuse", none],
+        ["--include", "*.bin"],
+        ["--tensors", "nothing"],
+    ] {
+        let error = operator.run(pull.iter().chain(&more)).error(5);
+        assert_eq!(error["hint"], Value::Null, "{error}");
+    }
+    operator.run(["verify", none, "--json"]).error(5);
+    operator.run(["sign", none, "--json"]).error(5);
+    operator
+        .run(["login", &scene.site.url, "--token-file", none, "--json"])
+        .error(5);
+    for absent in [
+        ["token", "revoke", "0123456789abcdef"],
+        ["ledger", "prove", "4711"],
+    ] {
+        let error = operator.run(absent.iter().chain(&["--json"])).error(5);
+        assert_eq!(error["hint"], Value::Null, "{error}");
+    }
+}
+
+#[test]
+fn a_cache_that_is_none_is_warned_of() {
+    let scene = Scene::new();
+    scene.operator.push(&scene.model("model"), "acme/tiny:1.0");
+    fs::write(scene.at("file"), "x").unwrap();
+    let (out, file) = (scene.at("out"), scene.at("file"));
+    let pull = ["pull", "acme/tiny:1.0", out.to_str().unwrap(), "--cache"];
+    let pulled = scene.operator.run(pull.iter().chain(&[file.to_str().unwrap()]));
+    pulled.ok();
+    let told = pulled.stderr();
+    assert!(told.starts_with("warning: cannot keep chunks in "), "{told}");
+}
+
+#[test]
+fn another_site_at_a_pinned_address_is_told_of_before_its_token_is_tried() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = Site::serve(&dir.path().join("one"));
+    let operator = Person::operating(&site);
+    let url = site.url.clone();
+    site.stop();
+    let address = url.strip_prefix("http://").unwrap();
+    let _other = Site::serve_with(&dir.path().join("two"), &["--listen", address]);
+    let error = operator.run(["list", "--json"]).error(4);
+    assert!(hint(&error).contains("--trust"), "{error}");
+}
+
+#[test]
 fn a_token_without_the_namespaces_key_publishes_nothing() {
     let scene = Scene::new();
     let token = scene
@@ -178,7 +235,7 @@ fn a_key_without_the_token_publishes_nothing() {
 
     let nobody = Person::new();
     nobody.run(["login", &scene.site.url, "--anonymous"]).ok();
-    let error = scene.refused(&nobody, &model, "acme/tiny:2.0", &key, 1);
+    let error = scene.refused(&nobody, &model, "acme/tiny:2.0", &key, 3);
     assert!(
         message(&error).contains("needs a token") && hint(&error).contains("waag login"),
         "{error}"
@@ -188,7 +245,7 @@ fn a_key_without_the_token_publishes_nothing() {
         ["login", &scene.site.url, "--token-file", "-", "--json"],
         b"waag_wrong\n",
     );
-    assert!(hint(&answer.error(1)).contains("waag login"));
+    assert!(hint(&answer.error(3)).contains("waag login"));
     let who = nobody.run(["whoami", "--json"]).json();
     assert_eq!(who["token"], Value::Null);
 }

@@ -142,7 +142,7 @@ fn a_token_allows_what_it_says_until_it_is_revoked() {
     assert_eq!(tokens.len(), 2);
     let id = who["token"]["id"].as_str().unwrap();
     scene.operator.run(["token", "revoke", id]).ok();
-    reader.run(["whoami", "--json"]).error(1);
+    reader.run(["whoami", "--json"]).error(3);
     reader.run(["logout"]).ok();
     assert_eq!(reader.run(["whoami", "--json"]).json()["token"], Value::Null);
     assert_eq!(reader.list(), ["acme/tiny"]);

@@ -271,10 +271,16 @@ fn a_withdrawn_release_is_not_pulled_unless_one_insists() {
     operator
         .run(["pull", "acme/tiny:1.0", out.to_str().unwrap(), "--withdrawn"])
         .ok();
-    let verified = operator.run(["verify", out.to_str().unwrap()]);
+    let verify = ["verify", out.to_str().unwrap(), "--withdrawn"];
+    let verified = operator.run(verify);
     assert!(verified.ok().contains(reason));
     assert!(verified.stderr().contains("has withdrawn it"));
-    assert_eq!(operator.verify(&out).json()["withdrawn"], reason);
+    let verified = operator.run(verify.iter().chain(&["--json"])).json();
+    assert_eq!(verified["withdrawn"], reason);
+    // A script is told by the exit code.
+    let error = operator.verify(&out).error(3);
+    assert!(error["message"].as_str().unwrap().contains(reason), "{error}");
+    assert_eq!(operator.run(["verify", out.to_str().unwrap(), "-q"]).code(), 3);
 }
 
 #[test]

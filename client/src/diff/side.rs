@@ -234,7 +234,7 @@ impl Side {
             }
             Source::Directory(places) => {
                 let place = places.get(file).cloned();
-                let place = place.ok_or_else(|| ClientError::NotFound(format!("no file {file}")))?;
+                let place = place.ok_or_else(|| ClientError::Absent(format!("no file {file}")))?;
                 blocking(move || {
                     let mut bytes = vec![0; length];
                     let file = File::open(&place).map_err(ClientError::io("open", &place))?;

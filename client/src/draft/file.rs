@@ -55,9 +55,7 @@ impl Draft {
     /// When there is none, it is no draft, or its site or namespace is not the one that this home knows.
     pub fn read(path: &Path, home: &Home) -> Result<Self> {
         let file = File::open(path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => {
-                ClientError::NotFound(format!("{} does not exist", path.display()))
-            }
+            std::io::ErrorKind::NotFound => ClientError::Absent(format!("{} does not exist", path.display())),
             _ => ClientError::io("open", path)(e),
         })?;
         let mut bytes = Vec::new();
@@ -67,7 +65,7 @@ impl Draft {
         let trust = Trust::new(home.clone());
         let prove = |site: &SiteId, name: &Namespace, proof: &Proof| {
             let pin = trust.by_site(site)?.ok_or_else(|| {
-                ClientError::NotFound(format!(
+                ClientError::Absent(format!(
                     "the site {site}, which the draft is for, is not pinned here"
                 ))
             })?;

@@ -236,6 +236,6 @@ fn a_draft_survives_its_file_and_is_read_by_a_home_that_knows_the_site() {
     assert_eq!(reread(&draft, &std::fs::read(&path).unwrap()).unwrap(), draft);
     for missing in [&path, &dir.path().join("none")] {
         let read = Draft::read(missing, &home);
-        assert!(matches!(read, Err(ClientError::NotFound(_))), "{read:?}");
+        assert!(matches!(read, Err(ClientError::Absent(_))), "{read:?}");
     }
 }

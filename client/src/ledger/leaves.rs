@@ -39,7 +39,7 @@ impl<'a> Leaves<'a> {
         let bundle = self.bundle(entry / WIDTH).await?;
         let slot = usize::try_from(entry % WIDTH).unwrap_or(usize::MAX);
         let leaf = bundle.get(slot).copied();
-        leaf.ok_or_else(|| ClientError::NotFound(format!("the ledger has no entry {entry}")))
+        leaf.ok_or_else(|| ClientError::Absent(format!("the ledger has no entry {entry}")))
     }
 
     /// Says whether a later entry refers to this one so. Reads on to the ledger's end if none does.
@@ -92,7 +92,7 @@ impl<'a> Leaves<'a> {
 /// Fetches the leaves of a bundle as it stands in this tree. They are not checked yet.
 pub(super) async fn fetch(site: &Site, tree: &Checkpoint, index: u64) -> Result<Vec<Leaf>> {
     let path = TilePath::in_tree(TileKind::Entries, index, tree.size).ok_or_else(|| {
-        ClientError::NotFound(format!("the ledger has no entry {}", index.saturating_mul(WIDTH)))
+        ClientError::Absent(format!("the ledger has no entry {}", index.saturating_mul(WIDTH)))
     })?;
     let (found, bytes) = site.tile(tree.origin.series(), path).await.map_err(not_served)?;
     let mut leaves = bundle::decode(&found, &bytes)
@@ -109,7 +109,7 @@ pub(super) fn hashes(leaves: &[Leaf]) -> Vec<u8> {
 /// A tile of a tree that the site signed has to be there.
 pub(super) fn not_served(error: ClientError) -> ClientError {
     match error {
-        ClientError::NotFound(reason) => ClientError::verification(
+        ClientError::Absent(reason) => ClientError::verification(
             "ledger",
             format_args!("a tile that was signed is not served: {reason}"),
         ),

@@ -153,7 +153,7 @@ pub async fn show(site: &Site, from: Option<u64>, limit: u64) -> Result<Page> {
         .map(|entry| async move {
             match fetch(site, entry).await {
                 Ok((_, said, _)) => Ok((entry, Some(EntryView::of(&said)))),
-                Err(ClientError::NotFound(_)) => Ok((entry, None)),
+                Err(ClientError::Absent(_)) => Ok((entry, None)),
                 Err(error) => Err(error),
             }
         })
@@ -204,7 +204,7 @@ fn numbers(trees: &[Checkpoint], from: Option<u64>, limit: u64) -> Result<Vec<u6
 async fn why_unread(series: &mut [Leaves<'_>], entry: u64) -> Result<State> {
     let (of, index) = entry_place(entry);
     let Some(at) = series.iter().position(|leaves| leaves.series() == of) else {
-        return Err(ClientError::NotFound(format!("the ledger has no entry {entry}")));
+        return Err(ClientError::Absent(format!("the ledger has no entry {entry}")));
     };
     let class = series[at].leaf(index).await?.class;
     if class == Class::Pad {

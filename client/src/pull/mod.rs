@@ -8,7 +8,8 @@
 //! ```
 //! Budget: a chunk crosses the network once and is hashed once; memory is one chunk for each request under
 //! way. A broken pull goes on where it stopped. Only files of the manifest are touched, and of those none that
-//! a person has changed, unless somebody insists. Everything up to the copying only looks: a dry run ends there.
+//! a person has changed, unless somebody insists; a pull of a whole release removes what an earlier one of the same
+//! artifact has left, unless it was changed. Everything up to the copying only looks: a dry run ends there.
 
 mod build;
 mod claim;
@@ -22,6 +23,7 @@ mod target;
 mod tensors;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,7 +37,7 @@ use waag_schema::wire::artifact::Proof;
 use waag_schema::{ArtifactName, ChunkDigest, FilePath, Sha256, Tag};
 
 use self::build::Builder;
-use self::claim::Claim;
+use self::claim::{Claim, Stale};
 use self::fetch::{Fetcher, Lacking};
 use self::local::{Candidate, Local, Why, files_of};
 use self::output::{Content, Output, Wanted};
@@ -46,7 +48,7 @@ use self::target::Target;
 use crate::cache::ChunkCache;
 use crate::error::{ClientError, Result};
 use crate::event::{Event, Phase};
-use crate::kept::{Kept, KeptFile, Made, write_list};
+use crate::kept::{Kept, KeptFile, Made, begin_journal, write_list};
 use crate::listing::{Listing, fetch_listing};
 use crate::pace::Moved;
 use crate::proof::Proven;
@@ -115,6 +117,11 @@ pub struct Pulled {
     pub wire_bytes: u64,
     /// Bytes of the files that did not have to come.
     pub reused_bytes: u64,
+    /// How many files of earlier pulls were removed, because the release has them no more.
+    pub removed_files: u64,
+    /// Those that are there still, because they were changed since.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changed_files: Vec<FilePath>,
     /// The ledger entry of the release.
     pub entry: u64,
     /// The fingerprints of the keys that signed it.
@@ -132,7 +139,7 @@ pub async fn pull(site: &Site, request: &PullRequest) -> Result<Pulled> {
     let (proven, wanted) = (prepared.proven.clone(), Arc::clone(&prepared.wanted));
     let release_files = prepared.listing.files.len() as u64;
     let (bytes, lacking_bytes) = (wanted.bytes(), prepared.builder.lacking_bytes());
-    let (copied_bytes, received) = prepared.execute().await?;
+    let (copied_bytes, received, stale) = prepared.execute().await?;
     Ok(Pulled {
         name: request.reference.artifact.clone(),
         tag: tag_of(&request.reference),
@@ -143,6 +150,8 @@ pub async fn pull(site: &Site, request: &PullRequest) -> Result<Pulled> {
         received_bytes: received.bytes,
         wire_bytes: received.wire_bytes,
         reused_bytes: bytes.saturating_sub(lacking_bytes) + copied_bytes,
+        removed_files: stale.ours.len() as u64,
+        changed_files: stale.changed,
         entry: proven.entry,
         signed_by: proven.signed_by,
     })
@@ -154,7 +163,7 @@ pub async fn pull(site: &Site, request: &PullRequest) -> Result<Pulled> {
 /// As for [`pull`], as far as can be seen beforehand.
 pub async fn plan(site: &Site, request: &PullRequest) -> Result<PullPlan> {
     let prepared = prepare(site, request, Target::look).await?;
-    Ok(PullPlan::of(&prepared))
+    blocking(move || Ok(PullPlan::of(&prepared, prepared.stale()?))).await
 }
 
 fn tag_of(reference: &Reference) -> Option<Tag> {
@@ -185,6 +194,10 @@ struct Prepared {
 
 async fn prepare(site: &Site, request: &PullRequest, open: fn(&Path) -> Result<Target>) -> Result<Prepared> {
     let Reference { artifact, version } = &request.reference;
+    // Also where nothing will be lacking: a name that is mistyped shall always be seen.
+    let named = request.reuse.clone();
+    let look = |dir: &PathBuf| fs::read_dir(dir).map(drop).map_err(ClientError::io("list", dir));
+    blocking(move || named.iter().try_for_each(look)).await?;
     let (proven, proof) = site.resolve_raw(artifact, version).await?;
     if let Some(reason) = proven.withdrawn.as_ref().filter(|_| !request.withdrawn) {
         return Err(ClientError::Withdrawn {
@@ -301,7 +314,7 @@ fn nothing_chosen(files: &Files, request: &PullRequest) -> ClientError {
         .map(|file| file.path.as_str())
         .collect();
     let more = if files.len() > shown.len() { ", ..." } else { "" };
-    ClientError::Usage(format!(
+    ClientError::Absent(format!(
         "no file of {} is chosen by {}; it has {}{more}",
         request.reference,
         request.selection.shown(),
@@ -342,9 +355,19 @@ impl Prepared {
         Ok(found)
     }
 
-    /// Brings what is lacking to where it belongs, and keeps the proof; returns how many bytes came from this
-    /// disk, and what from the site.
-    async fn execute(mut self) -> Result<(u64, Moved)> {
+    /// Returns what earlier pulls have left that the release has not. A part of one takes nothing's place.
+    fn stale(&self) -> Result<Stale> {
+        let made = self.wanted.outputs.iter().any(|output| output.from.is_some());
+        if made || self.wanted.files() != self.listing.files.len() as u64 {
+            return Ok(Stale::default());
+        }
+        let artifact = &self.request.reference.artifact;
+        self.claim.stale(&self.target, artifact, &self.listing.files)
+    }
+
+    /// Brings what is lacking to where it belongs, removes what is stale, and keeps the proof; returns how many bytes
+    /// came from this disk, what from the site, and what was stale.
+    async fn execute(mut self) -> Result<(u64, Moved, Stale)> {
         // Each chunk once: what repeats may be a hole. Whoever insists knows of a disk that compresses.
         if !self.request.force {
             let own = |one: &Lacking| self.builder.wanted_bytes(std::iter::once(&one.chunk));
@@ -352,8 +375,13 @@ impl Prepared {
             let needed = needed.fold(0, u64::saturating_add);
             self.target.check_room(needed)?;
         }
-        let builder = Arc::clone(&self.builder);
-        blocking(move || builder.begin()).await?;
+        let (builder, reference) = (Arc::clone(&self.builder), self.request.reference.clone());
+        let target = Arc::clone(&self.target);
+        blocking(move || {
+            begin_journal(target.root(), &reference)?;
+            builder.begin()
+        })
+        .await?;
         let mut here = std::mem::take(&mut self.local).copy(&self.builder).await?;
         self.lacking.retain(|one| !here.contains(&one.chunk));
         let cached = self.take_cached().await?;
@@ -363,8 +391,8 @@ impl Prepared {
         blocking(move || builder.settle()).await?;
         let received = self.headers + self.fetch().await?;
         let copied_bytes = self.builder.wanted_bytes(here.iter());
-        blocking(move || self.keep()).await?;
-        Ok((copied_bytes, received))
+        let stale = blocking(move || self.keep()).await?;
+        Ok((copied_bytes, received, stale))
     }
 
     /// Takes chunks from the cache; returns those that it had.
@@ -441,8 +469,11 @@ impl Prepared {
         Ok(received)
     }
 
-    /// Keeps the proof beside the files.
-    fn keep(self) -> Result<()> {
+    /// Removes what is stale, and keeps the proof beside the files. In this order: after the proof, nobody knows any
+    /// more whose files they were.
+    fn keep(self) -> Result<Stale> {
+        let stale = self.stale()?;
+        stale.ours.iter().try_for_each(|path| self.target.remove(path))?;
         let partial = self.partial()?;
         let Reference { artifact, version } = &self.request.reference;
         let kept = Kept {
@@ -459,7 +490,7 @@ impl Prepared {
         }
         kept.write(self.target.root())?;
         self.target.tidy();
-        Ok(())
+        Ok(stale)
     }
 
     /// Returns the files that are there, if these are not all files of the release: those of this pull, and

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
-use waag_schema::{ArtifactName, Sha256, Tag};
+use waag_schema::{ArtifactName, FilePath, Sha256, Tag};
 
+use super::claim::Stale;
 use super::local::Why;
 use super::{Prepared, tag_of};
 
@@ -25,6 +26,11 @@ pub struct PullPlan {
     pub bytes: u64,
     /// How many files would be written.
     pub write_files: u64,
+    /// The files of earlier pulls that would be removed.
+    pub remove_files: Vec<FilePath>,
+    /// Those that would stay, because they were changed since.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changed_files: Vec<FilePath>,
     /// How many distinct chunks they lack.
     pub chunks: u64,
     /// How many of them would come from the site.
@@ -49,7 +55,7 @@ pub struct Reused {
 }
 
 impl PullPlan {
-    pub(super) fn of(prepared: &Prepared) -> Self {
+    pub(super) fn of(prepared: &Prepared, stale: Stale) -> Self {
         let Prepared {
             request,
             proven,
@@ -88,6 +94,8 @@ impl PullPlan {
             release_files: listing.files.len() as u64,
             bytes,
             write_files: builder.to_write().count() as u64,
+            remove_files: stale.ours,
+            changed_files: stale.changed,
             chunks: lacking.len() as u64,
             fetch_chunks,
             fetch_bytes,

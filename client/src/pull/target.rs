@@ -215,6 +215,16 @@ impl Target {
         rustix::fs::syncfs(root).map_err(|e| ClientError::io("sync", &self.root)(e.into()))
     }
 
+    /// Removes a file, and the directories on the way to it that nothing else lies in; durable when this returns.
+    pub(crate) fn remove(&self, path: &FilePath) -> Result<()> {
+        let place = self.place(path)?;
+        fs::remove_file(&place).map_err(ClientError::io("remove", &place))?;
+        let below = |dir: &&Path| dir.starts_with(&self.root) && **dir != *self.root;
+        let mut above = place.ancestors().skip(1).take_while(below);
+        let left = above.find(|dir| fs::remove_dir(dir).is_err());
+        sync_dir(left.unwrap_or(&self.root))
+    }
+
     /// Removes what only a pull under way needs.
     pub(crate) fn tidy(&self) {
         end_journal(&self.root);

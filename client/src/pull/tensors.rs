@@ -181,7 +181,7 @@ fn nothing(pattern: &TensorPattern, headers: &[(Output, Header)]) -> ClientError
     } else {
         format!("it has {}{more}", shown.join(", "))
     };
-    ClientError::Usage(format!("no tensor matches `{}`: {has}", pattern.as_str()))
+    ClientError::Absent(format!("no tensor matches `{}`: {has}", pattern.as_str()))
 }
 
 /// Returns the index of what is kept; none when nothing of it is, or it is no index.

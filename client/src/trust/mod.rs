@@ -4,6 +4,7 @@
 //! person's decision, and everything else is checked against it.
 
 mod seen;
+mod shown;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ use crate::home::Home;
 use crate::url::SiteUrl;
 
 pub use seen::Standing;
+pub(crate) use shown::{Shown, signed_by};
 
 /// A site that a person decided to believe.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -47,7 +47,7 @@ impl Report for Proven {
     fn page(&self, page: &mut Page) {
         match &self.file {
             // On its own, so that standard output is the file.
-            None => page.line(&self.proof),
+            None => page.text(&self.proof),
             Some(file) => {
                 facts(page, &self.what);
                 page.fact("ledger", format_args!("{}, {} entries", self.site, self.size));
