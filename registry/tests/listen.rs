@@ -26,6 +26,7 @@ struct Listening {
 fn settings() -> Settings {
     Settings {
         connections: 8,
+        connections_of_one: 8,
         opening: Duration::from_millis(300),
         stalled: Duration::from_millis(400),
         idle: Duration::from_secs(30),
@@ -145,6 +146,32 @@ async fn one_connection_too_many_is_told_to_come_back() {
             .metrics
             .render()
             .contains("waag_turned_away_total{limit=\"connections\"} 1")
+    );
+}
+
+#[tokio::test]
+async fn one_connection_too_many_of_one_address_is_told_so() {
+    let listening = listening(Settings {
+        connections_of_one: 1,
+        ..settings()
+    })
+    .await;
+    let mut first = listening.connect().await;
+    first.write_all(REQUEST).await.unwrap();
+    answer(&mut first).await;
+    let mut second = listening.connect().await;
+    second
+        .write_all(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let said = String::from_utf8(rest(&mut second).await).unwrap();
+    assert!(said.starts_with("HTTP/1.1 503"), "{said}");
+    assert!(said.contains("this address"), "{said}");
+    assert!(
+        listening
+            .metrics
+            .render()
+            .contains("waag_turned_away_total{limit=\"connections_of_one\"} 1")
     );
 }
 
