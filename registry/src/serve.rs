@@ -152,6 +152,7 @@ pub async fn serve(
     let settings = Settings {
         connections: config.limits.connections,
         connections_of_one: config.limits.connections_of_one(),
+        turns: Some(site.turns().clone()),
         ..Settings::default()
     };
     let metrics = site.metrics().clone();

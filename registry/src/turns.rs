@@ -138,6 +138,15 @@ impl Turns {
         })
     }
 
+    /// Does anybody wait for a turn that others have?
+    #[must_use]
+    pub fn crowded(&self) -> bool {
+        let callers = self.0.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = |turns: &Semaphore| turns.available_permits() == 0;
+        let strangers = callers.strangers_waiting > 0 && taken(&self.0.strangers);
+        strangers || (callers.waiting > 0 && taken(&self.0.all))
+    }
+
     /// Counts somebody who comes, unless too many wait.
     fn enter(&self, who: Who) -> Result<(Presence, Arc<Semaphore>), NoTurn> {
         let limits = &self.0.limits;
@@ -285,6 +294,18 @@ mod tests {
         let first = turns.take(named("a")).await.unwrap();
         let (second, ()) = tokio::join!(turns.take(named("b")), async { drop(first) });
         assert!(second.is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_others_makes_a_crowd_who_waits_for_themselves_does_not() {
+        let turns = turns(2, 1, 8);
+        let _a = turns.take(named("a")).await.unwrap();
+        let (again, crowded) = tokio::join!(turns.take(named("a")), async { turns.crowded() });
+        assert!(again.is_err() && !crowded);
+        let _b = turns.take(named("b")).await.unwrap();
+        assert!(!turns.crowded());
+        let (third, crowded) = tokio::join!(turns.take(named("c")), async { turns.crowded() });
+        assert!(third.is_err() && crowded);
     }
 
     #[tokio::test]

@@ -43,6 +43,7 @@ use self::places::{NoPlace, Places};
 pub use self::tls::{Tls, TlsError};
 use crate::http::{too_many_connections, too_many_connections_of_one};
 use crate::telemetry::Metrics;
+use crate::turns::Turns;
 
 /// Connections beyond the limit that are told so at the same time; any more are closed without a word.
 const TOLD_AT_ONCE: usize = 64;
@@ -73,6 +74,10 @@ pub struct Settings {
     pub opening: Duration,
     /// How long the other side may take nothing of an answer.
     pub stalled: Duration,
+    /// The same while others wait for a turn to be sent something.
+    pub stalled_in_crowd: Duration,
+    /// The turns that they wait for.
+    pub turns: Option<Turns>,
     /// How long a connection may be of no use.
     pub idle: Duration,
     /// How long requests under way may take to end once the site is told to stop.
@@ -86,8 +91,21 @@ impl Default for Settings {
             connections_of_one: 512,
             opening: Duration::from_secs(30),
             stalled: Duration::from_secs(60),
+            stalled_in_crowd: Duration::from_secs(5),
+            turns: None,
             idle: Duration::from_secs(120),
             grace: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Settings {
+    /// How long the other side may take nothing, as things are now.
+    fn stalled_now(&self) -> Duration {
+        if self.turns.as_ref().is_some_and(Turns::crowded) {
+            self.stalled_in_crowd.min(self.stalled)
+        } else {
+            self.stalled
         }
     }
 }
@@ -231,7 +249,10 @@ async fn converse(
     let io = TokioIo::new(Paced::new(stream, settings.opening, settings.stalled));
     let builder = protocols(settings);
     let mut connection = pin!(builder.serve_connection(io, service));
-    let mut looks = interval((settings.stalled.min(settings.idle) / 4).max(Duration::from_millis(1)));
+    let mut looks = interval(
+        (settings.stalled.min(settings.stalled_in_crowd).min(settings.idle) / 4)
+            .max(Duration::from_millis(1)),
+    );
     let mut ending = false;
     loop {
         tokio::select! {
@@ -245,7 +266,7 @@ async fn converse(
                 ending = true;
                 connection.as_mut().graceful_shutdown();
             }
-            _ = looks.tick() => match activity.standing(Instant::now(), settings.stalled, settings.idle) {
+            _ = looks.tick() => match activity.standing(Instant::now(), settings.stalled_now(), settings.idle) {
                 Standing::Busy => {}
                 Standing::Stalled => {
                     tracing::debug!("an answer that nobody takes was cut off");

@@ -310,16 +310,18 @@ impl Shared {
         let parent = path.parent().unwrap_or(&self.root);
         let delete = || -> io::Result<()> {
             fs::remove_file(&path)?;
-            if key.is_of_one_upload() {
-                // With the last of an upload goes its directory; any other refuses, since it is not empty.
-                let _ = fs::remove_dir(parent);
-                let above = parent.parent().unwrap_or(&self.root);
-                return match sync_directory(parent) {
-                    Err(error) if error.kind() == ErrorKind::NotFound => sync_directory(above),
-                    synced => synced,
-                };
+            if !key.is_of_one_upload() {
+                return sync_directory(parent);
             }
-            sync_directory(parent)
+            // With the last of an upload goes its directory; before that it refuses, since it is not empty.
+            let above = parent.parent().unwrap_or(&self.root);
+            if fs::remove_dir(parent).is_ok() {
+                return sync_directory(above);
+            }
+            match sync_directory(parent) {
+                Err(error) if error.kind() == ErrorKind::NotFound => sync_directory(above),
+                synced => synced,
+            }
         };
         match delete() {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(key, &error)),

@@ -52,7 +52,7 @@ pub(in crate::http) async fn recipes(
         let row = site.catalogue().file(&caller, &name, file).await?;
         let recipe = site.content().recipe(&row.recipe).await?;
         let recipe = recipe.ok_or_else(|| Refusal::not_found(format_args!("recipe of {file}")))?;
-        let recipe = recipe.canonical();
+        let recipe = site.content().on_pool(move || recipe.canonical()).await;
         if !fits(bytes, recipe.len()) {
             break;
         }
