@@ -23,20 +23,22 @@ pub(crate) async fn fetch_recipes(site: &Site, proven: &Proven, wanted: &[&Conte
             bytes = bytes.saturating_add(content.size);
             bytes <= BYTES_AT_ONCE
         });
-        let (batch, left) = rest.split_at(fits.count().max(1));
-        rest = left;
+        let batch = &rest[..fits.count().max(1)];
         let files = batch.iter().map(|content| content.sha256).collect();
         let answer = site.recipes(&proven.artifact, files).await?;
-        if answer.recipes.len() != batch.len() {
+        // The site bounds its answer: what it leaves off is asked for again.
+        let came = answer.recipes.len();
+        if came == 0 || came > batch.len() {
             return Err(ClientError::Answer {
                 url: site.url().to_string(),
-                reason: format!("{} recipes came for {} files", answer.recipes.len(), batch.len()),
+                reason: format!("{came} recipes came for {} files", batch.len()),
             });
         }
         for (content, bytes) in batch.iter().zip(&answer.recipes) {
             let checked = check(content, &bytes.0);
             recipes.push(checked.map_err(|why| ClientError::verification(names(proven, content), why))?);
         }
+        rest = &rest[came..];
     }
     Ok(recipes)
 }

@@ -46,6 +46,8 @@ pub struct TlsFiles {
 pub struct Limits {
     /// Connections.
     pub connections: usize,
+    /// Connections from one address; without it, half of them.
+    pub connections_of_one: Option<usize>,
     /// Transfers of content, for everybody together.
     pub transfers: usize,
     /// Transfers of content, for each caller.
@@ -59,10 +61,19 @@ impl Default for Limits {
         let turns = crate::turns::Limits::default();
         Self {
             connections: crate::listen::Settings::default().connections,
+            connections_of_one: None,
             transfers: turns.at_once,
             transfers_of_one: turns.for_each,
             waiting: turns.waiting,
         }
+    }
+}
+
+impl Limits {
+    /// Returns how many connections one address may have.
+    #[must_use]
+    pub fn connections_of_one(&self) -> usize {
+        self.connections_of_one.unwrap_or(self.connections.div_ceil(2))
     }
 }
 
@@ -137,13 +148,19 @@ impl Config {
         let config: Self = toml::from_str(text).map_err(|e| e.to_string())?;
         let Limits {
             connections,
+            connections_of_one,
             transfers,
             transfers_of_one,
             waiting,
         } = config.limits;
-        let least = connections.min(transfers).min(transfers_of_one);
+        let from_one = [
+            connections,
+            connections_of_one.unwrap_or(1),
+            transfers,
+            transfers_of_one,
+        ];
         // What the semaphores can count, and more than any machine has.
-        if least == 0 || connections.max(transfers).max(transfers_of_one).max(waiting) > LIMIT_MAX {
+        if from_one.contains(&0) || from_one.into_iter().max().max(Some(waiting)) > Some(LIMIT_MAX) {
             return Err(format!(
                 "[limits]: each is a number from 1 to {LIMIT_MAX} (`waiting` from 0)"
             ));
@@ -168,10 +185,16 @@ mod tests {
             .collect::<Vec<_>>()
             .join("\n");
         let all = Config::parse(&uncommented).unwrap();
+        let limits = Limits {
+            connections_of_one: None,
+            ..all.limits
+        };
+        assert_eq!(all.limits.connections_of_one, Some(limits.connections_of_one()));
         assert_eq!(
             Config {
                 jurisdiction: None,
                 tls: None,
+                limits,
                 ..all
             },
             Config::default()
@@ -182,6 +205,7 @@ mod tests {
     fn a_limit_of_nothing_is_refused() {
         for bad in [
             "connections = 0",
+            "connections_of_one = 0",
             "transfers = 0",
             "transfers_of_one = 0",
             "waiting = 9999999999",

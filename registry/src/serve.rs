@@ -153,6 +153,8 @@ pub async fn serve(
     let fresh = tokio::spawn(keep_house(Arc::clone(&site), config.upload_days));
     let settings = Settings {
         connections: config.limits.connections,
+        connections_of_one: config.limits.connections_of_one(),
+        turns: Some(site.turns().clone()),
         ..Settings::default()
     };
     let metrics = site.metrics().clone();

@@ -16,7 +16,7 @@ use crate::ledger::{self, AppendError, Ledger, Parts, Restored};
 use crate::pool::Pool;
 use crate::publish::{Catalogue, Intake, PackedFiles};
 use crate::random::Random;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::turns::{self, Turns};
 use crate::vault::{Vault, VaultError};
@@ -230,6 +230,14 @@ impl Site {
         }
         self.ledger.renew().await?;
         Ok(true)
+    }
+
+    /// Is there room for more content?
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn has_room(&self) -> Result<bool, StoreError> {
+        self.catalogue.store.has_room().await
     }
 
     /// Returns what the site says of itself.

@@ -21,7 +21,7 @@ pub struct RequestLabels {
 /// Labels of `waag_turned_away`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct TurnedAway {
-    /// Which limit was reached: `connections`, `site`, `caller`.
+    /// Which limit was reached: `connections`, `connections_of_one`, `site`, `strangers`, `caller`.
     pub limit: &'static str,
 }
 

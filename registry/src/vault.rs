@@ -1,11 +1,11 @@
 //! What lies in a data directory beside the store: the lock, the keys, the guard, the index, the first token.
 //!
-//! Invariant: while a vault is open no other process opens it. Keys and the first admin token are files that
-//! only their owner may read, written whole or not at all.
+//! Invariant: while a vault is open no other process opens it. Its directory is open to its owner only.
+//! Keys and the first admin token are files that only their owner may read, written whole or not at all.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -81,13 +81,14 @@ impl Vault {
     /// # Errors
     /// When another process has it open, or it cannot be written.
     pub fn open_or_create(data: &Path, random: &Random) -> Result<Self, VaultError> {
-        // What a site keeps is for its operator's eyes; a directory that is there keeps the mode it has.
+        // What a site keeps is for its operator's eyes.
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(data)
             .map_err(failed(data))?;
         let lock = lock(data)?;
+        close_to_others(data)?;
         if key_path(data, LOG_KEY).exists() && !key_path(data, SITE_KEY).exists() {
             return Err(failed(&key_path(data, SITE_KEY))(io::Error::other(
                 "it is missing: put back the site's own keys",
@@ -176,6 +177,22 @@ fn lock(data: &Path) -> Result<File, VaultError> {
     }
 }
 
+/// Takes from others what a directory that was made by somebody else gives them: below it lie private content, salts
+/// and the hashes of tokens.
+fn close_to_others(data: &Path) -> Result<(), VaultError> {
+    let mode = fs::metadata(data).map_err(failed(data))?.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(data, Permissions::from_mode(0o700)).map_err(failed(data))?;
+    tracing::warn!(
+        path = %data.display(),
+        was = format_args!("{mode:o}"),
+        "the data directory was open to other users; its mode is 700 now"
+    );
+    Ok(())
+}
+
 fn load_key(path: &Path) -> Result<Option<KeyPair>, VaultError> {
     let malformed = || {
         failed(path)(io::Error::other(
@@ -217,4 +234,19 @@ fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), VaultError> {
         File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
     };
     write().map_err(failed(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_was_open_to_others_is_closed() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path();
+        fs::set_permissions(data, Permissions::from_mode(0o755)).unwrap();
+        let vault = Vault::open_or_create(data, &Random::from_seed(1)).unwrap();
+        assert_eq!(fs::metadata(data).unwrap().permissions().mode() & 0o777, 0o700);
+        drop(vault);
+    }
 }

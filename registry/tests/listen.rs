@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use waag_registry::listen::{Settings, listen};
 use waag_registry::telemetry::Metrics;
+use waag_registry::turns::{Limits, Turns, Who};
 
 /// A listener that runs until told to stop.
 struct Listening {
@@ -26,8 +27,11 @@ struct Listening {
 fn settings() -> Settings {
     Settings {
         connections: 8,
+        connections_of_one: 8,
         opening: Duration::from_millis(300),
         stalled: Duration::from_millis(400),
+        stalled_in_crowd: Duration::from_millis(400),
+        turns: None,
         idle: Duration::from_secs(30),
         grace: Duration::from_millis(300),
     }
@@ -149,8 +153,60 @@ async fn one_connection_too_many_is_told_to_come_back() {
 }
 
 #[tokio::test]
+async fn one_connection_too_many_of_one_address_is_told_so() {
+    let listening = listening(Settings {
+        connections_of_one: 1,
+        ..settings()
+    })
+    .await;
+    let mut first = listening.connect().await;
+    first.write_all(REQUEST).await.unwrap();
+    answer(&mut first).await;
+    let mut second = listening.connect().await;
+    second
+        .write_all(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let said = String::from_utf8(rest(&mut second).await).unwrap();
+    assert!(said.starts_with("HTTP/1.1 503"), "{said}");
+    assert!(said.contains("this address"), "{said}");
+    assert!(
+        listening
+            .metrics
+            .render()
+            .contains("waag_turned_away_total{limit=\"connections_of_one\"} 1")
+    );
+}
+
+#[tokio::test]
+async fn who_takes_nothing_is_cut_off_sooner_while_others_wait() {
+    let turns = Turns::new(Limits {
+        at_once: 1,
+        ..Limits::default()
+    });
+    let taken = turns.take(Who::Nobody).await.unwrap();
+    let waiting = tokio::spawn({
+        let turns = turns.clone();
+        async move { turns.take(Who::Token("another".to_owned())).await }
+    });
+    cut_off(Settings {
+        stalled: Duration::from_secs(600),
+        turns: Some(turns),
+        ..settings()
+    })
+    .await;
+    drop(taken);
+    let _ = waiting.await.unwrap();
+}
+
+#[tokio::test]
 async fn an_answer_that_nobody_takes_is_cut_off_over_http_1() {
-    let listening = listening(settings()).await;
+    cut_off(settings()).await;
+}
+
+/// Asks for an endless answer and takes nothing of it, until the site ends that.
+async fn cut_off(settings: Settings) {
+    let listening = listening(settings).await;
     let mut stream = listening.connect().await;
     stream
         .write_all(b"GET /endless HTTP/1.1\r\nHost: here\r\n\r\n")

@@ -8,6 +8,7 @@ mod content;
 mod erasure;
 mod failure_table;
 mod fsck;
+mod http;
 mod listen;
 mod openapi;
 mod packed;

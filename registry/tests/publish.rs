@@ -1,10 +1,13 @@
 //! Publishing: what is complete, signed and allowed is recorded and proven; everything else changes nothing.
 
-use waag_registry::access::Caller;
+use bytes::Bytes;
+use waag_registry::access::{AccessError, Caller};
 use waag_registry::content::ContentError;
 use waag_registry::index::{Rejection, Wanted};
 use waag_registry::ledger::AppendError;
 use waag_registry::publish::PublishError;
+use waag_registry::store::Key;
+use waag_schema::Sha256;
 use waag_schema::base::key::KeyPair;
 use waag_schema::base::name::Version;
 use waag_schema::ledger::SignedCheckpoint;
@@ -475,6 +478,56 @@ async fn an_expired_or_revoked_token_lets_nobody_in() {
     world.clock.advance(86_400);
     assert!(tokens.caller(&first).await.is_err());
     assert!(tokens.caller("waag_guess").await.is_err());
+}
+
+#[tokio::test]
+async fn a_damaged_token_counts_as_revoked_and_holds_up_no_other() {
+    let world = World::new().await;
+    let request = TokenRequest {
+        label: "short".to_owned(),
+        scopes: vec![Scope::Read],
+        namespaces: vec!["acme".parse().unwrap()],
+        jurisdiction: None,
+        days: None,
+    };
+    let tokens = world.site.tokens();
+    let (secret, _) = tokens.create(request.clone()).await.unwrap();
+    let (_, sound) = tokens.create(request).await.unwrap();
+    let key = Key::token(&Sha256::of(secret.as_bytes()));
+    let cell = world.store.read_cell(&key).await.unwrap().unwrap();
+    let damage = Bytes::new();
+    world
+        .store
+        .swap_cell(&key, Some(&cell.version), damage)
+        .await
+        .unwrap();
+    let refused = tokens.caller(&secret).await.unwrap_err();
+    assert!(matches!(refused, AccessError::BadToken), "{refused}");
+    assert_eq!(
+        tokens.list().await.unwrap().len(),
+        2,
+        "the admin's and the sound one"
+    );
+    tokens.revoke(&sound.id).await.unwrap();
+    let world = world.restart(|_| ()).await.unwrap();
+    let tokens = world.site.tokens();
+    tokens.revoke(key.last()).await.unwrap();
+    assert_eq!(world.store.list("tokens/", None, 9).await.unwrap().len(), 1);
+    assert!(tokens.revoke(key.last()).await.is_err());
+}
+
+#[tokio::test]
+async fn an_entry_beyond_all_numbers_is_not_there() {
+    let world = World::new().await;
+    for entry in [1, u64::MAX] {
+        let refused = world.site.catalogue().entry(&world.admin, entry).await;
+        assert!(matches!(refused, Err(PublishError::NotFound(_))), "{refused:?}");
+        let refused = world.site.intake().erase(&world.admin, entry, "legal").await;
+        assert!(
+            matches!(refused, Err(PublishError::Append(AppendError::Erased(_)))),
+            "{refused:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -159,6 +159,58 @@ async fn a_power_loss_takes_only_what_was_staged() {
 }
 
 #[tokio::test]
+async fn a_store_without_room_takes_in_no_content_but_goes_on() {
+    let store = MemoryStore::new();
+    assert!(store.has_room().await.unwrap());
+    store.fill_up();
+    assert!(!store.has_room().await.unwrap());
+    let refused = store.stage(&incoming(1), bytes("x")).await;
+    assert!(matches!(refused, Err(StoreError::Full(_))));
+    store.put_if_absent(&chunk(1), bytes("x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_directory_of_an_upload_goes_with_its_last_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FsStore::open(directory.path()).unwrap();
+    let sealed = Key::sealed(&Sha256::of(b"upload"), &Sha256::of(b"file"));
+    store.stage(&incoming(1), bytes("x")).await.unwrap();
+    store.stage(&incoming(2), bytes("x")).await.unwrap();
+    store.put_if_absent(&sealed, bytes("x")).await.unwrap();
+    store.put_if_absent(&chunk(1), bytes("x")).await.unwrap();
+    let below = |name: &str| std::fs::read_dir(directory.path().join(name)).unwrap().count();
+    store.delete(&incoming(1)).await.unwrap();
+    assert_eq!((below("incoming"), below("uploads")), (1, 1));
+    store.delete(&incoming(2)).await.unwrap();
+    store.delete(&sealed).await.unwrap();
+    store.delete(&chunk(1)).await.unwrap();
+    assert_eq!((below("incoming"), below("uploads")), (0, 0));
+    assert_eq!(below("chunks"), 1, "others keep theirs");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_while_a_directory_goes_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FsStore::open(directory.path()).unwrap();
+    let sealed = Key::sealed(&Sha256::of(b"upload"), &Sha256::of(b"file"));
+    let comings = (0..2).map(|n| {
+        let (store, sealed) = (store.clone(), sealed.clone());
+        tokio::spawn(async move {
+            for _ in 0..100 {
+                store.stage(&incoming(n), bytes("x")).await.unwrap();
+                assert_eq!(store.get(&incoming(n)).await.unwrap(), bytes("x"));
+                store.put_if_absent(&sealed, bytes("x")).await.unwrap();
+                store.delete(&incoming(n)).await.unwrap();
+                store.delete(&sealed).await.unwrap();
+            }
+        })
+    });
+    for coming in comings.collect::<Vec<_>>() {
+        coming.await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_reopened_store_forgets_temporary_files_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
     let store = FsStore::open(directory.path()).unwrap();

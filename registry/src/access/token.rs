@@ -33,9 +33,9 @@ pub enum AccessError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A stored token cannot be read.
-    #[error("the stored token {0} is damaged")]
-    Damaged(Key),
+    /// A new token has the place of another one.
+    #[error("there is a token at {0} already")]
+    Taken(Key),
 }
 
 /// The tokens of a site.
@@ -109,7 +109,7 @@ impl Tokens {
         let bytes = serde_json::to_vec(&token).expect("a token always serialises");
         match self.store.swap_cell(&key, None, Bytes::from(bytes)).await? {
             Swap::Swapped(_) => Ok(token),
-            Swap::Lost => Err(AccessError::Damaged(key)),
+            Swap::Lost => Err(AccessError::Taken(key)),
         }
     }
 
@@ -127,43 +127,49 @@ impl Tokens {
         Ok(Caller::with(token))
     }
 
-    /// Returns all tokens, oldest first.
+    /// Returns all tokens that can be read, oldest first. The log names the others.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn list(&self) -> Result<Vec<TokenView>, AccessError> {
-        let mut tokens: Vec<TokenView> = self.all().await?.into_iter().map(|(_, token)| token).collect();
+        let mut tokens = Vec::new();
+        for key in self.keys().await? {
+            tokens.extend(self.read(&key).await?);
+        }
         tokens.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
         Ok(tokens)
     }
 
-    /// Ends a token at once.
+    /// Ends a token at once. One that is damaged has no id any more; the last part of its key stands in for it.
     ///
     /// # Errors
     /// When there is none of this id, or the store fails.
     pub async fn revoke(&self, id: &str) -> Result<(), AccessError> {
-        let found = self.all().await?.into_iter().find(|(_, token)| token.id == id);
-        let (key, _) = found.ok_or_else(|| AccessError::NoToken(id.to_owned()))?;
-        Ok(self.store.delete(&key).await?)
-    }
-
-    async fn all(&self) -> Result<Vec<(Key, TokenView)>, AccessError> {
-        let mut tokens = Vec::new();
-        for key in self.store.list("tokens/", None, LISTED_MAX).await? {
-            if let Some(token) = self.read(&key).await? {
-                tokens.push((key, token));
+        for key in self.keys().await? {
+            let token = self.read(&key).await?;
+            if token.map_or(key.last() == id, |token| token.id == id) {
+                return Ok(self.store.delete(&key).await?);
             }
         }
-        Ok(tokens)
+        Err(AccessError::NoToken(id.to_owned()))
     }
 
+    async fn keys(&self) -> Result<Vec<Key>, StoreError> {
+        self.store.list("tokens/", None, LISTED_MAX).await
+    }
+
+    /// Returns the token at this key, unless there is none. A damaged one lets nobody in, and holds up no other.
     async fn read(&self, key: &Key) -> Result<Option<TokenView>, AccessError> {
         let Some(cell) = self.store.read_cell(key).await? else {
             return Ok(None);
         };
-        serde_json::from_slice(&cell.bytes)
-            .map(Some)
-            .map_err(|_| AccessError::Damaged(key.clone()))
+        match serde_json::from_slice(&cell.bytes) {
+            Ok(token) => Ok(Some(token)),
+            Err(error) => {
+                tracing::warn!(%key, %error, "a stored token is damaged and counts as revoked");
+                Ok(None)
+            }
+        }
     }
 
     fn ended(&self, token: &TokenView, now: Timestamp) -> bool {

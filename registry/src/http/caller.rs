@@ -1,10 +1,12 @@
 //! From a request's headers to who is asking.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
 
 use waag_schema::wire::Code;
 
@@ -14,6 +16,37 @@ use crate::listen::Peer;
 use crate::site::Site;
 use crate::turns::{NoTurn, Turn, Who};
 
+/// What a request says of who sends it. It is kept while a body comes, and asked for again: a token may end meanwhile.
+#[derive(Debug, Clone)]
+pub(super) struct Claim(Option<HeaderValue>);
+
+impl Claim {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        Self(headers.get(AUTHORIZATION).cloned())
+    }
+
+    /// Who is that, as of now?
+    pub(super) async fn caller(&self, site: &Site) -> Result<Caller, Refusal> {
+        let Some(header) = &self.0 else {
+            return Ok(Caller::anonymous());
+        };
+        let text = header.to_str().unwrap_or_default();
+        let secret = match text.split_once(' ') {
+            Some((scheme, secret)) if scheme.eq_ignore_ascii_case("bearer") => secret.trim(),
+            _ => return Err(AccessError::BadToken.into()),
+        };
+        Ok(site.tokens().caller(secret).await?)
+    }
+}
+
+impl FromRequestParts<Arc<Site>> for Claim {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Site>) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.headers))
+    }
+}
+
 /// The caller, as an argument of handlers. No header is an anonymous caller; a bad token is refused even
 /// where anonymous callers are let in, so that nobody works on without noticing.
 pub(super) struct Asking(pub(super) Caller);
@@ -22,15 +55,7 @@ impl FromRequestParts<Arc<Site>> for Asking {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, Refusal> {
-        let Some(header) = parts.headers.get(AUTHORIZATION) else {
-            return Ok(Self(Caller::anonymous()));
-        };
-        let text = header.to_str().unwrap_or_default();
-        let secret = match text.split_once(' ') {
-            Some((scheme, secret)) if scheme.eq_ignore_ascii_case("bearer") => secret.trim(),
-            _ => return Err(AccessError::BadToken.into()),
-        };
-        Ok(Self(site.tokens().caller(secret).await?))
+        Ok(Self(Claim::of(&parts.headers).caller(site).await?))
     }
 }
 
@@ -60,12 +85,13 @@ impl FromRequestParts<Arc<Site>> for Transferring {
         let Asking(caller) = Asking::from_request_parts(parts, site).await?;
         let who = match (caller.token(), parts.extensions.get::<Peer>()) {
             (Some(token), _) => Who::Token(token.id.clone()),
-            (None, Some(Peer(address))) => Who::Address(*address),
+            (None, Some(peer)) => Who::Address(peer.address()),
             (None, None) => Who::Nobody,
         };
         let turn = site.turns().take(who).await.inspect_err(|limit| {
             site.metrics().turned_away(match limit {
                 NoTurn::Caller => "caller",
+                NoTurn::Strangers => "strangers",
                 NoTurn::Site => "site",
             });
         })?;

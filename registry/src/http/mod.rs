@@ -116,6 +116,11 @@ pub(crate) async fn too_many_connections() -> Response {
     Refusal::too_many_connections().into_response()
 }
 
+/// Tells one connection too many of one address to come back.
+pub(crate) async fn too_many_connections_of_one() -> Response {
+    Refusal::too_many_connections_of_one().into_response()
+}
+
 /// Counts and logs each request by its route's pattern: a path holds names that not everybody may know.
 async fn observe(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let route = request

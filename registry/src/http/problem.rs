@@ -49,13 +49,28 @@ impl Refusal {
     }
 
     /// The site's own fault: the log gets the cause, the caller a sentence.
-    fn failed(error: &dyn std::fmt::Display) -> Self {
+    pub(super) fn failed(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
         Self::new(Code::Failed, "the site failed; its log says why")
     }
 
     pub(super) fn too_many_connections() -> Self {
         Self::new(Code::Busy, "the site has as many connections as it takes on")
+    }
+
+    pub(super) fn too_many_connections_of_one() -> Self {
+        Self::new(
+            Code::Busy,
+            "this address has as many connections as the site takes on from one",
+        )
+    }
+
+    /// It lives, and cannot do all that it is for.
+    pub(super) fn not_ready(why: &str) -> Self {
+        Self {
+            status: Some(StatusCode::SERVICE_UNAVAILABLE),
+            ..Self::new(Code::Full, why)
+        }
     }
 
     pub(super) fn method_not_allowed() -> Self {
@@ -112,7 +127,7 @@ impl From<AccessError> for Refusal {
             AccessError::BadRequest(_) => Self::invalid(error),
             AccessError::NoToken(_) => Self::new(Code::NotFound, error.to_string()),
             AccessError::Store(error) => error.into(),
-            AccessError::Damaged(_) => Self::failed(&error),
+            AccessError::Taken(_) => Self::failed(&error),
         }
     }
 }
@@ -134,7 +149,7 @@ impl From<NoTurn> for Refusal {
         Self {
             status: match error {
                 NoTurn::Caller => Some(StatusCode::TOO_MANY_REQUESTS),
-                NoTurn::Site => None,
+                NoTurn::Strangers | NoTurn::Site => None,
             },
             ..Self::new(Code::Busy, error.to_string())
         }

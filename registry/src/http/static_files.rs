@@ -63,10 +63,16 @@ pub(super) async fn health() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: the index answers, so requests can be served.
+/// `GET /readyz`: the index answers and the store has room, so requests can be served.
 pub(super) async fn ready(State(site): State<Arc<Site>>) -> Result<&'static str, Refusal> {
     site.reader().ask(|q| q.stream_count("open")).await?;
-    Ok("ready\n")
+    if site.has_room().await? {
+        Ok("ready\n")
+    } else {
+        Err(Refusal::not_ready(
+            "the store is full: nothing more can be uploaded",
+        ))
+    }
 }
 
 /// `GET /metrics`

@@ -84,6 +84,11 @@ fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
         .map_err(|e: T::Err| corrupt(&e))
 }
 
+/// What SQLite cannot hold is no row's number: it is asked for as NULL, which nothing equals.
+fn storable(number: u64) -> Option<i64> {
+    i64::try_from(number).ok()
+}
+
 fn column<T: FromSql>(row: &Row<'_>, name: &str) -> Result<T, IndexError> {
     Ok(row.get(name)?)
 }
@@ -427,7 +432,7 @@ impl<'a> Questions<'a> {
     pub fn namespace_of(&self, position: u64) -> Result<Option<Option<Namespace>>, IndexError> {
         self.one(
             "SELECT subject FROM entry WHERE position = ?",
-            params![position],
+            params![storable(position)],
             |row| {
                 let subject: String = column(row, "subject")?;
                 let namespace = subject.split('/').next().unwrap_or_default();
@@ -456,7 +461,7 @@ impl<'a> Questions<'a> {
     /// When the index fails.
     pub fn place_of(&self, position: u64) -> Result<Option<(String, u64)>, IndexError> {
         let sql = "SELECT stream, seq FROM entry WHERE position = ?";
-        self.one(sql, params![position], |row| {
+        self.one(sql, params![storable(position)], |row| {
             Ok((column(row, "stream")?, column(row, "seq")?))
         })
     }

@@ -12,11 +12,11 @@
 
 mod activity;
 mod paced;
+mod places;
 mod tls;
 mod validity;
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,9 +38,12 @@ use tokio::time::{Instant, interval, timeout};
 
 use self::activity::{Activity, Standing, Watched};
 use self::paced::Paced;
+pub use self::places::Peer;
+use self::places::{NoPlace, Places};
 pub use self::tls::{Tls, TlsError};
-use crate::http::too_many_connections;
+use crate::http::{too_many_connections, too_many_connections_of_one};
 use crate::telemetry::Metrics;
+use crate::turns::Turns;
 
 /// Connections beyond the limit that are told so at the same time; any more are closed without a word.
 const TOLD_AT_ONCE: usize = 64;
@@ -65,10 +68,16 @@ const CERTIFICATE_EVERY: Duration = Duration::from_secs(30);
 pub struct Settings {
     /// Connections at once.
     pub connections: usize,
+    /// Connections at once from one address, or from one network of IPv6.
+    pub connections_of_one: usize,
     /// How long a handshake may take, and the head of a request.
     pub opening: Duration,
     /// How long the other side may take nothing of an answer.
     pub stalled: Duration,
+    /// The same while others wait for a turn to be sent something.
+    pub stalled_in_crowd: Duration,
+    /// The turns that they wait for.
+    pub turns: Option<Turns>,
     /// How long a connection may be of no use.
     pub idle: Duration,
     /// How long requests under way may take to end once the site is told to stop.
@@ -79,17 +88,27 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             connections: 1024,
+            connections_of_one: 512,
             opening: Duration::from_secs(30),
             stalled: Duration::from_secs(60),
+            stalled_in_crowd: Duration::from_secs(5),
+            turns: None,
             idle: Duration::from_secs(120),
             grace: Duration::from_secs(20),
         }
     }
 }
 
-/// Where a request comes from, for those who have no token; every request carries it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Peer(pub IpAddr);
+impl Settings {
+    /// How long the other side may take nothing, as things are now.
+    fn stalled_now(&self) -> Duration {
+        if self.turns.as_ref().is_some_and(Turns::crowded) {
+            self.stalled_in_crowd.min(self.stalled)
+        } else {
+            self.stalled
+        }
+    }
+}
 
 /// Answers whoever connects until `shutdown` completes; then takes no more, and gives those under way their time.
 pub async fn listen(
@@ -100,7 +119,7 @@ pub async fn listen(
     metrics: Metrics,
     shutdown: impl Future<Output = ()>,
 ) {
-    let places = Arc::new(Semaphore::new(settings.connections));
+    let places = Places::new(settings.connections, settings.connections_of_one);
     let told = Arc::new(Semaphore::new(TOLD_AT_ONCE));
     let (stop, stopped) = watch::channel(());
     let settings = Arc::new(settings);
@@ -127,24 +146,38 @@ pub async fn listen(
         };
         let acceptor = tls.as_ref().map(Tls::acceptor);
         let settings = Arc::clone(&settings);
-        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-            let (router, stopped, gauge) = (router.clone(), stopped.clone(), metrics.connections.clone());
-            gauge.inc();
-            tasks.spawn(async move {
-                welcome(stream, peer, acceptor, router, settings, stopped).await;
-                gauge.dec();
-                drop(place);
-            });
-        } else if let Ok(place) = Arc::clone(&told).try_acquire_owned() {
-            metrics.turned_away("connections");
-            let (router, stopped) = (Router::new().fallback(too_many_connections), stopped.clone());
+        let peer = Peer::of(peer.ip());
+        let refused = match places.take(peer) {
+            Err(refused) => refused,
+            Ok(place) => {
+                let (router, stopped, gauge) = (router.clone(), stopped.clone(), metrics.connections.clone());
+                gauge.inc();
+                tasks.spawn(async move {
+                    welcome(stream, peer, acceptor, router, settings, stopped).await;
+                    gauge.dec();
+                    drop(place);
+                });
+                continue;
+            }
+        };
+        let router = Router::new();
+        let router = match refused {
+            NoPlace::Site => {
+                metrics.turned_away("connections");
+                router.fallback(too_many_connections)
+            }
+            NoPlace::Peer => {
+                metrics.turned_away("connections_of_one");
+                router.fallback(too_many_connections_of_one)
+            }
+        };
+        if let Ok(place) = Arc::clone(&told).try_acquire_owned() {
+            let stopped = stopped.clone();
             tasks.spawn(async move {
                 let telling = welcome(stream, peer, acceptor, router, settings, stopped);
                 let _ = timeout(TOLD_WITHIN, telling).await;
                 drop(place);
             });
-        } else {
-            metrics.turned_away("connections");
         }
     }
     drop(listener);
@@ -173,7 +206,7 @@ async fn breathe(error: &std::io::Error) {
 
 async fn welcome(
     stream: TcpStream,
-    peer: SocketAddr,
+    peer: Peer,
     tls: Option<tokio_rustls::TlsAcceptor>,
     router: Router,
     settings: Arc<Settings>,
@@ -181,7 +214,6 @@ async fn welcome(
 ) {
     // It only makes small answers quicker.
     let _ = stream.set_nodelay(true);
-    let peer = Peer(peer.ip());
     let Some(tls) = tls else {
         return converse(stream, peer, router, &settings, stopped).await;
     };
@@ -217,7 +249,10 @@ async fn converse(
     let io = TokioIo::new(Paced::new(stream, settings.opening, settings.stalled));
     let builder = protocols(settings);
     let mut connection = pin!(builder.serve_connection(io, service));
-    let mut looks = interval((settings.stalled.min(settings.idle) / 4).max(Duration::from_millis(1)));
+    let mut looks = interval(
+        (settings.stalled.min(settings.stalled_in_crowd).min(settings.idle) / 4)
+            .max(Duration::from_millis(1)),
+    );
     let mut ending = false;
     loop {
         tokio::select! {
@@ -231,7 +266,7 @@ async fn converse(
                 ending = true;
                 connection.as_mut().graceful_shutdown();
             }
-            _ = looks.tick() => match activity.standing(Instant::now(), settings.stalled, settings.idle) {
+            _ = looks.tick() => match activity.standing(Instant::now(), settings.stalled_now(), settings.idle) {
                 Standing::Busy => {}
                 Standing::Stalled => {
                     tracing::debug!("an answer that nobody takes was cut off");

@@ -21,10 +21,14 @@ use bytes::Bytes;
 use waag_schema::Sha256;
 
 use super::buffers::Buffers;
+use super::room::Room;
 use super::{Cell, Key, Put, Store, StoreError, Swap, Version};
 
 /// From this many files on one `syncfs` is cheaper than a sync for each file and directory.
 const SYNC_ALL_FROM: usize = 12;
+
+/// How often a directory may vanish before it is given up.
+const TRIES: usize = 8;
 
 /// Temporary files lie here, on the same file system as what they become.
 const TEMPORARY: &str = ".tmp";
@@ -92,6 +96,17 @@ fn failed(key: &Key, error: &io::Error) -> StoreError {
             reason: error.to_string(),
         },
     }
+}
+
+/// Does it again where a directory vanished in between: it was empty, and [`Shared::delete`] took it away.
+fn again<T>(mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..TRIES {
+        match work() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            done => return done,
+        }
+    }
+    work()
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
@@ -163,7 +178,7 @@ impl Shared {
                 Err(error) => Err(error),
             }
         };
-        put().map_err(|e| failed(key, &e))
+        again(put).map_err(|e| failed(key, &e))
     }
 
     fn put_all(&self, objects: &[(Key, Bytes)]) -> Result<(), StoreError> {
@@ -272,12 +287,46 @@ impl Shared {
 
     fn stage(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
         let stage = || -> io::Result<()> {
+            if !Room::of(&self.root)?.takes(bytes.len() as u64) {
+                return Err(ErrorKind::StorageFull.into());
+            }
             let path = self.path(key);
-            fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
             let (temporary, _) = self.write_temporary(bytes)?;
-            fs::rename(temporary, path)
+            let named = again(|| {
+                fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
+                fs::rename(&temporary, &path)
+            });
+            if named.is_err() {
+                // Best effort, as above.
+                let _ = fs::remove_file(&temporary);
+            }
+            named
         };
         stage().map_err(|e| failed(key, &e))
+    }
+
+    fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        let path = self.path(key);
+        let parent = path.parent().unwrap_or(&self.root);
+        let delete = || -> io::Result<()> {
+            fs::remove_file(&path)?;
+            if !key.is_of_one_upload() {
+                return sync_directory(parent);
+            }
+            // With the last of an upload goes its directory; before that it refuses, since it is not empty.
+            let above = parent.parent().unwrap_or(&self.root);
+            if fs::remove_dir(parent).is_ok() {
+                return sync_directory(above);
+            }
+            match sync_directory(parent) {
+                Err(error) if error.kind() == ErrorKind::NotFound => sync_directory(above),
+                synced => synced,
+            }
+        };
+        match delete() {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(key, &error)),
+            _ => Ok(()),
+        }
     }
 
     fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, StoreError> {
@@ -387,16 +436,7 @@ impl Store for FsStore {
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let key = key.clone();
-        self.blocking(move |s| {
-            let path = s.path(&key);
-            let delete = || match fs::remove_file(&path) {
-                Ok(()) => sync_directory(path.parent().unwrap_or(&s.root)),
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-                Err(error) => Err(error),
-            };
-            delete().map_err(|e| failed(&key, &e))
-        })
-        .await
+        self.blocking(move |s| s.delete(&key)).await
     }
 
     async fn read_cell(&self, key: &Key) -> Result<Option<Cell>, StoreError> {
@@ -418,6 +458,17 @@ impl Store for FsStore {
     async fn stage(&self, key: &Key, bytes: Bytes) -> Result<(), StoreError> {
         let key = key.clone();
         self.blocking(move |s| s.stage(&key, &bytes)).await
+    }
+
+    async fn has_room(&self) -> Result<bool, StoreError> {
+        self.blocking(|s| {
+            let room = Room::of(&s.root).map_err(|error| StoreError::Unknown {
+                key: Key::listed(TEMPORARY.to_owned()).expect("a plain name"),
+                reason: error.to_string(),
+            })?;
+            Ok(room.takes(0))
+        })
+        .await
     }
 
     async fn promote(&self, moves: Vec<(Key, Key)>) -> Result<(), StoreError> {

@@ -110,6 +110,12 @@ impl Key {
         format!("incoming/{}/", id.hex())
     }
 
+    /// Does it lie in a directory of one upload's own?
+    pub(super) fn is_of_one_upload(&self) -> bool {
+        let mut parts = self.0.split('/');
+        matches!(parts.next(), Some("incoming" | "uploads")) && parts.count() == 2
+    }
+
     /// A token, by the hash of its secret.
     #[must_use]
     pub fn token(secret: &Sha256) -> Self {

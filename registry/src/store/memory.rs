@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -22,6 +23,7 @@ enum Slot {
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     slots: Mutex<BTreeMap<Key, Slot>>,
+    full: AtomicBool,
 }
 
 impl MemoryStore {
@@ -36,11 +38,17 @@ impl MemoryStore {
         self.lock().retain(|_, slot| !matches!(slot, Slot::Staged(_)));
     }
 
+    /// Has no room for content any more, as a disk that others fill.
+    pub fn fill_up(&self) {
+        self.full.store(true, Ordering::Relaxed);
+    }
+
     /// Returns another store that holds the same, for tests that try several futures of one past.
     #[must_use]
     pub fn fork(&self) -> Self {
         Self {
             slots: Mutex::new(self.lock().clone()),
+            full: AtomicBool::new(self.full.load(Ordering::Relaxed)),
         }
     }
 
@@ -175,6 +183,9 @@ impl Store for MemoryStore {
     }
 
     async fn stage(&self, key: &Key, bytes: Bytes) -> Result<(), StoreError> {
+        if !self.has_room().await? {
+            return Err(StoreError::Full(key.clone()));
+        }
         let mut slots = self.lock();
         match slots.get(key) {
             None | Some(Slot::Staged(_)) => {
@@ -183,6 +194,10 @@ impl Store for MemoryStore {
             }
             Some(_) => Err(misuse(key, "a staged value where an object or a cell is")),
         }
+    }
+
+    async fn has_room(&self) -> Result<bool, StoreError> {
+        Ok(!self.full.load(Ordering::Relaxed))
     }
 
     async fn promote(&self, moves: Vec<(Key, Key)>) -> Result<(), StoreError> {

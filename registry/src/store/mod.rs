@@ -14,6 +14,7 @@ mod faulty;
 mod fs;
 mod key;
 mod memory;
+mod room;
 
 use std::ops::Range;
 
@@ -117,6 +118,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Keeps bytes under way, not durable; the same key may be staged again.
     async fn stage(&self, key: &Key, bytes: Bytes) -> Result<(), StoreError>;
+
+    /// Is there room to stage more? What is kept back so that the ledger can be written does not count.
+    async fn has_room(&self) -> Result<bool, StoreError>;
 
     /// Makes staged values durable and then gives each its name, as by create-if-absent: a name that is
     /// taken keeps its object. The staged values stay until they are deleted.

@@ -134,14 +134,15 @@ pub struct Resolved {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RecipesRequest {
-    /// Files of this artifact.
+    /// Files of this artifact, each once.
     pub files: Vec<Sha256>,
 }
 
-/// Answer to it: canonical recipe bytes in the order asked.
+/// Answer to it: canonical recipe bytes in the order asked. An answer is bounded: ask again for the files that it
+/// leaves off.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Recipes {
-    /// One for each file asked for.
+    /// One for each of the first files asked for; at least one.
     pub recipes: Vec<Base64>,
 }
 

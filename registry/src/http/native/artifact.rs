@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use waag_schema::base::name::Version;
@@ -12,8 +13,8 @@ use waag_schema::wire::artifact::{ArtifactPage, ArtifactView, Proof, Resolved};
 use waag_schema::wire::upload::StatementsRequest;
 use waag_schema::{ArtifactName, Namespace};
 
-use super::{Body, artifact_name};
-use crate::http::caller::{Asking, Known};
+use super::{Body, artifact_name, large};
+use crate::http::caller::{Asking, Known, Transferring};
 use crate::http::problem::Refusal;
 use crate::index::Wanted;
 use crate::site::Site;
@@ -89,12 +90,13 @@ pub(in crate::http) async fn show(
     responses((status = 200, body = Resolved), (status = "4XX", body = Problem)))]
 pub(in crate::http) async fn resolve(
     State(site): State<Arc<Site>>,
-    Asking(caller): Asking,
+    Transferring(caller, turn): Transferring,
     Path((namespace, name, version)): Path<(String, String, String)>,
-) -> Result<Json<Resolved>, Refusal> {
+) -> Result<Response, Refusal> {
     let name = artifact_name(&namespace, &name)?;
     let version: Version = version.parse().map_err(Refusal::invalid)?;
-    Ok(Json(site.catalogue().resolve(&caller, &name, &version).await?))
+    let resolved = site.catalogue().resolve(&caller, &name, &version).await?;
+    large(&site, turn, resolved).await
 }
 
 /// Records statements that need no content: tags and labels.

@@ -1,51 +1,70 @@
 //! Content, out: recipes, chunks in frames, and plain byte ranges of files.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body as HttpBody;
 use axum::extract::{Path, State};
 use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::TryStreamExt;
+use waag_schema::base::bytes::Base64;
 use waag_schema::wire::artifact::{ChunksRequest, Recipes, RecipesRequest};
 use waag_schema::wire::{CHUNKS_ASKED_MAX, FRAMES_TYPE, Problem};
 use waag_schema::{ChunkDigest, Sha256};
 
-use super::{Body, artifact_name};
-use crate::http::caller::{Asking, Transferring};
+use super::{Body, artifact_name, large};
+use crate::http::caller::Transferring;
 use crate::http::problem::Refusal;
 use crate::http::range;
 use crate::site::Site;
 
-/// The most recipes in one answer.
+/// The most recipes asked for at once.
 const RECIPES_MAX: usize = 1024;
+/// The most bytes of recipes in one answer, where it is more than one.
+const RECIPES_BYTES_MAX: usize = 8 << 20;
 
-/// How files are made of chunks, as canonical recipes.
+/// How files are made of chunks, as canonical recipes: those of the first files asked for, as many as fit 8 MiB, at
+/// least one. Ask again for the rest.
 #[utoipa::path(post, path = "/api/v1/artifacts/{namespace}/{name}/recipes", tag = "content",
     params(("namespace" = String, Path), ("name" = String, Path)), request_body = RecipesRequest,
     responses((status = 200, body = Recipes), (status = "4XX", body = Problem)))]
 pub(in crate::http) async fn recipes(
     State(site): State<Arc<Site>>,
-    Asking(caller): Asking,
+    Transferring(caller, turn): Transferring,
     Path((namespace, name)): Path<(String, String)>,
     Body(request): Body<RecipesRequest>,
-) -> Result<Json<Recipes>, Refusal> {
+) -> Result<Response, Refusal> {
     let name = artifact_name(&namespace, &name)?;
     if request.files.len() > RECIPES_MAX {
         return Err(Refusal::invalid(format_args!(
             "at most {RECIPES_MAX} recipes are given at once"
         )));
     }
-    let mut recipes = Vec::with_capacity(request.files.len());
+    let mut asked = HashSet::new();
+    if let Some(twice) = request.files.iter().find(|file| !asked.insert(**file)) {
+        return Err(Refusal::invalid(format_args!("{twice} is asked for twice")));
+    }
+    let mut recipes: Vec<Base64> = Vec::new();
+    let mut bytes = 0;
     for file in &request.files {
         let row = site.catalogue().file(&caller, &name, file).await?;
         let recipe = site.content().recipe(&row.recipe).await?;
         let recipe = recipe.ok_or_else(|| Refusal::not_found(format_args!("recipe of {file}")))?;
-        recipes.push(recipe.canonical().into());
+        let recipe = site.content().on_pool(move || recipe.canonical()).await;
+        if !fits(bytes, recipe.len()) {
+            break;
+        }
+        bytes += recipe.len();
+        recipes.push(recipe.into());
     }
-    Ok(Json(Recipes { recipes }))
+    large(&site, turn, Recipes { recipes }).await
+}
+
+/// Does a recipe go into an answer that has so many bytes of them already? The first one always does.
+const fn fits(before: usize, more: usize) -> bool {
+    before == 0 || before + more <= RECIPES_BYTES_MAX
 }
 
 /// Chunks of a file as frames, in the order asked. Each is checked by who receives it.
@@ -67,7 +86,7 @@ pub(in crate::http) async fn chunks(
     let row = site.catalogue().file(&caller, &name, &request.file).await?;
     let recipe = site.content().recipe(&row.recipe).await?;
     let recipe = recipe.ok_or_else(|| Refusal::not_found(format_args!("recipe of {}", request.file)))?;
-    let of_file: std::collections::HashSet<ChunkDigest> = recipe.pieces().iter().map(|p| p.chunk).collect();
+    let of_file: HashSet<ChunkDigest> = recipe.pieces().iter().map(|p| p.chunk).collect();
     if let Some(foreign) = request.chunks.iter().find(|c| !of_file.contains(c)) {
         return Err(Refusal::not_found(format_args!(
             "chunk {foreign} in {}",
@@ -152,4 +171,17 @@ pub(in crate::http) async fn file(
         );
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_recipes_is_bounded_but_never_empty() {
+        assert!(fits(0, RECIPES_BYTES_MAX + 1));
+        assert!(fits(1, RECIPES_BYTES_MAX - 1));
+        assert!(!fits(1, RECIPES_BYTES_MAX));
+        assert!(!fits(RECIPES_BYTES_MAX + 1, 1));
+    }
 }

@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use waag_schema::Sha256;
 use waag_schema::content::frame::FrameDecoder;
 use waag_schema::wire::artifact::Proof;
@@ -19,12 +20,14 @@ use waag_schema::wire::upload::{
 use waag_schema::wire::{Code, FRAMES_SIZE_MAX, FRAMES_TYPE, Problem};
 
 use super::Body;
-use crate::http::caller::{Known, Sending};
+use crate::http::caller::{Claim, Known, Sending};
 use crate::http::problem::Refusal;
 use crate::site::Site;
 
-/// How long a body may bring nothing before it is given up.
+/// How long a body may bring nothing before it is given up; and the time that each may take besides its pace.
 const IDLE_MAX: Duration = Duration::from_secs(60);
+/// The bytes a second that a body must bring on average, so that none goes on without an end.
+const PACE_MIN: u64 = 64 << 10;
 /// Chunks of one request that are checked and written side by side.
 const CHUNKS_AT_ONCE: usize = 4;
 
@@ -67,6 +70,7 @@ pub(in crate::http) async fn plan(
 pub(in crate::http) async fn chunks(
     State(site): State<Arc<Site>>,
     Sending(caller, _turn): Sending,
+    claim: Claim,
     Path(id): Path<String>,
     body: HttpBody,
 ) -> Result<Json<ChunksReceived>, Refusal> {
@@ -78,6 +82,8 @@ pub(in crate::http) async fn chunks(
     let mut working = JoinSet::new();
     loop {
         let next = frames.next().await.transpose()?;
+        // Its token may have ended since the last one. That is one small read beside the chunk's write.
+        claim.caller(&site).await?;
         // One after the other, unless there is room to spare: what is written meanwhile waits in memory.
         let share = next.is_some().then(|| site.uploads().spare()).flatten();
         let at_once = match (&next, &share) {
@@ -110,43 +116,64 @@ fn decode_frames(
         body.into_data_stream(),
         FrameDecoder::new(),
         Bytes::new(),
-        0_usize,
+        Arrival::default(),
     );
-    stream::try_unfold(start, |(mut body, mut decoder, mut rest, mut total)| async move {
-        loop {
-            let mut input: &[u8] = &rest;
-            let before = input.len();
-            let frame = decoder.next_frame(&mut input).map_err(Refusal::invalid)?;
-            let used = before - input.len();
-            rest = rest.slice(used..);
-            if let Some(frame) = frame {
-                return Ok(Some((
-                    (frame.chunk, Bytes::from(frame.stored)),
-                    (body, decoder, rest, total),
-                )));
-            }
-            let next = tokio::time::timeout(IDLE_MAX, body.next()).await;
-            match next.map_err(|_| Refusal::invalid("the body stopped coming"))? {
-                Some(Ok(more)) => {
-                    total += more.len();
-                    if total > FRAMES_SIZE_MAX {
-                        return Err(Refusal::new(
-                            Code::TooLarge,
-                            "more than 64 MiB of frames in one request",
-                        ));
+    stream::try_unfold(
+        start,
+        |(mut body, mut decoder, mut rest, mut arrival)| async move {
+            loop {
+                let mut input: &[u8] = &rest;
+                let before = input.len();
+                let frame = decoder.next_frame(&mut input).map_err(Refusal::invalid)?;
+                let used = before - input.len();
+                rest = rest.slice(used..);
+                if let Some(frame) = frame {
+                    return Ok(Some((
+                        (frame.chunk, Bytes::from(frame.stored)),
+                        (body, decoder, rest, arrival),
+                    )));
+                }
+                let asked = Instant::now();
+                let next = tokio::time::timeout(arrival.patience(), body.next()).await;
+                // The time that the site itself takes is nobody's fault.
+                arrival.waited += asked.elapsed();
+                match next.map_err(|_| Refusal::invalid("the body stopped coming, or comes too slowly"))? {
+                    Some(Ok(more)) => {
+                        arrival.bytes += more.len();
+                        if arrival.bytes > FRAMES_SIZE_MAX {
+                            return Err(Refusal::new(
+                                Code::TooLarge,
+                                "more than 64 MiB of frames in one request",
+                            ));
+                        }
+                        rest = more;
                     }
-                    rest = more;
-                }
-                Some(Err(error)) => {
-                    return Err(Refusal::invalid(format_args!("the body broke off: {error}")));
-                }
-                None => {
-                    decoder.finish().map_err(Refusal::invalid)?;
-                    return Ok(None);
+                    Some(Err(error)) => {
+                        return Err(Refusal::invalid(format_args!("the body broke off: {error}")));
+                    }
+                    None => {
+                        decoder.finish().map_err(Refusal::invalid)?;
+                        return Ok(None);
+                    }
                 }
             }
-        }
-    })
+        },
+    )
+}
+
+/// How much of a body has come, and how long it was waited for.
+#[derive(Debug, Default)]
+struct Arrival {
+    bytes: usize,
+    waited: Duration,
+}
+
+impl Arrival {
+    /// How long the next bytes are waited for.
+    fn patience(&self) -> Duration {
+        let earned = Duration::from_secs(self.bytes as u64 / PACE_MIN);
+        (IDLE_MAX + earned).saturating_sub(self.waited).min(IDLE_MAX)
+    }
 }
 
 /// Completes a file: checks its SHA-256 and makes its chunks durable.
@@ -184,4 +211,28 @@ pub(in crate::http) async fn publish(
         .publish(&caller, &id, &request.manifest.0, &envelopes)
         .await?;
     Ok((StatusCode::CREATED, Json(proof)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patience(bytes: usize, waited: u64) -> u64 {
+        let waited = Duration::from_secs(waited);
+        Arrival { bytes, waited }.patience().as_secs()
+    }
+
+    #[test]
+    fn a_body_is_waited_for_as_long_as_it_keeps_its_pace() {
+        assert_eq!(patience(0, 0), 60);
+        assert_eq!(patience(0, 59), 1);
+        assert_eq!(patience(1 << 20, 0), 60, "nobody saves up for a long silence");
+        assert_eq!(patience(1 << 20, 70), 6);
+        assert_eq!(patience(1 << 20, 76), 0);
+        assert_eq!(
+            patience(FRAMES_SIZE_MAX, 1024 + 60),
+            0,
+            "then it ends, whatever it brings"
+        );
+    }
 }

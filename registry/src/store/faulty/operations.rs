@@ -166,6 +166,10 @@ impl Store for FaultyStore {
         failed(key, fault)
     }
 
+    async fn has_room(&self) -> Result<bool, StoreError> {
+        self.inner.has_room().await
+    }
+
     async fn promote(&self, moves: Vec<(Key, Key)>) -> Result<(), StoreError> {
         let Some((key, _)) = moves.first().cloned() else {
             return Ok(());
