@@ -5,6 +5,7 @@
 
 mod ledger;
 mod owners;
+mod weighing;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use waag_schema::{ArtifactName, Namespace, Reference, SiteId, Tag};
 pub(crate) use ledger::LedgerFsck;
 pub(crate) use ledger::{LedgerCommand, LedgerErase, LedgerProve, LedgerShow, LedgerVerify};
 pub(crate) use owners::{NamespaceRotate, NamespaceSubmit, Sign, Withdraw};
+pub(crate) use weighing::{Scorecard, Weigh};
 
 use crate::typed::{Compared, ScopeArg, Target, rate, token_id};
 
@@ -122,6 +124,8 @@ pub(crate) enum Command {
     Tag(TagArgs),
     Sign(Sign),
     Withdraw(Withdraw),
+    Weigh(Weigh),
+    Scorecard(Scorecard),
     #[command(subcommand)]
     Ledger(LedgerCommand),
     #[command(subcommand)]

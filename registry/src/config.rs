@@ -26,6 +26,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// How much is taken on at once.
     pub limits: Limits,
+    /// Whether and how releases are weighed.
+    pub weigh: Weigh,
     /// `text` or `json`.
     pub log_format: LogFormat,
 }
@@ -66,6 +68,20 @@ impl Default for Limits {
     }
 }
 
+/// Whether and how releases are weighed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Weigh {
+    /// Whether each release that is published here gets a scorecard.
+    pub on: bool,
+}
+
+impl Default for Weigh {
+    fn default() -> Self {
+        Self { on: true }
+    }
+}
+
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -84,6 +100,7 @@ impl Default for Config {
             upload_days: 7,
             tls: None,
             limits: Limits::default(),
+            weigh: Weigh::default(),
             log_format: LogFormat::Text,
         }
     }

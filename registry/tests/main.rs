@@ -18,4 +18,5 @@ mod simulation;
 mod store;
 mod tidy;
 mod tls;
+mod weighing;
 mod world;

@@ -1,5 +1,6 @@
 //! Formats, tallies and summaries.
 
 mod element;
+mod groups;
 mod summary;
 mod tally;

@@ -64,6 +64,12 @@ impl Content {
         Ok(self.store.get(&Key::chunk(digest)).await?)
     }
 
+    /// Decodes a stored chunk, checked.
+    #[must_use]
+    pub fn opened(stored: &Bytes, digest: ChunkDigest) -> Option<Bytes> {
+        open(stored, digest)
+    }
+
     /// Returns a chunk's raw bytes, checked.
     ///
     /// # Errors
