@@ -514,6 +514,7 @@ fn meaning(problem: Problem, url: &SiteUrl) -> ClientError {
         Code::Unauthorized => ClientError::Unauthorized(message),
         Code::Forbidden => ClientError::Forbidden(message),
         Code::Denied => ClientError::Denied { message, reasons },
+        Code::Format => ClientError::Format(reasons),
         Code::NotFound => ClientError::NotFound(message),
         Code::Taken => ClientError::Taken(message),
         Code::Conflict => ClientError::Conflict(message),

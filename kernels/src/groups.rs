@@ -230,7 +230,7 @@ fn to_e4m3(y: f32) -> f32 {
 
 /// Reads a finite F16 exactly; one that is not finite becomes 65536 or more in magnitude, whatever its sign.
 #[inline(always)]
-fn half(bits: u16) -> f32 {
+pub(crate) fn half(bits: u16) -> f32 {
     const SCALE: f32 = (1_u128 << 112) as f32;
     let magnitude = f32::from_bits(u32::from(bits & 0x7fff) << 13) * SCALE;
     f32::from_bits(magnitude.to_bits() | (u32::from(bits & 0x8000) << 16))

@@ -5,6 +5,7 @@
 //! meaning of each number: an accelerated backend comes with the `Backend` seam and has to give the same
 //! bits.
 //!
+//! - [`difference`]: two tensors held against each other.
 //! - [`element`]: the number formats, and how their bits are read.
 //! - [`tally`]: one pass over a tensor, into integers. It may be cut and merged at will.
 //! - [`groups`]: what a tensor would lose if it were quantised in groups.
@@ -13,6 +14,7 @@
 //!
 //! `kernels/README.md` has the formulas and the accuracy of every number.
 
+pub mod difference;
 pub mod element;
 pub mod groups;
 mod log2;

@@ -8,8 +8,9 @@ use crate::groups::{GROUP, GroupErrors};
 use crate::summary::Summary;
 use crate::tally::{Tally, TallyError};
 
-/// What this module and those below it are made of, for the digest that a scorecard names.
-pub const SOURCES: [&str; 6] = [
+/// What the numbers are made of, for the digest that a scorecard names.
+pub const SOURCES: [&str; 7] = [
+    include_str!("difference.rs"),
     include_str!("element.rs"),
     include_str!("groups.rs"),
     include_str!("log2.rs"),

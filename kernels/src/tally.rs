@@ -338,56 +338,73 @@ impl Tally {
         }
     }
 
-    /// Takes in at most [`BLOCK_ELEMENTS`] elements. The widths are constants here so that the loop's shifts
-    /// and masks are, too.
-    fn add_block<const EXPONENT: u32, const MANTISSA: u32>(&mut self, elements: impl Iterator<Item = u32>) {
+    /// Takes in at most [`BLOCK_ELEMENTS`] elements. The widths are constants here so that the loops' shifts and masks
+    /// are, too. What has no place in a bin is looked at first, in a loop that the compiler makes a vector's.
+    fn add_block<const EXPONENT: u32, const MANTISSA: u32>(
+        &mut self,
+        elements: impl Iterator<Item = u32> + Clone,
+    ) {
         let sign = 1_u32 << (EXPONENT + MANTISSA);
         let infinity = sign - (1 << MANTISSA);
-        let mut narrow = [Narrow::default(); 512];
         let (mut least, mut greatest) = (u32::MAX, 0);
-        for bits in elements {
-            let mantissa = u64::from(bits & ((1 << MANTISSA) - 1));
-            // `bits` has no more than the format's bits: at most 9 remain. The mask tells the compiler.
-            let bin = &mut narrow[(bits >> MANTISSA) as usize & 511];
-            bin.count += 1;
-            bin.mantissas += mantissa;
-            bin.squares += mantissa * mantissa;
-
+        let (mut zeros, mut infinities, mut nans) = ([0_u32; 2], [0_u32; 2], [0_u32; 2]);
+        for bits in elements.clone() {
             let magnitude = bits & (sign - 1);
-            let negative = usize::from(bits & sign != 0);
-            self.zeros[negative] += u64::from(magnitude == 0);
-            self.infinities[negative] += u64::from(magnitude == infinity);
-            self.nans[negative] += u64::from(magnitude > infinity);
-            if magnitude <= infinity {
-                // Orders as the values do: negatives turned round below the positives.
-                let order = if negative == 1 {
-                    !bits & (sign | (sign - 1))
-                } else {
-                    bits | sign
-                };
-                least = least.min(order);
-                greatest = greatest.max(order);
-            }
+            let negative = bits & sign != 0;
+            zeros[0] += u32::from(bits == 0);
+            zeros[1] += u32::from(bits == sign);
+            infinities[0] += u32::from(bits == infinity);
+            infinities[1] += u32::from(bits == infinity | sign);
+            nans[0] += u32::from(magnitude > infinity && !negative);
+            nans[1] += u32::from(magnitude > infinity && negative);
+            // Orders as the values do: negatives turned round below the positives.
+            let order = if negative {
+                !bits & (sign | (sign - 1))
+            } else {
+                bits | sign
+            };
+            let is_number = magnitude <= infinity;
+            least = least.min(if is_number { order } else { u32::MAX });
+            greatest = greatest.max(if is_number { order } else { 0 });
+        }
+        for negative in 0..2 {
+            self.zeros[negative] += u64::from(zeros[negative]);
+            self.infinities[negative] += u64::from(infinities[negative]);
+            self.nans[negative] += u64::from(nans[negative]);
         }
         if least <= greatest {
             self.stretch(least, greatest);
         }
+        // By turns into two tables: neighbours often have the same exponent, and would wait for each other's sums.
+        let mut tables = [[Narrow::default(); 512]; 2];
+        for (at, bits) in elements.enumerate() {
+            let mantissa = u64::from(bits & ((1 << MANTISSA) - 1));
+            // `bits` has no more than the format's bits: at most 9 remain. The mask tells the compiler.
+            let bin = &mut tables[at & 1][(bits >> MANTISSA) as usize & 511];
+            bin.counted += COUNTED + mantissa;
+            bin.squares += mantissa * mantissa;
+        }
         let top = self.element.top_exponent() as usize;
-        for (i, (bin, narrow)) in self.bins.iter_mut().zip(&narrow).enumerate() {
-            bin.count += narrow.count;
-            if i & top != top {
-                bin.mantissas += u128::from(narrow.mantissas);
-                bin.squares += u128::from(narrow.squares);
+        for table in &tables {
+            for (i, (bin, narrow)) in self.bins.iter_mut().zip(table).enumerate() {
+                bin.count += narrow.counted / COUNTED;
+                if i & top != top {
+                    bin.mantissas += u128::from(narrow.counted % COUNTED);
+                    bin.squares += u128::from(narrow.squares);
+                }
             }
         }
     }
 }
 
+/// One element, in a sum of mantissas and of elements at once: 2^16 mantissas of 23 bits stay below it.
+const COUNTED: u64 = 1 << 40;
+
 /// A bin within one block.
 #[derive(Clone, Copy, Default)]
 struct Narrow {
-    count: u64,
-    mantissas: u64,
+    /// Mantissas, and [`COUNTED`] for each element.
+    counted: u64,
     squares: u64,
 }
 

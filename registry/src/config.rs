@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use waag_schema::policy::place::Country;
+use waag_schema::release::gate::Unsafe;
 
 /// The commented file that the first start writes. A test reads it back and compares it with the defaults.
 pub const TEMPLATE: &str = include_str!("waag.toml");
@@ -28,6 +29,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whether and how releases are weighed.
     pub weigh: Weigh,
+    /// Formats that run code and may be published here all the same.
+    pub formats: Formats,
     /// `text` or `json`.
     pub log_format: LogFormat,
 }
@@ -82,6 +85,14 @@ impl Default for Weigh {
     }
 }
 
+/// Formats that run code and may be published here all the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Formats {
+    /// `pickle`, `executable`.
+    pub allow: Vec<Unsafe>,
+}
+
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -101,6 +112,7 @@ impl Default for Config {
             tls: None,
             limits: Limits::default(),
             weigh: Weigh::default(),
+            formats: Formats::default(),
             log_format: LogFormat::Text,
         }
     }

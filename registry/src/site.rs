@@ -149,6 +149,7 @@ impl Site {
             ledger: opened.ledger.clone(),
             uploads: uploads.clone(),
             content: content.clone(),
+            allowed: config.formats.allow.clone(),
             clock: Arc::clone(&parts.clock),
         };
         let weighing = Progress::default();

@@ -97,7 +97,11 @@ impl Metrics {
             "Entries in the published tree",
             self.ledger_size.clone(),
         );
-        registry.register("weighed_releases", "Releases weighed since the start", self.weighed.clone());
+        registry.register(
+            "weighed_releases",
+            "Releases weighed since the start",
+            self.weighed.clone(),
+        );
         registry.register(
             "weighed_bytes",
             "Raw bytes read to weigh releases",

@@ -81,7 +81,11 @@ async fn a_release_is_weighed_once_and_the_statement_is_proven() {
     let statement = Statement::parse(envelope.payload()).unwrap();
     assert_eq!(statement.predicate, Predicate::Scorecard(view.scorecard.clone()));
     let stranger = waag_registry::access::Caller::anonymous();
-    let hidden = world.site.catalogue().scorecards(&stranger, &draft.artifact).await;
+    let hidden = world
+        .site
+        .catalogue()
+        .scorecards(&stranger, &draft.artifact)
+        .await;
     assert!(hidden.is_err());
 
     // The details are stored under the digest that the statement names, and are what anybody finds in the file.
@@ -167,7 +171,10 @@ async fn a_publisher_cannot_say_what_only_a_site_may() {
         .finish("nothing was read")
         .scorecard(crate::world::NOON);
     let subject = Subject::Manifest(draft.artifact.clone(), draft.digest);
-    let envelope = acme.sign(subject, Predicate::Scorecard(scorecard)).bytes().to_vec();
+    let envelope = acme
+        .sign(subject, Predicate::Scorecard(scorecard))
+        .bytes()
+        .to_vec();
     let intake = world.site.intake();
     let refused = intake
         .statements(&world.admin, &draft.artifact, &[envelope])

@@ -16,8 +16,10 @@ use crate::ui::{Bytes, Page, Report, Ui};
 
 /// The width of a full bar.
 const BAR: usize = 40;
-/// Exponents that hold less than this share of the elements are not drawn.
-const SHARE_DRAWN: f64 = 0.0005;
+/// At most so many bars show how magnitudes are spread; neighbouring powers of two share one where there are more.
+const BARS_MAX: i32 = 16;
+/// Exponents at either end that together hold less than this share of the elements are not drawn.
+const SHARE_CUT: f64 = 0.0005;
 
 pub(crate) async fn run(args: Scorecard, config: &Config, ui: Ui) -> Result<(), Failure> {
     let site = open_site(config, ui)?;
@@ -56,14 +58,18 @@ fn not_found(message: String) -> Failure {
 
 fn not_yet(name: &str, weighing: Option<&WeighingView>) -> Failure {
     let Some(view) = weighing else {
-        return not_found(format!("{name} has no scorecard at this site"))
-            .hint("a site weighs unless its waag.toml says otherwise; `waag weigh DIR` measures on this machine");
+        return not_found(format!("{name} has no scorecard at this site")).hint(
+            "a site weighs unless its waag.toml says otherwise; `waag weigh DIR` measures on this machine",
+        );
     };
     let far = match view.state.as_str() {
         "weighing" => format!(", {} of {}", Bytes(view.done), Bytes(view.total)),
         _ => String::new(),
     };
-    let why = view.reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    let why = view
+        .reason
+        .as_ref()
+        .map_or_else(String::new, |why| format!(": {why}"));
     let failure = not_found(format!("{name} has no scorecard yet: {}{far}{why}", view.state));
     if view.state == "given up" {
         failure
@@ -95,7 +101,10 @@ impl Report for Shown {
             "engine",
             format_args!(
                 "{} {} on {} {device}, {}",
-                scorecard.harness.name, scorecard.harness.version, scorecard.device.class, scorecard.precision
+                scorecard.harness.name,
+                scorecard.harness.version,
+                scorecard.device.class,
+                scorecard.precision
             ),
         );
         show_sections(page, &scorecard.sections, details);
@@ -167,7 +176,10 @@ impl Report for Weighed {
         page.fact("weighed", &self.path);
         page.fact(
             "engine",
-            format_args!("{} {}, {}", self.harness.name, self.harness.version, self.precision),
+            format_args!(
+                "{} {}, {}",
+                self.harness.name, self.harness.version, self.precision
+            ),
         );
         show_sections(page, &self.sections, &self.details);
     }
@@ -213,14 +225,17 @@ fn show_weights(page: &mut Page, section: &Section, details: &Value) {
     page.fact(
         "weights",
         format_args!(
-            "{} parameters in {} tensors, {}",
+            "{} parameters in {} tensor{}, {}",
             thousands(count("parameters")),
             thousands(count("tensors")),
+            if count("tensors") == 1 { "" } else { "s" },
             Bytes(count("bytes"))
         ),
     );
     for measure in &section.results {
-        if let (Some(dtype), Amount::Count(count)) = (measure.metric.strip_prefix("parameters."), measure.value) {
+        if let (Some(dtype), Amount::Count(count)) =
+            (measure.metric.strip_prefix("parameters."), measure.value)
+        {
             page.fact(&format!("  {dtype}"), thousands(count));
         }
     }
@@ -249,7 +264,8 @@ fn show_weights(page: &mut Page, section: &Section, details: &Value) {
     page.fact_if("l2 norm", real("l2_norm"));
     page.fact_if(
         "lossless",
-        real("lossless_bits").map(|bits| format!("{bits} bits an element at best, exponents coded one by one")),
+        real("lossless_bits")
+            .map(|bits| format!("{bits} bits an element at best, exponents coded one by one")),
     );
     let errors: Vec<_> = section
         .results
@@ -261,9 +277,13 @@ fn show_weights(page: &mut Page, section: &Section, details: &Value) {
         page.line("");
         page.table(
             ["quantised to", "relative error", ""],
-            errors
-                .iter()
-                .map(|(format, e)| [(*format).to_owned(), format!("{:.3} %", e * 100.0), bar(e / worst)]),
+            errors.iter().map(|(format, e)| {
+                [
+                    (*format).to_owned(),
+                    format!("{:.3} %", e * 100.0),
+                    bar(e / worst),
+                ]
+            }),
         );
     }
     show_exponents(page, details);
@@ -275,7 +295,7 @@ struct Exponents {
     counts: Vec<u64>,
 }
 
-/// The distribution of magnitudes, a bar for each power of two.
+/// The distribution of magnitudes, a bar for each power of two or for some neighbours.
 fn show_exponents(page: &mut Page, details: &Value) {
     let Ok(all) = BTreeMap::<String, Exponents>::deserialize(&details["exponents"]) else {
         return;
@@ -287,30 +307,59 @@ fn show_exponents(page: &mut Page, details: &Value) {
         }
     }
     let total = counts.values().sum::<u64>() as f64;
-    let most = counts.values().copied().max().unwrap_or(0) as f64;
-    let drawn = counts.iter().filter(|(_, count)| **count as f64 >= SHARE_DRAWN * total);
-    let rows: Vec<_> = drawn
-        .map(|(exponent, count)| {
-            let count = *count as f64;
-            [format!("2^{exponent}"), format!("{:.1} %", 100.0 * count / total), bar(count / most)]
-        })
-        .collect();
-    if total > 0.0 && !rows.is_empty() {
-        page.line("");
-        page.table(["magnitude", "share", ""], rows);
+    let end = |counts: &mut dyn Iterator<Item = (&i32, &u64)>| {
+        let mut cut = 0.0;
+        let mut kept = counts.skip_while(|(_, count)| {
+            cut += **count as f64;
+            cut < SHARE_CUT * total
+        });
+        kept.next().map(|(exponent, _)| *exponent)
+    };
+    let (Some(first), Some(last)) = (end(&mut counts.iter()), end(&mut counts.iter().rev())) else {
+        return;
+    };
+    let width = (last - first) / BARS_MAX + 1;
+    let mut bars: BTreeMap<i32, u64> = BTreeMap::new();
+    for (exponent, count) in counts.range(first..=last) {
+        *bars
+            .entry(first + (exponent - first) / width * width)
+            .or_default() += count;
     }
+    let most = bars.values().copied().max().unwrap_or(0) as f64;
+    let rows = bars.iter().map(|(from, count)| {
+        let count = *count as f64;
+        let magnitude = match (*from + width - 1).min(last) {
+            to if to == *from => format!("2^{from}"),
+            to => format!("2^{from} to 2^{to}"),
+        };
+        [
+            magnitude,
+            format!("{:.1} %", 100.0 * count / total),
+            bar(count / most),
+        ]
+    });
+    page.line("");
+    page.table(["magnitude", "share", ""], rows);
 }
 
 /// A bar of this share of the full width.
 fn bar(share: f64) -> String {
-    let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
+    let share = if share.is_finite() {
+        share.clamp(0.0, 1.0)
+    } else {
+        0.0
+    };
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "it is between 0 and the width"
     )]
     let width = (share * BAR as f64).round() as usize;
-    if width == 0 { "▏".to_owned() } else { "█".repeat(width) }
+    if width == 0 {
+        "▏".to_owned()
+    } else {
+        "█".repeat(width)
+    }
 }
 
 /// A number for a person: counts with their digits grouped, others with five significant digits.
@@ -330,7 +379,7 @@ fn thousands(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -37,7 +37,10 @@ fn by_trying(format: Quantised, values: &[f64]) -> f64 {
         let scale = most / writable.last().unwrap();
         for value in group {
             let wanted = value.abs() / scale;
-            let nearest = writable.iter().map(|w| (w - wanted).abs()).fold(f64::MAX, f64::min);
+            let nearest = writable
+                .iter()
+                .map(|w| (w - wanted).abs())
+                .fold(f64::MAX, f64::min);
             sum += (nearest * scale).powi(2);
         }
     }

@@ -1,5 +1,6 @@
 //! Formats, tallies and summaries.
 
+mod difference;
 mod element;
 mod groups;
 mod summary;

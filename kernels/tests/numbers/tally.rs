@@ -58,7 +58,9 @@ fn assert_counted(tally: &Tally, elements: &[u32]) {
 
     for negative in [false, true] {
         for (exponent, bin) in tally.bins(negative).iter().enumerate() {
-            let fields = elements.iter().map(|bits| (element.fields(*bits), element.value(*bits)));
+            let fields = elements
+                .iter()
+                .map(|bits| (element.fields(*bits), element.value(*bits)));
             let here = fields.filter(|(f, _)| f.negative == negative && f.exponent as usize == exponent);
             let mut expected = Bin::default();
             for (fields, value) in here {

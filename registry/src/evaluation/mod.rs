@@ -8,6 +8,7 @@
 //! Budget: every byte is read once, on one thread of lower priority; memory is a few chunks and a row for each tensor.
 
 pub mod directory;
+mod lineage;
 mod progress;
 mod tensors;
 mod weigher;
@@ -70,7 +71,7 @@ pub fn device() -> Device {
 }
 
 /// Returns the sections that this version measures on nothing.
-fn absent() -> [Section; 2] {
+fn unmeasured() -> [Section; 2] {
     [
         Section::not_measured("language", "no suite was asked for"),
         Section::not_measured("speed", "this engine does not measure it yet"),

@@ -65,14 +65,23 @@ impl Progress {
     }
 
     /// Notes a failure; returns how often this release failed by now.
-    pub(super) fn fail(&self, artifact: &ArtifactName, manifest: &Sha256, reason: &str, tries_max: u32) -> u32 {
+    pub(super) fn fail(
+        &self,
+        artifact: &ArtifactName,
+        manifest: &Sha256,
+        reason: &str,
+        tries_max: u32,
+    ) -> u32 {
         let mut state = self.state();
         state.now = None;
-        let failure = state.failed.entry((artifact.clone(), *manifest)).or_insert(Failure {
-            tries: 0,
-            given_up: false,
-            reason: String::new(),
-        });
+        let failure = state
+            .failed
+            .entry((artifact.clone(), *manifest))
+            .or_insert(Failure {
+                tries: 0,
+                given_up: false,
+                reason: String::new(),
+            });
         failure.tries += 1;
         failure.given_up = failure.tries >= tries_max;
         reason.clone_into(&mut failure.reason);
@@ -81,7 +90,10 @@ impl Progress {
 
     pub(super) fn is_given_up(&self, artifact: &ArtifactName, manifest: &Sha256) -> bool {
         let release = (artifact.clone(), *manifest);
-        self.state().failed.get(&release).is_some_and(|failure| failure.given_up)
+        self.state()
+            .failed
+            .get(&release)
+            .is_some_and(|failure| failure.given_up)
     }
 
     /// Says how far a release has come that has no scorecard yet; nothing where this site does not weigh.

@@ -28,7 +28,7 @@ enum Stage {
     /// The header, as far as it is here.
     Header(Vec<u8>),
     /// The tensors that are to come; the first may have begun.
-    Data(VecDeque<Tensor>, Option<Pass>),
+    Data(VecDeque<Tensor>, Option<Box<Pass>>),
 }
 
 impl Tensors {
@@ -85,7 +85,8 @@ impl Tensors {
         let lacking = wanted as usize - head.len();
         let used = lacking.min(bytes.len());
         head.extend_from_slice(&bytes[..used]);
-        let whole = wanted > LENGTH_BYTES || head.first_chunk().is_some_and(|first: &[u8; 8]| *first == [0; 8]);
+        let whole =
+            wanted > LENGTH_BYTES || head.first_chunk().is_some_and(|first: &[u8; 8]| *first == [0; 8]);
         if used == lacking && whole {
             let header = Header::parse(&head[LENGTH_BYTES as usize..], self.size).map_err(bad)?;
             self.stage = Stage::Data(header.tensors().iter().cloned().collect(), None);
@@ -105,7 +106,8 @@ impl Tensors {
         let lacking = usize::try_from(tensor.bytes.end - at).unwrap_or(usize::MAX);
         let used = lacking.min(bytes.len());
         if pass.is_none() {
-            *pass = Element::from_name(&tensor.dtype.to_string()).map(Pass::new);
+            let element = Element::from_name(&tensor.dtype.to_string());
+            *pass = element.map(|element| Box::new(Pass::new(element)));
         }
         if let Some(pass) = pass {
             let added = pass.add(&bytes[..used]);
@@ -125,8 +127,10 @@ impl Tensors {
                 return Ok(());
             };
             let element = Element::from_name(&tensor.dtype.to_string());
-            let pass = pass.take().or_else(|| element.map(Pass::new));
-            let measured = pass.map(Pass::finish).transpose();
+            let pass = pass
+                .take()
+                .or_else(|| element.map(|element| Box::new(Pass::new(element))));
+            let measured = pass.map(|pass| pass.finish()).transpose();
             let measured = measured.map_err(|e| self.wrong(format!("{}: {e}", tensor.name)))?;
             self.read.push(Read { tensor, measured });
         }

@@ -10,15 +10,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use waag_schema::base::name::Version;
 use waag_schema::content::recipe::{Piece, Recipe};
 use waag_schema::policy::{Action, Facts, Label, decide};
 use waag_schema::release::Manifest;
 use waag_schema::release::kind::Kind;
-use waag_schema::statement::{Predicate, Statement, Subject};
+use waag_schema::statement::scorecard::Section;
+use waag_schema::statement::{Predicate, Statement, Subject, Visibility};
 use waag_schema::{ArtifactName, Sha256};
 
 use super::directory::is_weighed;
-use super::{Progress, WeighError, Weighed, Weighing, engine};
+use super::{Progress, WeighError, Weighed, Weighing, engine, lineage};
 use crate::access::Here;
 use crate::clock::Clock;
 use crate::content::{Content, ContentError};
@@ -52,7 +54,7 @@ pub(crate) struct Weigher {
 
 /// A release was not weighed.
 #[derive(Debug, thiserror::Error)]
-enum JobError {
+pub(super) enum JobError {
     #[error("its label denies that it is evaluated here: {0}")]
     Denied(String),
     #[error("the manifest is not one that can be read: {0}")]
@@ -118,13 +120,14 @@ impl Weigher {
                         Err(error @ JobError::Denied(_)) => {
                             // The label decides, and may change; it is looked at again.
                             tracing::info!(%artifact, %manifest, %error, "not weighed");
-                            self.progress.fail(&artifact, &manifest, &error.to_string(), u32::MAX);
+                            self.progress
+                                .fail(&artifact, &manifest, &error.to_string(), u32::MAX);
                             break;
                         }
                         Err(error) => {
-                            let tries = self
-                                .progress
-                                .fail(&artifact, &manifest, &error.to_string(), TRIES_MAX);
+                            let tries =
+                                self.progress
+                                    .fail(&artifact, &manifest, &error.to_string(), TRIES_MAX);
                             self.metrics.weigh_failures.inc();
                             tracing::warn!(%artifact, %manifest, %error, tries, "weighing failed");
                         }
@@ -142,7 +145,9 @@ impl Weigher {
         let scorecard = weighed.scorecard(self.clock.now());
         if let Some(details) = &scorecard.details {
             let key = Key::scorecard(&details.sha256);
-            self.store.put_if_absent(&key, Bytes::from(weighed.details)).await?;
+            self.store
+                .put_if_absent(&key, Bytes::from(weighed.details))
+                .await?;
         }
         let statement = Statement {
             subject: Subject::Manifest(artifact.clone(), *manifest),
@@ -178,18 +183,7 @@ impl Weigher {
         digest: &Sha256,
         manifest: &Manifest,
     ) -> Result<Weighed, JobError> {
-        let mut files: Vec<(String, Recipe)> = Vec::new();
-        if manifest.kind() == Kind::Model {
-            for layer in manifest.layers() {
-                if is_weighed(layer.path.as_str()) {
-                    files.push((
-                        layer.path.to_string(),
-                        self.recipe(artifact, &layer.blob.digest).await?,
-                    ));
-                }
-            }
-        }
-        files.sort_by(|a, b| a.0.cmp(&b.0));
+        let files = self.files(artifact, manifest).await?;
         let total = files.iter().map(|(_, recipe)| recipe.size()).sum();
         self.progress.begin(artifact, digest, total);
         let why = match (manifest.kind(), manifest.packed()) {
@@ -197,28 +191,103 @@ impl Weigher {
             (Kind::Model, Some(_)) => "the release has no safetensors file that is not packed".to_owned(),
             (kind, _) => format!("it is a {kind}"),
         };
+        let weighing = self.read(&files).await?;
+        let (lineage, changed) = self.lineage(artifact, manifest, &files, &weighing).await?;
+        Ok(weighing.finish_with(&why, lineage, &changed))
+    }
+
+    /// Measures these files.
+    async fn read(&self, files: &[(String, Recipe)]) -> Result<Weighing, JobError> {
         let (steps, taken) = mpsc::channel(AHEAD);
         let (answer, answered) = oneshot::channel();
         std::thread::Builder::new()
             .name("weigh".to_owned())
             .spawn(move || {
                 // Who waits may have gone: then nobody wants it.
-                let _ = answer.send(take(taken, &why));
+                let _ = answer.send(take(taken));
             })
             .map_err(|e| JobError::Thread(e.to_string()))?;
         // A step that cannot be sent means that the thread has ended, and its answer says why.
         let sent = self.send(&steps, files).await;
         drop(steps);
         match answered.await {
-            Ok(Ok(weighed)) => sent.map(|()| weighed),
+            Ok(Ok(weighing)) => sent.map(|()| weighing),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(JobError::Thread("it panicked".to_owned())),
         }
     }
 
-    async fn send(&self, steps: &mpsc::Sender<Step>, files: Vec<(String, Recipe)>) -> Result<(), JobError> {
+    /// Compares the weights with those of the base that the release names, if it names one that is here.
+    async fn lineage(
+        &self,
+        artifact: &ArtifactName,
+        manifest: &Manifest,
+        files: &[(String, Recipe)],
+        weighing: &Weighing,
+    ) -> Result<(Section, Vec<lineage::Row>), JobError> {
+        let none = |why: &str| Ok((Section::not_measured("lineage", why), Vec::new()));
+        let Some(base) = manifest.base() else {
+            return none("no base is named");
+        };
+        let Version::Manifest(digest) = &base.version else {
+            return none("the base is not named by its digest");
+        };
+        let (name, wanted) = (base.artifact.clone(), *digest);
+        let (namespace, release) = self
+            .reader
+            .ask(move |q| Ok((q.namespace(&name.namespace())?, q.release(&name, &wanted)?)))
+            .await?;
+        let is_public = namespace.is_some_and(|state| state.visibility == Visibility::Public);
+        let is_own = base.artifact.namespace() == artifact.namespace();
+        if release.is_none() || !(is_public || is_own) {
+            return none("the base is not at this site, for all who may read the release");
+        }
+        match self.may_evaluate(&base.artifact).await {
+            Err(JobError::Denied(_)) => {
+                return none("the label of the base denies that it is evaluated here");
+            }
+            other => other?,
+        }
+        let bytes = self.store.get(&Key::manifest(digest)).await?;
+        let theirs = Manifest::parse(bytes.to_vec()).map_err(|e| JobError::Manifest(e.to_string()))?;
+        let base_files = self.files(&base.artifact, &theirs).await?;
+        if files.is_empty() || base_files.is_empty() {
+            return none("one of the two has no safetensors file");
+        }
+        let same_tokenizer = lineage::same_tokenizer(manifest, &theirs);
+        let ours = lineage::Side::read(&self.content, files.to_vec()).await?;
+        let theirs = lineage::Side::read(&self.content, base_files).await?;
+        let norms = weighing.norms();
+        let norm = |name: &str| norms.get(name).copied();
+        lineage::compare(&self.content, &theirs, &ours, same_tokenizer, norm).await
+    }
+
+    /// Returns the safetensors files of a model, by path.
+    async fn files(
+        &self,
+        artifact: &ArtifactName,
+        manifest: &Manifest,
+    ) -> Result<Vec<(String, Recipe)>, JobError> {
+        let mut files = Vec::new();
+        if manifest.kind() == Kind::Model {
+            for layer in manifest.layers() {
+                if is_weighed(layer.path.as_str()) {
+                    let recipe = self.recipe(artifact, &layer.blob.digest).await?;
+                    files.push((layer.path.to_string(), recipe));
+                }
+            }
+        }
+        files.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(files)
+    }
+
+    async fn send(&self, steps: &mpsc::Sender<Step>, files: &[(String, Recipe)]) -> Result<(), JobError> {
         for (path, recipe) in files {
-            if steps.send(Step::Begin(path, recipe.size())).await.is_err() {
+            if steps
+                .send(Step::Begin(path.clone(), recipe.size()))
+                .await
+                .is_err()
+            {
                 return Ok(());
             }
             for piece in recipe.pieces() {
@@ -246,9 +315,8 @@ impl Weigher {
 }
 
 /// Measures what comes, on a thread of its own.
-fn take(mut steps: mpsc::Receiver<Step>, why: &str) -> Result<Weighed, JobError> {
-    // On Linux this is the thread's alone. Where it is refused, it runs like the others.
-    let _ = rustix::process::nice(NICE);
+fn take(mut steps: mpsc::Receiver<Step>) -> Result<Weighing, JobError> {
+    give_way();
     let mut weighing = Weighing::new();
     while let Some(step) = steps.blocking_recv() {
         match step {
@@ -265,5 +333,11 @@ fn take(mut steps: mpsc::Receiver<Step>, why: &str) -> Result<Weighed, JobError>
             Step::End => weighing.end()?,
         }
     }
-    Ok(weighing.finish(why))
+    Ok(weighing)
+}
+
+/// Lets this thread run only where nobody else wants to.
+pub(super) fn give_way() {
+    // On Linux this is the thread's alone. Where it is refused, it runs like the others.
+    let _ = rustix::process::nice(NICE);
 }

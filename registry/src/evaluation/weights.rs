@@ -1,6 +1,6 @@
 //! The section `weights`: every tensor of every safetensors file, and all of them together.
 //!
-//! Invariant: the section and its details depend on the files' paths and bytes only, so whoever has the files can check
+//! Invariant: the section and its rows depend on the files' paths and bytes only, so whoever has the files can check
 //! every number of them.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use waag_schema::statement::scorecard::{Amount, Details, Measure, Scorecard, Sec
 use waag_schema::{Sha256, Timestamp};
 
 use super::tensors::{Read, Tensors};
-use super::{PRECISION, WeighError, absent, device, engine};
+use super::{PRECISION, WeighError, device, engine, lineage, unmeasured};
 
 /// Tensors beyond this number are in the totals only.
 const LISTED_MAX: usize = 50_000;
@@ -88,6 +88,9 @@ struct DetailsJson<'a> {
     /// The distribution of all elements of a type.
     exponents: BTreeMap<&'static str, Exponents>,
     tensors: &'a [Row],
+    /// What differs from the base, tensor by tensor; empty where there is none.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    lineage: &'a [lineage::Row],
 }
 
 impl Weighing {
@@ -132,9 +135,23 @@ impl Weighing {
         Ok(())
     }
 
+    /// Returns the L2 norm of each tensor that is listed, by name.
+    pub(super) fn norms(&self) -> BTreeMap<&str, f64> {
+        let norm = |row: &'_ Row| row.numbers.as_ref().and_then(|n| Some(n.l2_norm?.to_f64()));
+        self.rows
+            .iter()
+            .filter_map(|row| Some((row.name.as_str(), norm(row)?)))
+            .collect()
+    }
+
     /// Returns what all files together gave. `why` says why there was none, if there was none.
     #[must_use]
     pub fn finish(self, why: &str) -> Weighed {
+        self.finish_with(why, Section::not_measured("lineage", "no base is named"), &[])
+    }
+
+    /// The same, with what was found about a base.
+    pub(super) fn finish_with(self, why: &str, lineage: Section, changed: &[lineage::Row]) -> Weighed {
         let Self { rows, totals, .. } = self;
         let mut details = Vec::new();
         let weights = if totals.files == 0 {
@@ -147,12 +164,13 @@ impl Weighing {
                 version: 1,
                 exponents: totals.measured.iter().map(of).collect(),
                 tensors: &rows,
+                lineage: changed,
             };
             details = serde_json::to_vec(&json).expect("numbers, strings and lists always serialise");
             Section::measured("weights", totals.results())
         };
         Weighed {
-            sections: std::iter::once(weights).chain(absent()).collect(),
+            sections: [weights, lineage].into_iter().chain(unmeasured()).collect(),
             details,
         }
     }
@@ -194,7 +212,10 @@ impl Totals {
     }
 
     fn results(&self) -> Vec<Measure> {
-        let parameters = self.elements.values().fold(0_u64, |sum, n| sum.saturating_add(*n));
+        let parameters = self
+            .elements
+            .values()
+            .fold(0_u64, |sum, n| sum.saturating_add(*n));
         let mut results = vec![
             Measure::new("parameters", Amount::Count(parameters)),
             Measure::new("tensors", Amount::Count(self.tensors)),
@@ -300,7 +321,10 @@ impl Exponents {
     fn of(element: Element, measured: &Measured) -> Self {
         let counts = measured.tally.exponent_histogram();
         let first = counts.iter().position(|count| *count > 0).unwrap_or(0);
-        let behind = counts.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1);
+        let behind = counts
+            .iter()
+            .rposition(|count| *count > 0)
+            .map_or(0, |last| last + 1);
         Self {
             first: i32::try_from(first).unwrap_or(0) - element.bias(),
             counts: counts.get(first..behind).unwrap_or_default().to_vec(),

@@ -119,11 +119,7 @@ impl Sequencer {
     }
 
     /// Says what this site has found out about a release.
-    pub(super) fn admit_own(
-        &mut self,
-        batch: &mut Batch,
-        statement: &Statement,
-    ) -> Result<u64, AppendError> {
+    pub(super) fn admit_own(&mut self, batch: &mut Batch, statement: &Statement) -> Result<u64, AppendError> {
         let prepared = self.sign(statement)?;
         self.push(batch, &prepared, None)
     }

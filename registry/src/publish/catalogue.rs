@@ -9,9 +9,7 @@ use waag_schema::policy::{Action, Facts, Label, decide};
 use waag_schema::release::files::LIST_MAX_BYTES;
 use waag_schema::release::{Files, Manifest};
 use waag_schema::statement::{Chain, NamespaceState};
-use waag_schema::wire::artifact::{
-    ArtifactPage, ArtifactView, Proof, Resolved, ScorecardView, Scorecards,
-};
+use waag_schema::wire::artifact::{ArtifactPage, ArtifactView, Proof, Resolved, ScorecardView, Scorecards};
 use waag_schema::wire::site::NamespaceView;
 use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256};
 
@@ -200,7 +198,9 @@ impl Catalogue {
         let (wanted, digest) = (name.clone(), *details);
         let known = self.reader.ask(move |q| q.has_details(&wanted, &digest)).await?;
         if !known {
-            return Err(PublishError::NotFound(format!("scorecard of {name} with {details}")));
+            return Err(PublishError::NotFound(format!(
+                "scorecard of {name} with {details}"
+            )));
         }
         Ok(self.store.get(&Key::scorecard(details)).await?)
     }

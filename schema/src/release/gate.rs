@@ -5,6 +5,9 @@
 //! and GGUF hold numbers only, and their headers are read in full elsewhere.
 
 use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
 
 use crate::base::name::FilePath;
 
@@ -17,7 +20,8 @@ const ENTRIES_MAX: usize = 1000;
 const ENTRY: &[u8] = b"PK\x03\x04";
 
 /// What is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Unsafe {
     /// A Python pickle, alone or in a zip archive as PyTorch writes it.
     Pickle,
@@ -33,6 +37,20 @@ impl Unsafe {
             Self::Pickle => "pickle",
             Self::Executable => "executable",
         }
+    }
+}
+
+/// A format has no such name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`pickle` and `executable` are the formats that can be allowed")]
+pub struct UnsafeError;
+
+impl FromStr for Unsafe {
+    type Err = UnsafeError;
+
+    fn from_str(text: &str) -> Result<Self, UnsafeError> {
+        let all = [Self::Pickle, Self::Executable];
+        all.into_iter().find(|one| one.name() == text).ok_or(UnsafeError)
     }
 }
 
@@ -63,14 +81,14 @@ impl fmt::Display for Said {
 /// Looks at a file by its path and its first bytes, [`LOOKED_AT`] of them or all it has.
 ///
 /// # Errors
-/// When it is one of those that are refused.
-pub fn check(path: &FilePath, head: &[u8]) -> Result<(), Refused> {
+/// When it is one of those that are refused, and not of a format that is allowed all the same.
+pub fn check(path: &FilePath, head: &[u8], allowed: &[Unsafe]) -> Result<(), Refused> {
     match look(path, head) {
-        Some(what) => Err(Refused {
+        Some(what) if !allowed.contains(&what) => Err(Refused {
             path: path.clone(),
             what,
         }),
-        None => Ok(()),
+        _ => Ok(()),
     }
 }
 
@@ -79,8 +97,26 @@ pub fn check(path: &FilePath, head: &[u8]) -> Result<(), Refused> {
 #[must_use]
 pub fn has_to_be_seen(path: &FilePath) -> bool {
     const PLAIN: [&str; 20] = [
-        "safetensors", "gguf", "json", "jsonl", "txt", "md", "rst", "csv", "tsv", "parquet", "arrow", "yaml", "yml",
-        "toml", "png", "jpg", "jpeg", "svg", "html", "jinja",
+        "safetensors",
+        "gguf",
+        "json",
+        "jsonl",
+        "txt",
+        "md",
+        "rst",
+        "csv",
+        "tsv",
+        "parquet",
+        "arrow",
+        "yaml",
+        "yml",
+        "toml",
+        "png",
+        "jpg",
+        "jpeg",
+        "svg",
+        "html",
+        "jinja",
     ];
     !PLAIN.iter().any(|extension| path.has_extension(extension))
 }
@@ -100,8 +136,12 @@ fn look(path: &FilePath, head: &[u8]) -> Option<Unsafe> {
 
 /// Protocol 2 and later: its opcode and number, then an opcode that can begin a value.
 fn is_pickle(head: &[u8]) -> bool {
-    let begins = |opcode: u8| matches!(opcode, b'c' | b'(' | b'}' | b']' | b')' | b'X' | b'U' | b'K' | b'J' | b'M' | b'C' | b'B' | b'N' | b'G')
-        || matches!(opcode, 0x80..=0x98);
+    let begins = |opcode: u8| {
+        matches!(
+            opcode,
+            b'c' | b'(' | b'}' | b']' | b')' | b'X' | b'U' | b'K' | b'J' | b'M' | b'C' | b'B' | b'N' | b'G'
+        ) || matches!(opcode, 0x80..=0x98)
+    };
     matches!(head, [0x80, 2..=5, opcode, ..] if begins(*opcode))
 }
 
@@ -117,7 +157,9 @@ fn holds_pickle(head: &[u8]) -> bool {
     for _ in 0..ENTRIES_MAX {
         let Some(at) = find(rest, ENTRY) else { return false };
         rest = &rest[at + ENTRY.len()..];
-        let Some(fields) = rest.first_chunk::<26>() else { return false };
+        let Some(fields) = rest.first_chunk::<26>() else {
+            return false;
+        };
         let name_length = usize::from(u16::from_le_bytes([fields[22], fields[23]]));
         let extra = usize::from(u16::from_le_bytes([fields[24], fields[25]]));
         let name = rest.get(26..26 + name_length).unwrap_or_default();
@@ -133,7 +175,7 @@ fn holds_pickle(head: &[u8]) -> bool {
     false
 }
 
-/// ELF, PE, Mach-O and Java classes, WebAssembly, and scripts that name their interpreter.
+/// ELF, PE, Mach-O and Java classes, WebAssembly, and archives of object files.
 fn is_executable(head: &[u8]) -> bool {
     const MARKS: [&[u8]; 8] = [
         b"\x7fELF",
@@ -163,7 +205,9 @@ mod tests {
     use super::*;
 
     fn seen(path: &str, head: &[u8]) -> Option<Unsafe> {
-        check(&path.parse().unwrap(), head).err().map(|refused| refused.what)
+        check(&path.parse().unwrap(), head, &[])
+            .err()
+            .map(|refused| refused.what)
     }
 
     /// A zip archive of stored entries, without its directory.
@@ -183,7 +227,10 @@ mod tests {
     #[test]
     fn pickles_are_known_by_their_bytes_under_any_name() {
         // What Python's pickle.dumps({}, 2) and dumps([1], 4) give.
-        let (two, four) = (&b"\x80\x02}q\x00."[..], &b"\x80\x04\x95\x08\0\0\0\0\0\0\0]\x94K\x01a."[..]);
+        let (two, four) = (
+            &b"\x80\x02}q\x00."[..],
+            &b"\x80\x04\x95\x08\0\0\0\0\0\0\0]\x94K\x01a."[..],
+        );
         // How torch.save began its files before they were archives.
         let legacy = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.";
         for head in [two, four, legacy] {
@@ -192,7 +239,10 @@ mod tests {
         }
         let archive = zip(&[("archive/version", b"3\n"), ("archive/data.pkl", two)]);
         assert_eq!(seen("model.pt", &archive), Some(Unsafe::Pickle));
-        assert_eq!(seen("x.npz", &zip(&[("a.npy", b"\x93NUMPY\x01\0v\0{'descr': '|O'")])), Some(Unsafe::Pickle));
+        assert_eq!(
+            seen("x.npz", &zip(&[("a.npy", b"\x93NUMPY\x01\0v\0{'descr': '|O'")])),
+            Some(Unsafe::Pickle)
+        );
         assert_eq!(seen("old.pkl", b"(dp0\n."), Some(Unsafe::Pickle));
     }
 
@@ -220,7 +270,11 @@ mod tests {
     #[test]
     fn the_refusal_says_how_to_convert() {
         let path: FilePath = "a/model.pkl".parse().unwrap();
-        let said = check(&path, b"").unwrap_err().to_string();
-        assert!(said.starts_with("a/model.pkl is a pickle") && said.contains("safetensors"), "{said}");
+        let said = check(&path, b"", &[Unsafe::Executable]).unwrap_err().to_string();
+        assert!(
+            said.starts_with("a/model.pkl is a pickle") && said.contains("safetensors"),
+            "{said}"
+        );
+        assert_eq!(check(&path, b"", &[Unsafe::Pickle]), Ok(()));
     }
 }

@@ -342,7 +342,10 @@ impl Statement {
                 let id = subject.name.strip_prefix(SITE_PREFIX).unwrap_or_default();
                 Subject::Site(id.parse().map_err(|e| malformed(&e))?)
             }
-            Predicate::Release(_) | Predicate::Tag(_) | Predicate::Withdrawal(_) | Predicate::Scorecard(_) => {
+            Predicate::Release(_)
+            | Predicate::Tag(_)
+            | Predicate::Withdrawal(_)
+            | Predicate::Scorecard(_) => {
                 Subject::Manifest(subject.name.parse().map_err(|e| malformed(&e))?, digest)
             }
         };

@@ -226,7 +226,10 @@ impl Scorecard {
         let texts = [name, version, class, &self.precision];
         for text in texts.into_iter().chain(device) {
             if text.is_empty() || text.len() > TEXT_MAX {
-                return Err(format!("a text of {} bytes, 1 to {TEXT_MAX} are read", text.len()));
+                return Err(format!(
+                    "a text of {} bytes, 1 to {TEXT_MAX} are read",
+                    text.len()
+                ));
             }
         }
         if self.sections.len() > SECTIONS_MAX {
@@ -300,7 +303,19 @@ mod tests {
 
     #[test]
     fn a_number_has_one_spelling() {
-        for bad in ["", "01", "+1", "1.50e0", "1.5", "0.1e1", "NaN", "1E3", "1e+3", " 1", "18446744073709551616"] {
+        for bad in [
+            "",
+            "01",
+            "+1",
+            "1.50e0",
+            "1.5",
+            "0.1e1",
+            "NaN",
+            "1E3",
+            "1e+3",
+            " 1",
+            "18446744073709551616",
+        ] {
             assert!(bad.parse::<Amount>().is_err(), "{bad}");
         }
         for good in ["0", "12", "1.5e-3", "-1e0", "0e0", "inf", "-inf"] {

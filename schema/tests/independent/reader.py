@@ -338,7 +338,7 @@ def read_json(raw, limit):
     return value
 
 
-def shape(value, **fields):
+def shape(value, /, **fields):
     """Checks that an object has exactly these keys, and reads each."""
     need(isinstance(value, dict), "not an object")
     fields = {key.rstrip("_"): read for key, read in fields.items()}

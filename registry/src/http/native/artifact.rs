@@ -124,7 +124,10 @@ pub(in crate::http) async fn scorecard_details(
 ) -> Result<impl IntoResponse, Refusal> {
     let name = artifact_name(&namespace, &name)?;
     let details: Sha256 = details.parse().map_err(Refusal::invalid)?;
-    let bytes = site.catalogue().scorecard_details(&caller, &name, &details).await?;
+    let bytes = site
+        .catalogue()
+        .scorecard_details(&caller, &name, &details)
+        .await?;
     Ok(([(CONTENT_TYPE, "application/json")], bytes))
 }
 
