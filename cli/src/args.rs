@@ -5,6 +5,7 @@
 
 mod ledger;
 mod owners;
+mod weighing;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use clap_complete::Shell;
 use waag_client::pull::TensorPattern;
 use waag_schema::policy::label::Action;
 use waag_schema::policy::place::{Country, Where};
+use waag_schema::release::gate::Unsafe;
 use waag_schema::release::kind::Kind;
 use waag_schema::{ArtifactName, Namespace, Reference, SiteId, Tag};
 
@@ -22,6 +24,7 @@ use waag_schema::{ArtifactName, Namespace, Reference, SiteId, Tag};
 pub(crate) use ledger::LedgerFsck;
 pub(crate) use ledger::{LedgerCommand, LedgerErase, LedgerProve, LedgerShow, LedgerVerify};
 pub(crate) use owners::{NamespaceRotate, NamespaceSubmit, Out, Sign, Withdraw};
+pub(crate) use weighing::{Scorecard, Weigh};
 
 use crate::typed::{Compared, ScopeArg, Target, rate, token_id};
 
@@ -122,6 +125,8 @@ pub(crate) enum Command {
     Tag(TagArgs),
     Sign(Sign),
     Withdraw(Withdraw),
+    Weigh(Weigh),
+    Scorecard(Scorecard),
     #[command(subcommand)]
     Ledger(LedgerCommand),
     #[command(subcommand)]
@@ -325,6 +330,9 @@ pub(crate) struct Push {
     /// Take the regular files that symbolic links lead to, as in a Hugging Face cache
     #[arg(long)]
     pub(crate) follow: bool,
+    /// Publish a format that runs code all the same, where the site allows it: pickle, executable
+    #[arg(long, value_name = "FORMAT,...", value_delimiter = ',')]
+    pub(crate) allow_format: Vec<Unsafe>,
     /// Send the bytes as they are: on a fast network, encoding them may take longer than it saves
     #[arg(long)]
     pub(crate) no_encode: bool,

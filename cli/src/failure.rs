@@ -143,6 +143,12 @@ impl From<ClientError> for Failure {
             ClientError::Denied { message, reasons } => Self::new(Exit::Refused, message)
                 .details(reasons)
                 .hint("the label decides: `waag show NAMESPACE/NAME` shows it; a publisher changes it with --residency"),
+            ClientError::RunsCode(files) => {
+                let number = crate::ui::count(files.len() as u64, "file");
+                Self::new(Exit::Refused, format!("{number} of a format that runs code; nothing was published"))
+                    .details(files)
+                    .hint("a .waagignore leaves files out; --allow-format lets them pass where the site's waag.toml does, too")
+            }
             ClientError::Damaged(files) => {
                 let lines: Vec<String> = files.iter().map(ToString::to_string).collect();
                 let number = crate::ui::count(files.len() as u64, "file");
@@ -232,6 +238,7 @@ fn exit_of(error: &ClientError) -> Exit {
         }
         ClientError::Denied { .. }
         | ClientError::Unauthorized(_)
+        | ClientError::RunsCode(_)
         | ClientError::Forbidden(_)
         | ClientError::NotOwner { .. }
         | ClientError::Unsigned { .. }

@@ -17,4 +17,5 @@ mod owners;
 mod packed;
 mod rollback;
 mod supply;
+mod weighing;
 mod world;

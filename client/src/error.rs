@@ -28,6 +28,9 @@ pub enum ClientError {
         /// The verdict's reasons.
         reasons: Vec<String>,
     },
+    /// Files of formats that run code: convert them.
+    #[error("{} of a format that runs code: {}", if .0.len() == 1 { "a file is" } else { "files are" }, .0.join("; "))]
+    RunsCode(Vec<String>),
     /// Something is not what its signature, digest or proof says: trust nothing of it.
     #[error("{what}: {reason}")]
     Verification {

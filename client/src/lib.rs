@@ -33,6 +33,7 @@
 //! ledger                     entries, proofs as files, the whole tree computed anew
 //! scan, ignore, read,        which files there are, read once, the small ones of many as tars
 //! packed, sources
+//! scorecard                  what a site has measured
 //! push, tag, withdraw,       signing and sending
 //! namespace, rotation, draft
 //! listing, recipes, pull,    fetching, writing, and proving without a network
@@ -65,6 +66,7 @@ mod recipes;
 pub mod rotation;
 mod said;
 pub mod scan;
+pub mod scorecard;
 mod search;
 mod sign;
 pub mod site;

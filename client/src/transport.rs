@@ -568,6 +568,7 @@ fn meaning(problem: Problem, url: &SiteUrl, path: &str) -> ClientError {
         Code::NotFound if path.starts_with("/ledger/") => ClientError::Absent(message),
         Code::NotFound if path.starts_with("/api/v1/ledger/") => ClientError::Absent(message),
         Code::NotFound if path.starts_with("/api/v1/tokens/") => ClientError::Absent(message),
+        Code::Format => ClientError::RunsCode(reasons),
         Code::NotFound => ClientError::NotFound(message),
         Code::Taken => ClientError::Taken(message),
         Code::Conflict => ClientError::Conflict(message),

@@ -147,6 +147,7 @@ impl World {
             move_tag: false,
             encode: true,
             links: Links::Refuse,
+            allowed_formats: Vec::new(),
             signers: vec![self.key.public()],
             draft: false,
         }

@@ -7,6 +7,8 @@
 //! BF16       1         8         7    127
 //! F16        1         5        10     15
 //! F32        1         8        23    127
+//! F8_E4M3    1         4         3      7    no infinities: all ones is not a number, the rest of that exponent is
+//! F8_E5M2    1         5         2     15
 //!
 //! exponent 0          ±0 where the mantissa is 0, else subnormal: ± mantissa * 2^(1 - bias - mantissa bits)
 //! exponent all ones   ±infinity where the mantissa is 0, else not a number
@@ -24,11 +26,15 @@ pub enum Element {
     F16,
     /// IEEE 754 binary32.
     F32,
+    /// The 8-bit format of OCP and of safetensors with more precision, `E4M3FN`.
+    F8E4m3,
+    /// The one with more range.
+    F8E5m2,
 }
 
 impl Element {
     /// Every format, in order.
-    pub const ALL: [Self; 3] = [Self::Bf16, Self::F16, Self::F32];
+    pub const ALL: [Self; 5] = [Self::Bf16, Self::F16, Self::F32, Self::F8E4m3, Self::F8E5m2];
 
     /// Returns the name that safetensors headers use.
     #[must_use]
@@ -37,6 +43,8 @@ impl Element {
             Self::Bf16 => "BF16",
             Self::F16 => "F16",
             Self::F32 => "F32",
+            Self::F8E4m3 => "F8_E4M3",
+            Self::F8E5m2 => "F8_E5M2",
         }
     }
 
@@ -50,6 +58,7 @@ impl Element {
     #[must_use]
     pub const fn size_bytes(self) -> usize {
         match self {
+            Self::F8E4m3 | Self::F8E5m2 => 1,
             Self::Bf16 | Self::F16 => 2,
             Self::F32 => 4,
         }
@@ -60,7 +69,8 @@ impl Element {
     pub const fn exponent_bits(self) -> u32 {
         match self {
             Self::Bf16 | Self::F32 => 8,
-            Self::F16 => 5,
+            Self::F16 | Self::F8E5m2 => 5,
+            Self::F8E4m3 => 4,
         }
     }
 
@@ -71,6 +81,8 @@ impl Element {
             Self::Bf16 => 7,
             Self::F16 => 10,
             Self::F32 => 23,
+            Self::F8E4m3 => 3,
+            Self::F8E5m2 => 2,
         }
     }
 
@@ -78,6 +90,22 @@ impl Element {
     #[must_use]
     pub const fn bias(self) -> i32 {
         (1 << (self.exponent_bits() - 1)) - 1
+    }
+
+    /// Returns the bits of positive infinity, beyond which nothing is a number. The format that has none answers
+    /// with what is not a number.
+    #[must_use]
+    pub const fn infinity(self) -> u32 {
+        match self {
+            Self::F8E4m3 => 0x7f,
+            _ => self.top_exponent() << self.mantissa_bits(),
+        }
+    }
+
+    /// Says whether there are infinities.
+    #[must_use]
+    pub const fn has_infinities(self) -> bool {
+        !matches!(self, Self::F8E4m3)
     }
 
     /// Returns the exponent field of infinities and of what is not a number: all ones.
@@ -111,8 +139,11 @@ impl Element {
             exponent,
             mantissa,
         } = self.fields(bits);
-        let magnitude = if exponent == self.top_exponent() {
-            if mantissa == 0 { f64::INFINITY } else { f64::NAN }
+        let bits = (exponent << self.mantissa_bits()) | mantissa;
+        let magnitude = if bits == self.infinity() && self.has_infinities() {
+            f64::INFINITY
+        } else if bits >= self.infinity() {
+            f64::NAN
         } else {
             let (steps, implicit) = match exponent {
                 0 => (0, 0),

@@ -5,18 +5,26 @@
 //! meaning of each number: an accelerated backend comes with the `Backend` seam and has to give the same
 //! bits.
 //!
+//! - [`difference`]: two tensors held against each other.
 //! - [`element`]: the number formats, and how their bits are read.
 //! - [`tally`]: one pass over a tensor, into integers. It may be cut and merged at will.
+//! - [`groups`]: what a tensor would lose if it were quantised in groups.
+//! - [`pass`]: both over the bytes of a tensor as they come.
 //! - [`summary`]: what follows from a tally: moments, extremes, exponent entropy.
 //!
 //! `kernels/README.md` has the formulas and the accuracy of every number.
 
+pub mod difference;
 pub mod element;
+pub mod groups;
 mod log2;
+pub mod pass;
 pub mod summary;
 pub mod tally;
 mod wide;
 
 pub use element::Element;
+pub use groups::{GroupErrors, Quantised};
+pub use pass::Pass;
 pub use summary::Summary;
 pub use tally::{Tally, TallyError};

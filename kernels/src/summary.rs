@@ -83,9 +83,10 @@ impl Moments {
         let element = tally.element();
         let top = element.top_exponent();
         let mut squares = Wide::ZERO;
-        let mut sum = |bins: &[Bin]| {
+        let mut sum = |bins: &[Bin], finite_at_top: u64| {
             let mut sum = Wide::ZERO;
-            for (exponent, bin) in (0..top).zip(bins) {
+            for (exponent, bin) in (0..=top).zip(bins) {
+                let count = if exponent == top { finite_at_top } else { bin.count };
                 // An element is `implicit + mantissa` units, times 2 for each exponent above 1.
                 let (implicit_bits, shift) = match exponent {
                     0 => (None, 0),
@@ -95,14 +96,15 @@ impl Moments {
                 squares.add_shifted(bin.squares, 2 * shift);
                 if let Some(bits) = implicit_bits {
                     // (i + m)^2 = i^2 + 2 i m + m^2
-                    sum.add_shifted(u128::from(bin.count), bits + shift);
+                    sum.add_shifted(u128::from(count), bits + shift);
                     squares.add_shifted(bin.mantissas, bits + 1 + 2 * shift);
-                    squares.add_shifted(u128::from(bin.count), 2 * bits + 2 * shift);
+                    squares.add_shifted(u128::from(count), 2 * bits + 2 * shift);
                 }
             }
             sum
         };
-        let (positive, negative) = (sum(tally.bins(false)), sum(tally.bins(true)));
+        let positive = sum(tally.bins(false), tally.finite_at_top(false));
+        let negative = sum(tally.bins(true), tally.finite_at_top(true));
         Self {
             count: tally.finite(),
             unit_exponent: element.unit_exponent(),

@@ -8,7 +8,7 @@
 //!
 //! Cost: every byte is read once. Memory: at most 512 bins of 48 bytes, whatever the tensor's size.
 
-use crate::element::Element;
+use crate::element::{Element, Fields};
 
 /// A tally takes at most this many elements, 2^48: no accumulator can overflow below that. It is 512 TiB of
 /// BF16.
@@ -17,6 +17,12 @@ pub const ELEMENTS_MAX: u64 = 1 << 48;
 /// Elements between two transfers of the narrow sums into the wide ones: 2^16 squares of 23-bit mantissas
 /// stay below 2^62.
 const BLOCK_ELEMENTS: usize = 1 << 16;
+
+/// From so many bytes on, elements of 2 bytes are counted by their bits first: 2^16 counters are then worth looking
+/// through.
+const TABLE_BYTES_MIN: usize = 1 << 18;
+/// Bytes between two looks through such counters; they have 32 bits.
+const TABLE_ELEMENTS_MAX: usize = 1 << 30;
 
 /// Bytes cannot be tallied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,9 +56,9 @@ pub enum TallyError {
 pub struct Bin {
     /// How many there are.
     pub count: u64,
-    /// The sum of their mantissa fields; 0 for infinities and what is not a number.
+    /// The sum of the mantissa fields of those that are finite.
     pub mantissas: u128,
-    /// The sum of the squares of their mantissa fields; 0 for infinities and what is not a number.
+    /// The sum of the squares of those mantissa fields.
     pub squares: u128,
 }
 
@@ -67,6 +73,8 @@ pub struct Tally {
     zeros: [u64; 2],
     /// Positive and negative.
     infinities: [u64; 2],
+    /// Positive and negative.
+    nans: [u64; 2],
     /// The least and the greatest element that is a number, as integers that order as the values do.
     extremes: Option<(u32, u32)>,
 }
@@ -81,6 +89,7 @@ impl Tally {
             bins: vec![Bin::default(); 2 << element.exponent_bits()],
             zeros: [0; 2],
             infinities: [0; 2],
+            nans: [0; 2],
             extremes: None,
         }
     }
@@ -108,11 +117,41 @@ impl Tally {
             });
         }
         self.grow((bytes.len() / size) as u64)?;
-        for block in bytes.chunks(BLOCK_ELEMENTS * size) {
-            match self.element {
-                Element::Bf16 => self.add_block::<8, 7>(block.as_chunks().0.iter().map(half_word)),
-                Element::F16 => self.add_block::<5, 10>(block.as_chunks().0.iter().map(half_word)),
-                Element::F32 => self.add_block::<8, 23>(block.as_chunks().0.iter().map(word)),
+        match self.element {
+            Element::F32 => {
+                for block in bytes.chunks(BLOCK_ELEMENTS * size) {
+                    self.add_block::<8, 23>(block.as_chunks().0.iter().map(word));
+                }
+            }
+            Element::F8E4m3 | Element::F8E5m2 => {
+                for block in bytes.chunks(TABLE_ELEMENTS_MAX) {
+                    let mut table = [0_u32; 1 << 8];
+                    for byte in block {
+                        table[usize::from(*byte)] += 1;
+                    }
+                    self.add_table(&table);
+                }
+            }
+            Element::Bf16 | Element::F16 if bytes.len() < TABLE_BYTES_MIN => {
+                for block in bytes.chunks(BLOCK_ELEMENTS * size) {
+                    let words = block.as_chunks().0.iter().map(half_word);
+                    match self.element {
+                        Element::F16 => self.add_block::<5, 10>(words),
+                        _ => self.add_block::<8, 7>(words),
+                    }
+                }
+            }
+            Element::Bf16 | Element::F16 => {
+                for block in bytes.chunks(TABLE_ELEMENTS_MAX) {
+                    let mut table = vec![0_u32; 1 << 16];
+                    // Fixing the length spares the check of every index.
+                    if let Some(table) = table.first_chunk_mut::<{ 1 << 16 }>() {
+                        for bytes in block.as_chunks().0 {
+                            table[usize::from(u16::from_le_bytes(*bytes))] += 1;
+                        }
+                    }
+                    self.add_table(&table);
+                }
             }
         }
         Ok(())
@@ -138,6 +177,7 @@ impl Tally {
         for sign in 0..2 {
             self.zeros[sign] += other.zeros[sign];
             self.infinities[sign] += other.infinities[sign];
+            self.nans[sign] += other.nans[sign];
         }
         if let Some((least, greatest)) = other.extremes {
             self.stretch(least, greatest);
@@ -204,14 +244,21 @@ impl Tally {
 
     /// Returns how many elements are not a number.
     #[must_use]
-    pub fn nans(&self) -> u64 {
-        self.with_exponent(self.element.top_exponent()) - self.infinities()
+    pub const fn nans(&self) -> u64 {
+        self.nans[0] + self.nans[1]
+    }
+
+    /// Returns how many elements of one sign with the top exponent are finite: none, but in the format that has no
+    /// infinities.
+    pub(crate) fn finite_at_top(&self, negative: bool) -> u64 {
+        let at_top = self.bins(negative).last().map_or(0, |bin| bin.count);
+        at_top - self.infinities[usize::from(negative)] - self.nans[usize::from(negative)]
     }
 
     /// Returns how many elements are neither infinite nor not a number.
     #[must_use]
-    pub fn finite(&self) -> u64 {
-        self.elements - self.with_exponent(self.element.top_exponent())
+    pub const fn finite(&self) -> u64 {
+        self.elements - self.infinities() - self.nans()
     }
 
     /// Returns the bits of the least element that is a number, infinities included; -0 is less than +0.
@@ -260,55 +307,104 @@ impl Tally {
         }
     }
 
-    /// Takes in at most [`BLOCK_ELEMENTS`] elements. The widths are constants here so that the loop's shifts
-    /// and masks are, too.
-    fn add_block<const EXPONENT: u32, const MANTISSA: u32>(&mut self, elements: impl Iterator<Item = u32>) {
+    /// Takes in elements that were counted by their bits.
+    fn add_table(&mut self, table: &[u32]) {
+        let element = self.element;
+        let sign = 1 << (element.exponent_bits() + element.mantissa_bits());
+        for (bits, count) in (0_u32..).zip(table).filter(|(_, count)| **count > 0) {
+            let count = u64::from(*count);
+            let Fields {
+                negative, mantissa, ..
+            } = element.fields(bits);
+            let magnitude = bits & (sign - 1);
+            let bin = &mut self.bins[(bits >> element.mantissa_bits()) as usize];
+            bin.count += count;
+            if magnitude < element.infinity() {
+                bin.mantissas += u128::from(u64::from(mantissa) * count);
+                bin.squares += u128::from(u64::from(mantissa * mantissa) * count);
+            } else if magnitude > element.infinity() || !element.has_infinities() {
+                self.nans[usize::from(negative)] += count;
+                continue;
+            } else {
+                self.infinities[usize::from(negative)] += count;
+            }
+            self.zeros[usize::from(negative)] += if magnitude == 0 { count } else { 0 };
+            let order = if negative {
+                !bits & (sign | (sign - 1))
+            } else {
+                bits | sign
+            };
+            self.stretch(order, order);
+        }
+    }
+
+    /// Takes in at most [`BLOCK_ELEMENTS`] elements. The widths are constants here so that the loops' shifts and masks
+    /// are, too. What has no place in a bin is looked at first, in a loop that the compiler makes a vector's.
+    fn add_block<const EXPONENT: u32, const MANTISSA: u32>(
+        &mut self,
+        elements: impl Iterator<Item = u32> + Clone,
+    ) {
         let sign = 1_u32 << (EXPONENT + MANTISSA);
         let infinity = sign - (1 << MANTISSA);
-        let mut narrow = [Narrow::default(); 512];
         let (mut least, mut greatest) = (u32::MAX, 0);
-        for bits in elements {
-            let mantissa = u64::from(bits & ((1 << MANTISSA) - 1));
-            // `bits` has no more than the format's bits: at most 9 remain. The mask tells the compiler.
-            let bin = &mut narrow[(bits >> MANTISSA) as usize & 511];
-            bin.count += 1;
-            bin.mantissas += mantissa;
-            bin.squares += mantissa * mantissa;
-
+        let (mut zeros, mut infinities, mut nans) = ([0_u32; 2], [0_u32; 2], [0_u32; 2]);
+        for bits in elements.clone() {
             let magnitude = bits & (sign - 1);
-            let negative = usize::from(bits & sign != 0);
-            self.zeros[negative] += u64::from(magnitude == 0);
-            self.infinities[negative] += u64::from(magnitude == infinity);
-            if magnitude <= infinity {
-                // Orders as the values do: negatives turned round below the positives.
-                let order = if negative == 1 {
-                    !bits & (sign | (sign - 1))
-                } else {
-                    bits | sign
-                };
-                least = least.min(order);
-                greatest = greatest.max(order);
-            }
+            let negative = bits & sign != 0;
+            zeros[0] += u32::from(bits == 0);
+            zeros[1] += u32::from(bits == sign);
+            infinities[0] += u32::from(bits == infinity);
+            infinities[1] += u32::from(bits == infinity | sign);
+            nans[0] += u32::from(magnitude > infinity && !negative);
+            nans[1] += u32::from(magnitude > infinity && negative);
+            // Orders as the values do: negatives turned round below the positives.
+            let order = if negative {
+                !bits & (sign | (sign - 1))
+            } else {
+                bits | sign
+            };
+            let is_number = magnitude <= infinity;
+            least = least.min(if is_number { order } else { u32::MAX });
+            greatest = greatest.max(if is_number { order } else { 0 });
+        }
+        for negative in 0..2 {
+            self.zeros[negative] += u64::from(zeros[negative]);
+            self.infinities[negative] += u64::from(infinities[negative]);
+            self.nans[negative] += u64::from(nans[negative]);
         }
         if least <= greatest {
             self.stretch(least, greatest);
         }
+        // By turns into two tables: neighbours often have the same exponent, and would wait for each other's sums.
+        let mut tables = [[Narrow::default(); 512]; 2];
+        for (at, bits) in elements.enumerate() {
+            let mantissa = u64::from(bits & ((1 << MANTISSA) - 1));
+            // `bits` has no more than the format's bits: at most 9 remain. The mask tells the compiler.
+            let bin = &mut tables[at & 1][(bits >> MANTISSA) as usize & 511];
+            bin.counted += COUNTED + mantissa;
+            bin.squares += mantissa * mantissa;
+        }
         let top = self.element.top_exponent() as usize;
-        for (i, (bin, narrow)) in self.bins.iter_mut().zip(&narrow).enumerate() {
-            bin.count += narrow.count;
-            if i & top != top {
-                bin.mantissas += u128::from(narrow.mantissas);
-                bin.squares += u128::from(narrow.squares);
+        for table in &tables {
+            for (i, (bin, narrow)) in self.bins.iter_mut().zip(table).enumerate() {
+                bin.count += narrow.counted / COUNTED;
+                if i & top != top {
+                    bin.mantissas += u128::from(narrow.counted % COUNTED);
+                    bin.squares += u128::from(narrow.squares);
+                }
             }
         }
     }
 }
 
+/// One element, in a sum of mantissas and of elements at once: 2^16 mantissas of 23 bits stay below it.
+const COUNTED: u64 = 1 << 40;
+
 /// A bin within one block.
 #[derive(Clone, Copy, Default)]
 struct Narrow {
-    count: u64,
-    mantissas: u64,
+    /// Mantissas, and [`COUNTED`] for each element.
+    counted: u64,
     squares: u64,
 }
 

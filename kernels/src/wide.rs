@@ -33,6 +33,32 @@ impl Wide {
         }
     }
 
+    /// Adds another number.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let mut carry = false;
+        for (limb, part) in self.0.iter_mut().zip(other.0) {
+            (*limb, carry) = limb.carrying_add(part, carry);
+        }
+    }
+
+    /// Adds the whole part of `value * 2^exponent`, for a positive value.
+    pub(crate) fn add_scaled(&mut self, value: f64, exponent: i32) {
+        let bits = value.to_bits();
+        let field = (bits >> 52).cast_signed() as i32;
+        let fraction = bits & ((1 << 52) - 1);
+        let (mantissa, least) = match field {
+            0 => (fraction, -1074),
+            _ => (fraction | (1 << 52), field - 1075),
+        };
+        let shift = least + exponent;
+        if shift >= 0 {
+            self.add_shifted(u128::from(mantissa), shift.unsigned_abs());
+        } else {
+            let whole = mantissa.checked_shr(shift.unsigned_abs()).unwrap_or(0);
+            self.add_shifted(u128::from(whole), 0);
+        }
+    }
+
     /// Returns the difference from a number that is not greater.
     pub(crate) fn minus(&self, smaller: &Self) -> Self {
         let mut difference = *self;

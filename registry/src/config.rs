@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use waag_schema::policy::place::Country;
+use waag_schema::release::gate::Unsafe;
 
 /// The commented file that the first start writes. A test reads it back and compares it with the defaults.
 pub const TEMPLATE: &str = include_str!("waag.toml");
@@ -26,6 +27,10 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// How much is taken on at once.
     pub limits: Limits,
+    /// Whether and how releases are weighed.
+    pub weigh: Weigh,
+    /// Formats that run code and may be published here all the same.
+    pub formats: Formats,
     /// `text` or `json`.
     pub log_format: LogFormat,
 }
@@ -77,6 +82,28 @@ impl Limits {
     }
 }
 
+/// Whether and how releases are weighed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Weigh {
+    /// Whether each release that is published here gets a scorecard.
+    pub on: bool,
+}
+
+impl Default for Weigh {
+    fn default() -> Self {
+        Self { on: true }
+    }
+}
+
+/// Formats that run code and may be published here all the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Formats {
+    /// `pickle`, `executable`.
+    pub allow: Vec<Unsafe>,
+}
+
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -95,6 +122,8 @@ impl Default for Config {
             upload_days: 7,
             tls: None,
             limits: Limits::default(),
+            weigh: Weigh::default(),
+            formats: Formats::default(),
             log_format: LogFormat::Text,
         }
     }

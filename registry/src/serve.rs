@@ -158,9 +158,12 @@ pub async fn serve(
         ..Settings::default()
     };
     let metrics = site.metrics().clone();
+    let weighing = config.weigh.on.then(|| tokio::spawn(site.weigher().run()));
     listen(listener, router(site), tls, settings, metrics, shutdown).await;
-    fresh.abort();
-    let _ = fresh.await;
+    for task in [Some(fresh), weighing].into_iter().flatten() {
+        task.abort();
+        let _ = task.await;
+    }
     // Every handle to the ledger went with the router; the writer finishes its last batch and ends.
     if writer.await.is_err() {
         tracing::error!("the ledger's writer panicked");

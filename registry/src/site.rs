@@ -11,6 +11,7 @@ use crate::access::{AccessError, Here, Tokens};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::content::{Content, ContentError, Uploads};
+use crate::evaluation::{Progress, Weigher};
 use crate::index::{Index, IndexError, Reader};
 use crate::ledger::{self, AppendError, Ledger, Parts, Restored};
 use crate::pool::Pool;
@@ -61,6 +62,7 @@ pub struct Site {
     ledger: Ledger,
     intake: Intake,
     catalogue: Catalogue,
+    weighing: Progress,
     metrics: Metrics,
     turns: Turns,
     clock: Arc<dyn Clock>,
@@ -147,8 +149,10 @@ impl Site {
             ledger: opened.ledger.clone(),
             uploads: uploads.clone(),
             content: content.clone(),
+            allowed: config.formats.allow.clone(),
             clock: Arc::clone(&parts.clock),
         };
+        let weighing = Progress::default();
         let catalogue = Catalogue {
             here: here.clone(),
             store: Arc::clone(&parts.store),
@@ -156,6 +160,7 @@ impl Site {
             ledger: opened.ledger.clone(),
             content: content.clone(),
             packed: PackedFiles::default(),
+            weighing: weighing.clone(),
             clock: Arc::clone(&parts.clock),
         };
         let ledger = opened.ledger;
@@ -174,6 +179,7 @@ impl Site {
             ledger,
             intake,
             catalogue,
+            weighing,
             metrics,
             turns,
             clock: parts.clock,
@@ -260,6 +266,28 @@ impl Site {
     #[must_use]
     pub fn id(&self) -> &SiteId {
         &self.here.site
+    }
+
+    /// Returns what weighs the releases that have no scorecard yet.
+    pub(crate) fn weigher(&self) -> Weigher {
+        Weigher {
+            here: self.here.clone(),
+            store: Arc::clone(&self.catalogue.store),
+            reader: self.reader.clone(),
+            content: self.content.clone(),
+            ledger: self.ledger.clone(),
+            clock: Arc::clone(&self.clock),
+            metrics: self.metrics.clone(),
+            progress: self.weighing.clone(),
+        }
+    }
+
+    /// Weighs now what has no scorecard yet, and returns when that is done or given up.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub async fn weigh_all(&self) -> Result<(), IndexError> {
+        self.weigher().look(0).await.map(drop)
     }
 
     /// Returns what is counted.

@@ -46,6 +46,12 @@ pub struct Metrics {
     pub commits: Counter,
     /// Entries in the published tree.
     pub ledger_size: Gauge,
+    /// Releases weighed.
+    pub weighed: Counter,
+    /// Raw bytes read to weigh them.
+    pub weighed_bytes: Counter,
+    /// Tries to weigh a release that failed.
+    pub weigh_failures: Counter,
 }
 
 impl Metrics {
@@ -90,6 +96,21 @@ impl Metrics {
             "ledger_size",
             "Entries in the published tree",
             self.ledger_size.clone(),
+        );
+        registry.register(
+            "weighed_releases",
+            "Releases weighed since the start",
+            self.weighed.clone(),
+        );
+        registry.register(
+            "weighed_bytes",
+            "Raw bytes read to weigh releases",
+            self.weighed_bytes.clone(),
+        );
+        registry.register(
+            "weigh_failures",
+            "Tries to weigh a release that failed",
+            self.weigh_failures.clone(),
         );
         let mut text = String::new();
         encode(&mut text, &registry).expect("writing to a string does not fail");

@@ -19,4 +19,5 @@ mod simulation;
 mod store;
 mod tidy;
 mod tls;
+mod weighing;
 mod world;

@@ -11,6 +11,7 @@ mod namespace;
 mod pull;
 mod push;
 mod rotate;
+mod scorecard;
 mod secrets;
 #[cfg(feature = "server")]
 mod serve;
@@ -50,6 +51,8 @@ pub(crate) async fn run(command: Command, config: &Config, ui: Ui) -> Result<(),
         Command::Tag(args) => tag::run(args, config, ui).await,
         Command::Sign(args) => sign::run(args, config, ui).await,
         Command::Withdraw(args) => withdraw::run(args, config, ui).await,
+        Command::Weigh(args) => weigh(args, ui).await,
+        Command::Scorecard(args) => Box::pin(scorecard::run(args, config, ui)).await,
         Command::Ledger(args) => Box::pin(ledger::run(args, config, ui)).await,
         Command::Token(args) => token::run(args, config, ui).await,
         Command::Doctor(_) => Box::pin(doctor::run(config, ui)).await,
@@ -64,6 +67,16 @@ async fn serve(args: crate::args::Serve, ui: Ui) -> Result<(), Failure> {
 
 #[cfg(not(feature = "server"))]
 async fn serve(_: crate::args::Serve, _: Ui) -> Result<(), Failure> {
+    Err(no_server())
+}
+
+#[cfg(feature = "server")]
+async fn weigh(args: crate::args::Weigh, ui: Ui) -> Result<(), Failure> {
+    scorecard::weigh(args, ui).await
+}
+
+#[cfg(not(feature = "server"))]
+async fn weigh(_: crate::args::Weigh, _: Ui) -> Result<(), Failure> {
     Err(no_server())
 }
 

@@ -80,6 +80,7 @@ async fn request(args: Push, signers: Vec<PublicKey>, site: &Site) -> Result<Pus
         label,
         move_tag: args.move_tag,
         encode: !args.no_encode,
+        allowed_formats: args.allow_format,
         links: if args.follow { Links::Follow } else { Links::Refuse },
         signers,
         draft: args.out.out.is_some(),

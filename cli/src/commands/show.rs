@@ -1,8 +1,8 @@
 //! `waag show`
 
 use serde::Serialize;
-use waag_client::ClientError;
-use waag_schema::wire::artifact::ArtifactView;
+use waag_client::{ClientError, scorecard};
+use waag_schema::wire::artifact::{ArtifactView, WeighingView};
 
 use super::open_site;
 use crate::args::Show;
@@ -11,22 +11,34 @@ use crate::failure::Failure;
 use crate::ui::{Bytes, Page, Report, Ui};
 
 pub(crate) async fn run(args: Show, config: &Config, ui: Ui) -> Result<(), Failure> {
-    let view = open_site(config, ui)?.artifact(&args.artifact).await?;
+    let site = open_site(config, ui)?;
+    let view = site.artifact(&args.artifact).await?;
     // Who may publish it is shown where its chain would begin.
     if view.releases.is_empty() && view.label.is_none() {
         let text = format!("{} was never published here", args.artifact);
         return Err(ClientError::NotFound(text).into());
     }
-    ui.report(&One(view))
+    let weighing = match scorecard::read(&site, &args.artifact).await {
+        Ok(cards) => cards.weighing,
+        // Nothing was released yet.
+        Err(ClientError::NotFound(_)) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    ui.report(&One { view, weighing })
 }
 
 #[derive(Serialize)]
-#[serde(transparent)]
-struct One(ArtifactView);
+struct One {
+    #[serde(flatten)]
+    view: ArtifactView,
+    /// Releases that the site has not weighed yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    weighing: Vec<WeighingView>,
+}
 
 impl Report for One {
     fn page(&self, page: &mut Page) {
-        let Self(view) = self;
+        let Self { view, weighing } = self;
         page.fact("name", &view.name);
         page.fact_if("kind", view.kind);
         match &view.label {
@@ -61,11 +73,26 @@ impl Report for One {
                 }),
             );
         }
+        if !weighing.is_empty() {
+            page.line("");
+            let rows = weighing.iter();
+            page.table(
+                ["weighing", "done", "release"],
+                rows.map(|one| {
+                    let far = format!("{} of {}", Bytes(one.done), Bytes(one.total));
+                    let why = one
+                        .reason
+                        .as_ref()
+                        .map_or_else(String::new, |why| format!("  {why}"));
+                    [one.state.clone(), far, format!("{}{why}", one.manifest)]
+                }),
+            );
+        }
     }
 
     fn essential(&self) -> String {
         let digests: Vec<String> = self
-            .0
+            .view
             .releases
             .iter()
             .map(|release| release.manifest.to_string())

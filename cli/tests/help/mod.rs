@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Every command, by the words that lead to it.
-const COMMANDS: [&str; 36] = [
+const COMMANDS: [&str; 38] = [
     "",
     "serve",
     "login",
@@ -28,6 +28,8 @@ const COMMANDS: [&str; 36] = [
     "tag",
     "sign",
     "withdraw",
+    "weigh",
+    "scorecard",
     "ledger",
     "ledger show",
     "ledger prove",

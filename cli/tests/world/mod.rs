@@ -47,6 +47,20 @@ impl Site {
     }
 
     pub(crate) fn serve_with(data: &Path, more: &[&str]) -> Self {
+        // Unless a test says otherwise, nothing but what people do gets into the ledger.
+        fs::create_dir_all(data).unwrap();
+        if !data.join("waag.toml").exists() {
+            fs::write(data.join("waag.toml"), "[weigh]\non = false\n").unwrap();
+        }
+        Self::start(data, more)
+    }
+
+    /// Starts a site with all that is on unless somebody turns it off.
+    pub(crate) fn serve_as_it_comes(data: &Path) -> Self {
+        Self::start(data, &[])
+    }
+
+    fn start(data: &Path, more: &[&str]) -> Self {
         let log = data.with_added_extension("log");
         let mut child = waag(data.parent().unwrap())
             .arg("serve")

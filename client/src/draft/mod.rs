@@ -281,7 +281,8 @@ pub(crate) fn relink(predicate: &mut Predicate, link: Link) {
         Predicate::Genesis(_)
         | Predicate::Erasure(_)
         | Predicate::RevocationList(_)
-        | Predicate::Successor(_) => {}
+        | Predicate::Successor(_)
+        | Predicate::Scorecard(_) => {}
     }
 }
 

@@ -219,7 +219,8 @@ impl Draft {
             Predicate::Genesis(_)
             | Predicate::Erasure(_)
             | Predicate::RevocationList(_)
-            | Predicate::Successor(_) => {}
+            | Predicate::Successor(_)
+            | Predicate::Scorecard(_) => {}
         }
     }
 }

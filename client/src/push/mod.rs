@@ -13,12 +13,15 @@ mod prepared;
 mod statements;
 mod upload;
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::PathBuf;
 
 use serde::Serialize;
 use waag_schema::base::key::{KeyPair, PublicKey};
 use waag_schema::base::name::{Reference, Version};
 use waag_schema::policy::label::Label;
+use waag_schema::release::gate::{self, Unsafe};
 use waag_schema::release::{About, Kind};
 use waag_schema::wire::artifact::ArtifactView;
 use waag_schema::wire::upload::PublishRequest;
@@ -67,6 +70,8 @@ pub struct PushRequest {
     pub encode: bool,
     /// What to do with symbolic links.
     pub links: Links,
+    /// Formats that run code and shall be published all the same; the site has to allow it as well.
+    pub allowed_formats: Vec<Unsafe>,
     /// The keys that will sign, so that a wrong one is found before anything is read; may be empty.
     pub signers: Vec<PublicKey>,
     /// Whether one of the keys is enough, because what they sign waits in a draft for the others.
@@ -119,6 +124,29 @@ pub struct Pushed {
     pub entry: u64,
 }
 
+/// Refuses files that run code when they are loaded, before anything of them is read in full.
+fn check_formats(scan: &Scan, allowed: &[Unsafe]) -> Result<()> {
+    let mut refused = Vec::new();
+    for found in scan
+        .files
+        .iter()
+        .filter(|found| gate::has_to_be_seen(&found.path))
+    {
+        let mut head = Vec::new();
+        File::open(&found.local)
+            .and_then(|file| file.take(gate::LOOKED_AT as u64).read_to_end(&mut head))
+            .map_err(ClientError::io("read", &found.local))?;
+        if let Err(error) = gate::check(&found.path, &head, allowed) {
+            refused.push(error.to_string());
+        }
+    }
+    if refused.is_empty() {
+        Ok(())
+    } else {
+        Err(ClientError::RunsCode(refused))
+    }
+}
+
 /// A push that is ready to be done.
 pub struct Push {
     site: Site,
@@ -148,8 +176,17 @@ impl Push {
             };
             check_signers(site, &request.artifact.namespace(), &request.signers, enough).await?;
         }
-        let (path, links) = (request.path.clone(), request.links);
-        let scan = blocking(move || Scan::of(&path, links)).await?;
+        let (path, links, allowed) = (
+            request.path.clone(),
+            request.links,
+            request.allowed_formats.clone(),
+        );
+        let scan = blocking(move || {
+            let scan = Scan::of(&path, links)?;
+            check_formats(&scan, &allowed)?;
+            Ok::<_, ClientError>(scan)
+        })
+        .await?;
         let ignored = scan.ignored;
         let files = read_all(scan.files, &site.progress()).await?;
         let prepared = Prepared::of(&request, files).await?;

@@ -1,5 +1,7 @@
 //! Formats, tallies and summaries.
 
+mod difference;
 mod element;
+mod groups;
 mod summary;
 mod tally;

@@ -62,6 +62,20 @@ impl Content {
         Recipe::decode(&bytes).map(Some).map_err(|_| damaged())
     }
 
+    /// Returns a chunk as it is stored, unchecked: the receiver checks it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn stored_chunk(&self, digest: &ChunkDigest) -> Result<Bytes, ContentError> {
+        Ok(self.store.get(&Key::chunk(digest)).await?)
+    }
+
+    /// Decodes a stored chunk, checked.
+    #[must_use]
+    pub fn opened(stored: &Bytes, digest: ChunkDigest) -> Option<Bytes> {
+        open(stored, digest)
+    }
+
     /// Returns a chunk's raw bytes, checked.
     ///
     /// # Errors

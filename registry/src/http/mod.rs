@@ -57,6 +57,8 @@ fn native_routes() -> (Router<Arc<Site>>, OpenApi) {
         .routes(routes!(native::artifact::show))
         .routes(routes!(native::artifact::resolve))
         .routes(routes!(native::artifact::statements))
+        .routes(routes!(native::artifact::scorecards))
+        .routes(routes!(native::artifact::scorecard_details))
         .routes(routes!(native::ledger::prove))
         .routes(routes!(native::ledger::erase))
         .routes(routes!(native::transfer::recipes))

@@ -88,7 +88,7 @@ impl Refusal {
         match self.problem.code {
             Code::Invalid | Code::DigestMismatch => StatusCode::BAD_REQUEST,
             Code::Unauthorized => StatusCode::UNAUTHORIZED,
-            Code::Forbidden | Code::Denied => StatusCode::FORBIDDEN,
+            Code::Forbidden | Code::Denied | Code::Format => StatusCode::FORBIDDEN,
             Code::NotFound => StatusCode::NOT_FOUND,
             Code::Taken | Code::Conflict => StatusCode::CONFLICT,
             Code::MissingContent => StatusCode::UNPROCESSABLE_ENTITY,
@@ -241,6 +241,14 @@ impl From<PublishError> for Refusal {
                     status: None,
                 }
             }
+            PublishError::Format(ref refused) => Self {
+                problem: Problem {
+                    code: Code::Format,
+                    message: error.to_string(),
+                    reasons: refused.iter().map(ToString::to_string).collect(),
+                },
+                status: None,
+            },
             PublishError::Manifest(_)
             | PublishError::Files(_)
             | PublishError::Statement(_)

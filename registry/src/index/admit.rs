@@ -108,18 +108,20 @@ impl Index {
         let (Subject::Artifact(artifact) | Subject::Manifest(artifact, _)) = subject else {
             return Ok(namespace.rotate(&prepared.envelope).map(drop)?);
         };
+        if predicate.is_a_sites() {
+            prepared
+                .envelope
+                .verify(&[*home.key], 1)
+                .map_err(AdmitError::from)?;
+            return match subject {
+                Subject::Manifest(_, manifest) => self.released(artifact, manifest),
+                _ => Err(Rejection::OtherSite(subject.name())),
+            };
+        }
         let row = self.questions().artifact(artifact)?;
         let chain = row.as_ref().map_or_else(Chain::default, |r| r.chain);
         namespace.admit(&prepared.envelope, &prepared.statement, &chain)?;
 
-        let released = |manifest: &Sha256| -> Result<(), Rejection> {
-            let known = self.questions().release(artifact, manifest)?.is_some();
-            let missing = || Rejection::NoRelease {
-                artifact: artifact.clone(),
-                manifest: *manifest,
-            };
-            known.then_some(()).ok_or_else(missing)
-        };
         match (predicate, subject) {
             (Predicate::Release(release), _) => {
                 match row.and_then(|r| r.kind).filter(|kind| *kind != release.kind) {
@@ -132,7 +134,7 @@ impl Index {
                 }
             }
             (Predicate::Tag(tag), Subject::Manifest(_, manifest)) => {
-                released(manifest)?;
+                self.released(artifact, manifest)?;
                 if self.questions().withdrawal(artifact, manifest)?.is_some() {
                     return Err(Rejection::Withdrawn {
                         artifact: artifact.clone(),
@@ -151,8 +153,17 @@ impl Index {
                     found: show(now),
                 })
             }
-            (Predicate::Withdrawal(_), Subject::Manifest(_, manifest)) => released(manifest),
+            (Predicate::Withdrawal(_), Subject::Manifest(_, manifest)) => self.released(artifact, manifest),
             _ => Ok(()),
         }
+    }
+
+    fn released(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<(), Rejection> {
+        let known = self.questions().release(artifact, manifest)?.is_some();
+        let missing = || Rejection::NoRelease {
+            artifact: artifact.clone(),
+            manifest: *manifest,
+        };
+        known.then_some(()).ok_or_else(missing)
     }
 }

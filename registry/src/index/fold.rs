@@ -96,6 +96,24 @@ impl Index {
         self.set_stream_count(stream, seq + 1)?;
         match (predicate, subject) {
             (Predicate::Genesis(_) | Predicate::Rotation(_), _) => self.fold_namespace(prepared),
+            (Predicate::Scorecard(scorecard), Subject::Manifest(artifact, manifest)) => {
+                let text =
+                    serde_json::to_string(scorecard).map_err(|e| IndexError::Corrupt(e.to_string()))?;
+                self.run(
+                    "INSERT INTO scorecard (position, artifact, manifest, at, engine, version, details, statement)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    params![
+                        position,
+                        artifact.as_str(),
+                        manifest.as_bytes(),
+                        at.unix(),
+                        scorecard.harness.name,
+                        scorecard.harness.version,
+                        scorecard.details.as_ref().map(|d| *d.sha256.as_bytes()),
+                        text
+                    ],
+                )
+            }
             (_, Subject::Artifact(artifact) | Subject::Manifest(artifact, _)) => {
                 self.extend_chain(artifact, prepared)?;
                 match (predicate, subject) {

@@ -6,7 +6,7 @@ use waag_schema::content::planner::PlannerId;
 use waag_schema::policy::label::Label;
 use waag_schema::release::kind::Kind;
 use waag_schema::statement::{Chain, NamespaceState, Visibility};
-use waag_schema::wire::artifact::{ArtifactSummary, ReleaseView, TagView};
+use waag_schema::wire::artifact::{ArtifactSummary, ReleaseView, ScorecardView, TagView};
 use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, Tag, Timestamp};
 
 use super::IndexError;
@@ -260,6 +260,63 @@ impl<'a> Questions<'a> {
     ) -> Result<Option<ReleaseView>, IndexError> {
         let sql = "SELECT * FROM release WHERE artifact = ? AND manifest = ?";
         self.one(sql, params![artifact.as_str(), manifest.as_bytes()], release)
+    }
+
+    /// Which scorecards has this artifact, newest first?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn scorecards(
+        &self,
+        artifact: &ArtifactName,
+        limit: usize,
+    ) -> Result<Vec<ScorecardView>, IndexError> {
+        let sql = "SELECT * FROM scorecard WHERE artifact = ? ORDER BY position DESC LIMIT ?";
+        self.all(sql, params![artifact.as_str(), limit as u64], |row| {
+            let text: String = column(row, "statement")?;
+            Ok(ScorecardView {
+                manifest: sha256(row, "manifest")?,
+                entry: column(row, "position")?,
+                recorded: Timestamp::from_unix(column(row, "at")?),
+                scorecard: serde_json::from_str(&text).map_err(|e| corrupt(&e))?,
+            })
+        })
+    }
+
+    /// Has this artifact a scorecard with these details?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn has_details(&self, artifact: &ArtifactName, details: &Sha256) -> Result<bool, IndexError> {
+        let sql = "SELECT 1 FROM scorecard WHERE artifact = ? AND details = ? LIMIT 1";
+        let found = self.one(sql, params![artifact.as_str(), details.as_bytes()], |_| Ok(()))?;
+        Ok(found.is_some())
+    }
+
+    /// Which releases from this position on have no scorecard of this engine, in the ledger's order? Withdrawn ones
+    /// are none of them.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn unweighed(
+        &self,
+        engine: &str,
+        version: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, ArtifactName, Sha256)>, IndexError> {
+        let sql = "SELECT r.position, r.artifact, r.manifest FROM release r
+             WHERE r.position >= ?1 AND r.withdrawn IS NULL AND NOT EXISTS (
+                 SELECT 1 FROM scorecard s WHERE s.artifact = r.artifact AND s.manifest = r.manifest
+                     AND s.engine = ?2 AND s.version = ?3)
+             ORDER BY r.position LIMIT ?4";
+        self.all(sql, params![from, engine, version, limit as u64], |row| {
+            Ok((
+                column(row, "position")?,
+                parsed(row, "artifact")?,
+                sha256(row, "manifest")?,
+            ))
+        })
     }
 
     /// Which tags has this artifact?

@@ -66,6 +66,20 @@ CREATE TABLE release (
     withdrawn_position INTEGER,
     PRIMARY KEY (artifact, manifest)
 ) STRICT;
+CREATE INDEX release_by_position ON release (position);
+
+-- scorecard: what a site has measured on a release
+CREATE TABLE scorecard (
+    position  INTEGER PRIMARY KEY,
+    artifact  TEXT NOT NULL,
+    manifest  BLOB NOT NULL,
+    at        INTEGER NOT NULL,
+    engine    TEXT NOT NULL,
+    version   TEXT NOT NULL,
+    details   BLOB,
+    statement TEXT NOT NULL
+) STRICT;
+CREATE INDEX scorecard_by_release ON scorecard (artifact, manifest, engine, version);
 
 -- tag
 CREATE TABLE tag (

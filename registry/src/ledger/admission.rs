@@ -64,7 +64,7 @@ impl Sequencer {
                     "the recipe {recipe} cannot be read"
                 )));
             }
-            if matches!(prepared.statement.subject, Subject::Site(_)) {
+            if prepared.statement.predicate.is_a_sites() {
                 let text = "a site's statement is made by the site itself".to_owned();
                 return Err(StatementError::Payload(text).into());
             }
@@ -126,10 +126,19 @@ impl Sequencer {
         self.push(batch, &prepared, None)
     }
 
+    /// Says what this site has found out about a release.
+    pub(super) fn admit_own(&mut self, batch: &mut Batch, statement: &Statement) -> Result<u64, AppendError> {
+        let prepared = self.sign(statement)?;
+        self.push(batch, &prepared, None)
+    }
+
     /// Makes a statement of this site about its own ledger.
     fn say(&self, predicate: Predicate) -> Result<Prepared, AppendError> {
         let subject = Subject::Site(self.parts.origin.site().clone());
-        let statement = Statement { subject, predicate };
+        self.sign(&Statement { subject, predicate })
+    }
+
+    fn sign(&self, statement: &Statement) -> Result<Prepared, AppendError> {
         let envelope = Envelope::sign(&statement.to_bytes(), &[&self.parts.site_key]);
         Ok(Prepared::parse(envelope)?)
     }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use waag_schema::ledger::{LedgerError, Origin, SignedCheckpoint, TilePath};
-use waag_schema::statement::{Envelope, StatementError};
+use waag_schema::statement::{Envelope, Statement, StatementError};
 use waag_schema::wire::artifact::Proof;
 
 pub use guard::Guard;
@@ -82,13 +82,15 @@ enum Request {
     Erase { entry: u64, ground: String },
     /// Say anew which releases are withdrawn, so that a reader sees how fresh that is.
     Renew,
+    /// Say what this site has measured.
+    Say(Box<Statement>),
 }
 
 impl Request {
     fn envelopes(&self) -> &[Envelope] {
         match self {
             Self::Append(envelopes) => envelopes,
-            Self::Erase { .. } | Self::Renew => &[],
+            Self::Erase { .. } | Self::Renew | Self::Say(_) => &[],
         }
     }
 }
@@ -137,6 +139,19 @@ impl Ledger {
     /// When the ledger cannot be written.
     pub async fn renew(&self) -> Result<Vec<u64>, AppendError> {
         self.submit(Request::Renew).await
+    }
+
+    /// Records what this site says of a release, signed with the site's key; returns its position.
+    ///
+    /// # Errors
+    /// When there is no such release, or the ledger cannot be written.
+    pub(crate) async fn say(&self, statement: Statement) -> Result<Vec<u64>, AppendError> {
+        self.submit(Request::Say(Box::new(statement))).await
+    }
+
+    /// Tells whenever the ledger has grown.
+    pub(crate) fn growth(&self) -> watch::Receiver<SignedCheckpoint> {
+        self.published.clone()
     }
 
     async fn submit(&self, request: Request) -> Result<Vec<u64>, AppendError> {

@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use waag_schema::base::name::Version;
 use waag_schema::policy::{Action, Facts, Label, decide};
 use waag_schema::release::files::LIST_MAX_BYTES;
 use waag_schema::release::{Files, Manifest};
 use waag_schema::statement::{Chain, NamespaceState};
-use waag_schema::wire::artifact::{ArtifactPage, ArtifactView, Proof, Resolved};
+use waag_schema::wire::artifact::{ArtifactPage, ArtifactView, Proof, Resolved, ScorecardView, Scorecards};
 use waag_schema::wire::site::NamespaceView;
 use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256};
 
@@ -17,12 +18,16 @@ use super::packed::{PackedFiles, Whereabouts};
 use crate::access::{Caller, Here};
 use crate::clock::Clock;
 use crate::content::Content;
+use crate::evaluation::{Progress, engine};
 use crate::index::{ContentRow, Reader, Wanted};
 use crate::ledger::Ledger;
 use crate::store::{Key, Store, StoreError};
 
 /// The most lines of one listing.
 const PAGE_MAX: usize = 1000;
+
+/// The most scorecards of one answer.
+const SCORECARDS_MAX: usize = 100;
 
 /// In how many of an artifact's newest packed releases a file is looked for by its digest alone.
 const LISTS_MAX: usize = 16;
@@ -51,6 +56,8 @@ pub struct Catalogue {
     pub content: Content,
     /// Where packed files lie.
     pub packed: PackedFiles,
+    /// What is being weighed.
+    pub weighing: Progress,
     /// When it is.
     pub clock: Arc<dyn Clock>,
 }
@@ -125,6 +132,77 @@ impl Catalogue {
             tags,
             releases,
         })
+    }
+
+    /// Returns what was measured on an artifact's releases, proven, and what is still to be.
+    ///
+    /// # Errors
+    /// When there is none that the caller may know of.
+    pub async fn scorecards(&self, caller: &Caller, name: &ArtifactName) -> Result<Scorecards, PublishError> {
+        self.readable(caller, &name.namespace()).await?;
+        let wanted = name.clone();
+        let (row, scorecards, releases) = self
+            .reader
+            .ask(move |q| {
+                Ok((
+                    q.artifact(&wanted)?,
+                    q.scorecards(&wanted, SCORECARDS_MAX)?,
+                    q.releases(&wanted)?,
+                ))
+            })
+            .await?;
+        if row.is_none() {
+            return Err(PublishError::NotFound(format!("artifact {name}")));
+        }
+        let engine = engine();
+        let has_one = |manifest: &Sha256| {
+            let by_this = |view: &&ScorecardView| {
+                (&view.scorecard.harness.name, &view.scorecard.harness.version)
+                    == (&engine.name, &engine.version)
+            };
+            scorecards
+                .iter()
+                .filter(by_this)
+                .any(|view| view.manifest == *manifest)
+        };
+        let weighing = releases
+            .iter()
+            .filter(|release| release.withdrawn.is_none() && !has_one(&release.manifest))
+            .filter_map(|release| self.weighing.of(name, &release.manifest, release.bytes))
+            .take(SCORECARDS_MAX)
+            .collect();
+        let mut entries: Vec<u64> = scorecards.iter().map(|view| view.entry).collect();
+        entries.sort_unstable();
+        let proof = match entries.as_slice() {
+            [] => None,
+            entries => Some(self.ledger.prove(entries).await?),
+        };
+        Ok(Scorecards {
+            scorecards,
+            weighing,
+            proof,
+        })
+    }
+
+    /// Returns the details of a scorecard of an artifact.
+    ///
+    /// # Errors
+    /// When there are none that the caller may know of.
+    pub async fn scorecard_details(
+        &self,
+        caller: &Caller,
+        name: &ArtifactName,
+        details: &Sha256,
+    ) -> Result<Bytes, PublishError> {
+        self.readable(caller, &name.namespace()).await?;
+        let (wanted, digest) = (name.clone(), *details);
+        let known = self.reader.ask(move |q| q.has_details(&wanted, &digest)).await?;
+        if !known {
+            return Err(PublishError::NotFound(format!(
+                "scorecard of {name} with {details}"
+            )));
+        }
+        Ok(self.store.get(&Key::scorecard(details)).await?)
     }
 
     /// Returns a version's manifest and the proof that its publisher signed it.

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use waag_schema::content::gguf::{self, Reading};
 use waag_schema::content::planner::CHUNK_MAX;
 use waag_schema::content::recipe::Recipe;
 use waag_schema::content::safetensors::{self, Header, SafetensorsError};
 use waag_schema::policy::{Action, Facts, Label, decide};
-use waag_schema::release::files::{Files, LIST_MAX_BYTES};
+use waag_schema::release::files::{Files, LIST_MAX_BYTES, Place};
+use waag_schema::release::gate::{self, Unsafe};
 use waag_schema::release::manifest::Manifest;
 use waag_schema::release::packed::{Packed, tar_path};
 use waag_schema::release::role::Packing;
@@ -44,6 +47,8 @@ pub struct Intake {
     pub uploads: Uploads,
     /// What is stored.
     pub content: content::Content,
+    /// Formats that run code and may be published all the same.
+    pub allowed: Vec<Unsafe>,
     /// When it is.
     pub clock: Arc<dyn Clock>,
 }
@@ -170,7 +175,7 @@ impl Intake {
         let release = release
             .ok_or_else(|| PublishError::Mismatch(format!("no statement releases the manifest {digest}")))?;
         self.hold(&artifact, &said).await?;
-        let manifest_bytes = bytes::Bytes::copy_from_slice(manifest);
+        let manifest_bytes = Bytes::copy_from_slice(manifest);
         self.check_content(caller, id, &Manifest::parse(manifest.to_vec())?, release)
             .await?;
         self.store
@@ -305,6 +310,19 @@ impl Intake {
                 "the release names {extra}, which the manifest does not"
             )));
         }
+        let mut refused = Vec::new();
+        for layer in manifest.layers() {
+            if let Some(content) = seen.get(&layer.blob.digest)
+                && gate::has_to_be_seen(&layer.path)
+            {
+                let recipe = self.recipe(&content.recipe).await?;
+                let head = self.content.head(&recipe, gate::LOOKED_AT as u64).await?;
+                refused.extend(gate::check(&layer.path, &head, &self.allowed).err());
+            }
+        }
+        if !refused.is_empty() {
+            return Err(PublishError::Format(refused));
+        }
         for layer in manifest.layers() {
             let (path, content) = (layer.path.as_str(), seen.get(&layer.blob.digest));
             match content {
@@ -357,6 +375,7 @@ impl Intake {
             .content
             .on_pool(move || Files::of(&manifest, Some(&bytes)))
             .await?;
+        self.check_packed_formats(&files, &recipes).await?;
         for (index, tar) in recipes.iter().enumerate() {
             let refused = |error: TarError| match error {
                 TarError::Safetensors { path, error } => PublishError::Content(ContentError::Safetensors {
@@ -371,6 +390,26 @@ impl Intake {
             check.finish().map_err(refused)?;
         }
         Ok(())
+    }
+
+    /// Looks at the packed files whose names do not say that they are plain.
+    async fn check_packed_formats(&self, files: &Files, tars: &[Recipe]) -> Result<(), PublishError> {
+        let mut refused = Vec::new();
+        for file in files.iter().filter(|file| gate::has_to_be_seen(&file.path)) {
+            if let Place::Within { tar, offset } = file.place
+                && let Some(tar) = tars.get(tar)
+            {
+                let end = offset.saturating_add(file.size.min(gate::LOOKED_AT as u64));
+                let range = offset.min(tar.size())..end.min(tar.size());
+                let parts: Vec<Bytes> = self.content.range(tar, range).try_collect().await?;
+                refused.extend(gate::check(&file.path, &parts.concat(), &self.allowed).err());
+            }
+        }
+        if refused.is_empty() {
+            Ok(())
+        } else {
+            Err(PublishError::Format(refused))
+        }
     }
 
     async fn recipe(&self, digest: &ChunkDigest) -> Result<Recipe, PublishError> {

@@ -7,6 +7,7 @@ mod intake;
 mod packed;
 
 use waag_schema::release::files::FilesError;
+use waag_schema::release::gate::Refused;
 use waag_schema::release::manifest::ManifestError;
 use waag_schema::statement::StatementError;
 use waag_schema::{ArtifactName, Namespace, Sha256};
@@ -54,6 +55,9 @@ pub enum PublishError {
     /// An envelope cannot be accepted.
     #[error(transparent)]
     Statement(#[from] StatementError),
+    /// Files are of formats that run code.
+    #[error("{} of a format that runs code", if .0.len() == 1 { "a file is" } else { "files are" })]
+    Format(Vec<Refused>),
     /// The parts of the request do not belong together.
     #[error("{0}")]
     Mismatch(String),

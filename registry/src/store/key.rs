@@ -4,6 +4,7 @@
 //! chunks/<aa>/<blake3>                 a stored chunk (encoding header + body)
 //! recipes/<aa>/<blake3>                a recipe's canonical bytes
 //! manifests/<sha256>                   a manifest as pushed
+//! scorecards/<sha256>                  the details of a scorecard
 //! ledger/<series>/checkpoint           cell: the newest signed tree head
 //! ledger/<series>/seq/<old size>       commit object; holds salts and bodies, deleted once materialised
 //! ledger/<series>/tile/...             C2SP tiles and entry bundles
@@ -42,6 +43,12 @@ impl Key {
     #[must_use]
     pub fn manifest(digest: &Sha256) -> Self {
         Self(format!("manifests/{}", digest.hex()))
+    }
+
+    /// The details of a scorecard.
+    #[must_use]
+    pub fn scorecard(digest: &Sha256) -> Self {
+        Self(format!("scorecards/{}", digest.hex()))
     }
 
     /// The newest signed tree head of a ledger.

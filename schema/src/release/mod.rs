@@ -3,11 +3,12 @@
 //! [`manifest`] is the typed view of an OCI image manifest, [`builder`] makes ours, [`model`] makes the
 //! ModelPack configuration beside it, [`kind`] says what an artifact is, [`role`] what a file is for. Of many
 //! files the small ones are packed: [`arrangement`] says which, [`tar`] how, [`packed`] is what a manifest tells of
-//! it, and [`files`] is the view of all files in which nobody sees a tar.
+//! it, and [`files`] is the view of all files in which nobody sees a tar. [`gate`] says what is not published.
 
 pub mod arrangement;
 pub mod builder;
 pub mod files;
+pub mod gate;
 pub mod kind;
 pub mod manifest;
 pub mod model;

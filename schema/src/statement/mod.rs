@@ -7,12 +7,14 @@ pub mod chain;
 pub mod dsse;
 pub mod namespace;
 pub mod predicate;
+pub mod scorecard;
 pub mod site;
 
 pub use chain::{Chain, ChainError, Link};
 pub use dsse::Envelope;
 pub use namespace::{NamespaceState, Visibility};
 pub use predicate::{Content, Predicate, Release, Statement, Subject, TagMove};
+pub use scorecard::Scorecard;
 pub use site::{Erasure, RevocationList, Seen, Successor};
 
 use crate::base::json::JsonError;

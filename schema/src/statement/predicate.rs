@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::StatementError;
 use super::chain::Link;
 use super::namespace::{Genesis, Rotation};
+use super::scorecard::Scorecard;
 use super::site::{Erasure, RevocationList, Successor};
 use crate::base::digest::{ChunkDigest, Sha256};
 use crate::base::json;
@@ -70,6 +71,8 @@ pub enum Predicate {
     RevocationList(RevocationList),
     /// `successor`: this ledger continues another one, which ended.
     Successor(Successor),
+    /// `scorecard`: what a site has measured on this manifest's files.
+    Scorecard(Scorecard),
 }
 
 /// The predicate `release`.
@@ -177,7 +180,7 @@ impl Subject {
         }
     }
 
-    /// Returns the namespace that must sign for this subject; for a site, the site itself does.
+    /// Returns the namespace that it belongs to. Its keys must sign, unless the statement is a site's.
     #[must_use]
     pub fn namespace(&self) -> Option<Namespace> {
         match self {
@@ -209,6 +212,7 @@ impl Predicate {
             Self::Erasure(_) => "erasure",
             Self::RevocationList(_) => "revocation-list",
             Self::Successor(_) => "successor",
+            Self::Scorecard(_) => "scorecard",
         }
     }
 
@@ -226,15 +230,28 @@ impl Predicate {
             Self::Tag(p) => Some(p.link),
             Self::Residency(p) => Some(p.link),
             Self::Withdrawal(p) => Some(p.link),
-            Self::Erasure(_) | Self::RevocationList(_) | Self::Successor(_) => None,
+            Self::Erasure(_) | Self::RevocationList(_) | Self::Successor(_) | Self::Scorecard(_) => None,
         }
+    }
+
+    /// Says whether it is a site that says so, with its own key, and not the owners of a namespace.
+    #[must_use]
+    pub const fn is_a_sites(&self) -> bool {
+        matches!(
+            self,
+            Self::Erasure(_) | Self::RevocationList(_) | Self::Successor(_) | Self::Scorecard(_)
+        )
     }
 
     /// Returns the namespace id it names; a genesis has none yet.
     #[must_use]
     pub const fn namespace_id(&self) -> Option<Sha256> {
         match self {
-            Self::Genesis(_) | Self::Erasure(_) | Self::RevocationList(_) | Self::Successor(_) => None,
+            Self::Genesis(_)
+            | Self::Erasure(_)
+            | Self::RevocationList(_)
+            | Self::Successor(_)
+            | Self::Scorecard(_) => None,
             Self::Rotation(p) => Some(p.namespace),
             Self::Release(p) => Some(p.namespace),
             Self::Tag(p) => Some(p.namespace),
@@ -258,6 +275,7 @@ impl Statement {
             Predicate::Erasure(p) => serde_json::to_value(p),
             Predicate::RevocationList(p) => serde_json::to_value(p),
             Predicate::Successor(p) => serde_json::to_value(p),
+            Predicate::Scorecard(p) => serde_json::to_value(p),
         }
         .expect("predicates hold only strings, integers, lists and objects");
         let json = StatementJson {
@@ -305,6 +323,7 @@ impl Statement {
             "erasure" => json::from_value(json.predicate).map(Predicate::Erasure),
             "revocation-list" => json::from_value(json.predicate).map(Predicate::RevocationList),
             "successor" => json::from_value(json.predicate).map(Predicate::Successor),
+            "scorecard" => json::from_value(json.predicate).map(Predicate::Scorecard),
             _ => {
                 return Err(malformed(&format_args!(
                     "the predicate type {:?} is unknown",
@@ -323,7 +342,10 @@ impl Statement {
                 let id = subject.name.strip_prefix(SITE_PREFIX).unwrap_or_default();
                 Subject::Site(id.parse().map_err(|e| malformed(&e))?)
             }
-            Predicate::Release(_) | Predicate::Tag(_) | Predicate::Withdrawal(_) => {
+            Predicate::Release(_)
+            | Predicate::Tag(_)
+            | Predicate::Withdrawal(_)
+            | Predicate::Scorecard(_) => {
                 Subject::Manifest(subject.name.parse().map_err(|e| malformed(&e))?, digest)
             }
         };
@@ -355,6 +377,7 @@ impl Predicate {
             }
             Self::Erasure(p) => p.check(),
             Self::RevocationList(p) => p.check(),
+            Self::Scorecard(p) => p.check(),
             _ => Ok(()),
         }
     }

@@ -9,7 +9,7 @@ use crate::base::time::Timestamp;
 use crate::ledger::proof::EntryProof;
 use crate::policy::label::Label;
 use crate::release::kind::Kind;
-use crate::statement::Chain;
+use crate::statement::{Chain, Scorecard};
 
 /// One line of a listing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -90,6 +90,45 @@ pub struct ArtifactView {
     pub tags: Vec<TagView>,
     /// Its releases, newest first.
     pub releases: Vec<ReleaseView>,
+}
+
+/// A scorecard of one of an artifact's releases.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ScorecardView {
+    /// The manifest that was weighed.
+    pub manifest: Sha256,
+    /// The ledger entry of the statement.
+    pub entry: u64,
+    /// When that entry was recorded.
+    pub recorded: Timestamp,
+    /// What it says.
+    pub scorecard: Scorecard,
+}
+
+/// A release that is being weighed, waits for it, or cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct WeighingView {
+    /// Its manifest.
+    pub manifest: Sha256,
+    /// `waiting`, `weighing` or `given up`.
+    pub state: String,
+    /// Bytes read so far.
+    pub done: u64,
+    /// Bytes to be read.
+    pub total: u64,
+    /// What went wrong, if something did.
+    pub reason: Option<String>,
+}
+
+/// Answer of `GET /api/v1/artifacts/{namespace}/{name}/scorecards`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Scorecards {
+    /// Newest first.
+    pub scorecards: Vec<ScorecardView>,
+    /// Releases whose weighing has not ended, newest first.
+    pub weighing: Vec<WeighingView>,
+    /// Proves the statements; absent where there is none.
+    pub proof: Option<Proof>,
 }
 
 /// Entries of a site's ledger, proven under its newest checkpoint: enough to check them offline, given its key.

@@ -16,6 +16,8 @@ pub enum Code {
     Forbidden,
     /// A residency label denies it.
     Denied,
+    /// Files of formats that run code are not published here.
+    Format,
     /// Nothing of this name, or nothing the caller may know of.
     NotFound,
     /// The name belongs to somebody else.
@@ -43,7 +45,7 @@ pub struct Problem {
     pub code: Code,
     /// For people: what was tried and what was found.
     pub message: String,
-    /// A verdict's reasons, where a label denied.
+    /// A verdict's reasons, where a label denied; what was found in which file, where a format is refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
 }

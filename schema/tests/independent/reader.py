@@ -338,7 +338,7 @@ def read_json(raw, limit):
     return value
 
 
-def shape(value, **fields):
+def shape(value, /, **fields):
     """Checks that an object has exactly these keys, and reads each."""
     need(isinstance(value, dict), "not an object")
     fields = {key.rstrip("_"): read for key, read in fields.items()}
@@ -465,6 +465,49 @@ def read_seen(value):
     return shape(value, origin=lambda text: read_origin(string(text)), size=natural, root=optional(read_root))
 
 
+def read_short_text(value):
+    need(1 <= len(string(value).encode()) <= 500, "a text of 1 to 500 bytes")
+    return value
+
+
+def read_code(value):
+    return full(r"([a-z0-9._-]{1,64})", string(value), "a code").group(1)
+
+
+def read_amount(value):
+    if re.fullmatch(r"[0-9]+", string(value)):
+        need(value == str(int(value)) and int(value) < 2**64, "a count in its one spelling")
+        return int(value)
+    if value in ("inf", "-inf"):
+        return float(value)
+    full(r"(-?[0-9](\.[0-9]+)?e-?[0-9]+)", value, "a number")
+    mantissa, exponent = value.lstrip("-").split("e")
+    digits = mantissa.replace(".", "")
+    shortest = "%r" % abs(float(value))
+    need(exponent == str(int(exponent)), "an exponent in its one spelling")
+    need((digits == "0" and exponent == "0") or digits[0] != "0", "one digit before the point")
+    need(mantissa == "0" or not (("." in mantissa) and mantissa.endswith("0")), "no zeros behind")
+    need(digits.strip("0") == re.sub(r"e.*", "", shortest).replace(".", "").strip("0"), "the shortest decimal")
+    return float(value)
+
+
+def read_section(value):
+    section = shape(value, name=read_code, results=listed(lambda result: shape(
+        result, metric=read_code, value=read_amount, sampleSize=optional(read_amount))),
+        notMeasured=optional(read_short_text))
+    metrics = [result["metric"] for result in section["results"]]
+    need(len(metrics) == len(set(metrics)) <= 256, "a metric twice")
+    need(not metrics or section["notMeasured"] is None, "measured and not measured")
+    return section
+
+
+def read_sections(value):
+    sections = listed(read_section)(value)
+    names = [section["name"] for section in sections]
+    need(len(names) == len(set(names)) <= 16, "a section twice")
+    return sections
+
+
 # (what the subject is, whether its digest is the manifest's, the predicate's fields)
 LINKED = {"namespace": read_sha256, "link": read_link}
 PREDICATES = {
@@ -480,6 +523,11 @@ PREDICATES = {
     "successor": (read_site_name, False, {
         "origin": lambda value: read_origin(string(value)), "size": natural, "root": read_root,
         "seen": optional(lambda value: read_seen(value))}),
+    "scorecard": (read_artifact, True, {
+        "at": read_time, "precision": read_short_text, "sections": read_sections,
+        "harness": lambda value: shape(value, name=read_short_text, version=read_short_text, digest=read_sha256),
+        "device": lambda value: shape(value, **{"class": read_short_text, "name": optional(read_short_text)}),
+        "details": optional(lambda value: shape(value, sha256=read_sha256, size=natural))}),
 }
 
 

@@ -8,6 +8,7 @@ use waag_schema::policy::{Action, Label};
 use waag_schema::release::Kind;
 use waag_schema::statement::namespace::{Genesis, KeySet, Rotation};
 use waag_schema::statement::predicate::{Residency, Withdrawal};
+use waag_schema::statement::scorecard::{Amount, Details, Device, Harness, Measure, Scorecard, Section};
 use waag_schema::statement::{
     Chain, Content, Envelope, Erasure, Link, NamespaceState, Predicate, Release, RevocationList, Seen,
     Statement, Subject, Successor, TagMove, Visibility,
@@ -175,6 +176,7 @@ fn statements() -> Vec<Value> {
             .iter()
             .map(|statement| (sign(statement, &[9]), statement.predicate.name())),
     );
+    all.push((sign(&scorecard(), &[9]), "scorecard"));
     let row = |(envelope, predicate): (Envelope, &str)| {
         json!({
             "predicate": predicate,
@@ -185,6 +187,39 @@ fn statements() -> Vec<Value> {
         })
     };
     all.into_iter().map(row).collect()
+}
+
+/// What a site has measured on the release.
+fn scorecard() -> Statement {
+    let weights = vec![
+        Measure::new("parameters", Amount::Count(12)),
+        Measure::new("l2_norm", Amount::Real(0.001_5)).over(12),
+        Measure::new("minimum", Amount::Real(f64::NEG_INFINITY)).over(12),
+    ];
+    Statement {
+        subject: Subject::Manifest(artifact(), built().manifest.digest()),
+        predicate: Predicate::Scorecard(Scorecard {
+            at: Timestamp::from_unix(1_795_219_200),
+            harness: Harness {
+                name: "waag".to_owned(),
+                version: "1.1".to_owned(),
+                digest: Sha256::of(b"kernels"),
+            },
+            device: Device {
+                class: "cpu".to_owned(),
+                name: None,
+            },
+            precision: "exact".to_owned(),
+            sections: vec![
+                Section::measured("weights", weights),
+                Section::not_measured("language", "no suite was asked for"),
+            ],
+            details: Some(Details {
+                sha256: Sha256::of(b"{}"),
+                size: 2,
+            }),
+        }),
+    }
 }
 
 /// What a site says of its own ledger.
@@ -230,6 +265,7 @@ fn payloads_refused() -> Vec<Value> {
     };
     let genesis = text(genesis().payload()).to_owned();
     let [erasure, list, _] = of_the_site().map(|s| text(&s.to_bytes()).to_owned());
+    let weighed = text(&scorecard().to_bytes()).to_owned();
     let replaced = |from: &str, to: &str, text: &str| {
         assert!(text.contains(from), "{from} in {text}");
         text.replace(from, to)
@@ -250,6 +286,22 @@ fn payloads_refused() -> Vec<Value> {
         (
             "a list that names entries behind it",
             replaced("[1,4]", "[1,5]", &list),
+        ),
+        (
+            "a number with another spelling",
+            replaced(r#""1.5e-3""#, r#""0.0015""#, &weighed),
+        ),
+        (
+            "a number with a digit too many",
+            replaced(r#""1.5e-3""#, r#""1.50e-3""#, &weighed),
+        ),
+        (
+            "a section that was measured and was not",
+            replaced(r#""notMeasured":null"#, r#""notMeasured":"lazy""#, &weighed),
+        ),
+        (
+            "a metric twice",
+            replaced(r#""metric":"l2_norm""#, r#""metric":"parameters""#, &weighed),
         ),
         ("another _type", replaced("Statement/v1", "Statement/v0.1", tag)),
         (

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::response::Response;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use waag_schema::base::name::Version;
 use waag_schema::wire::Problem;
-use waag_schema::wire::artifact::{ArtifactPage, ArtifactView, Proof, Resolved};
+use waag_schema::wire::artifact::{ArtifactPage, ArtifactView, Proof, Resolved, Scorecards};
 use waag_schema::wire::upload::StatementsRequest;
-use waag_schema::{ArtifactName, Namespace};
+use waag_schema::{ArtifactName, Namespace, Sha256};
 
 use super::{Body, artifact_name, large};
 use crate::http::caller::{Asking, Known, Transferring};
@@ -97,6 +98,39 @@ pub(in crate::http) async fn resolve(
     let version: Version = version.parse().map_err(Refusal::invalid)?;
     let resolved = site.catalogue().resolve(&caller, &name, &version).await?;
     large(&site, turn, resolved).await
+}
+
+/// What was measured on the artifact's releases, proven, and what is still to be.
+#[utoipa::path(get, path = "/api/v1/artifacts/{namespace}/{name}/scorecards", tag = "artifacts",
+    params(("namespace" = String, Path), ("name" = String, Path)),
+    responses((status = 200, body = Scorecards), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn scorecards(
+    State(site): State<Arc<Site>>,
+    Transferring(caller, turn): Transferring,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let name = artifact_name(&namespace, &name)?;
+    let found = site.catalogue().scorecards(&caller, &name).await?;
+    large(&site, turn, found).await
+}
+
+/// The details of a scorecard, as JSON.
+#[utoipa::path(get, path = "/api/v1/artifacts/{namespace}/{name}/scorecards/{details}", tag = "artifacts",
+    params(("namespace" = String, Path), ("name" = String, Path),
+        ("details" = String, Path, description = "sha256:<64 hex digits>, as the scorecard names it")),
+    responses((status = 200, body = Object), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn scorecard_details(
+    State(site): State<Arc<Site>>,
+    Asking(caller): Asking,
+    Path((namespace, name, details)): Path<(String, String, String)>,
+) -> Result<impl IntoResponse, Refusal> {
+    let name = artifact_name(&namespace, &name)?;
+    let details: Sha256 = details.parse().map_err(Refusal::invalid)?;
+    let bytes = site
+        .catalogue()
+        .scorecard_details(&caller, &name, &details)
+        .await?;
+    Ok(([(CONTENT_TYPE, "application/json")], bytes))
 }
 
 /// Records statements that need no content: tags and labels.

@@ -1,0 +1,410 @@
+//! `waag scorecard` and `waag weigh`: what is measured on a release, and on a directory.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use waag_client::scorecard::{self, Card};
+use waag_schema::Sha256;
+use waag_schema::statement::scorecard::{Amount, Section};
+use waag_schema::wire::artifact::WeighingView;
+
+use super::open_site;
+use crate::args::Scorecard;
+use crate::config::Config;
+use crate::failure::{Exit, Failure};
+use crate::ui::{Bytes, Page, Report, Ui};
+
+/// The width of a full bar.
+const BAR: usize = 40;
+/// At most so many bars show how magnitudes are spread; neighbouring powers of two share one where there are more.
+const BARS_MAX: i32 = 16;
+/// Exponents at either end that together hold less than this share of the elements are not drawn.
+const SHARE_CUT: f64 = 0.0005;
+
+pub(crate) async fn run(args: Scorecard, config: &Config, ui: Ui) -> Result<(), Failure> {
+    let site = open_site(config, ui)?;
+    let reference = &args.reference;
+    let manifest = site
+        .resolve(&reference.artifact, &reference.version)
+        .await?
+        .manifest
+        .digest();
+    let found = if args.wait {
+        scorecard::wait(&site, &reference.artifact, &manifest).await?
+    } else {
+        scorecard::read(&site, &reference.artifact).await?
+    };
+    let Some(card) = found.of(&manifest) else {
+        return Err(not_yet(&reference.to_string(), found.weighing(&manifest)));
+    };
+    let details = match &card.scorecard.details {
+        Some(named) => {
+            let bytes = scorecard::details(&site, &reference.artifact, named).await?;
+            serde_json::from_slice(&bytes)
+                .map_err(|e| Failure::failed(format!("the scorecard's details cannot be read: {e}")))?
+        }
+        None => Value::Null,
+    };
+    ui.report(&Shown {
+        name: reference.to_string(),
+        card: card.clone(),
+        details,
+    })
+}
+
+fn not_found(message: String) -> Failure {
+    Failure::new(Exit::NotFound, message)
+}
+
+fn not_yet(name: &str, weighing: Option<&WeighingView>) -> Failure {
+    let Some(view) = weighing else {
+        return not_found(format!("{name} has no scorecard at this site")).hint(
+            "a site weighs unless its waag.toml says otherwise; `waag weigh DIR` measures on this machine",
+        );
+    };
+    let far = match view.state.as_str() {
+        "weighing" => format!(", {} of {}", Bytes(view.done), Bytes(view.total)),
+        _ => String::new(),
+    };
+    let why = view
+        .reason
+        .as_ref()
+        .map_or_else(String::new, |why| format!(": {why}"));
+    let failure = not_found(format!("{name} has no scorecard yet: {}{far}{why}", view.state));
+    if view.state == "given up" {
+        failure
+    } else {
+        failure.hint("the same command with --wait waits for it")
+    }
+}
+
+#[derive(Serialize)]
+struct Shown {
+    name: String,
+    #[serde(flatten)]
+    card: Card,
+    details: Value,
+}
+
+impl Report for Shown {
+    fn page(&self, page: &mut Page) {
+        let Self { name, card, details } = self;
+        let Card { scorecard, .. } = card;
+        page.fact("scorecard", name);
+        page.fact("digest", card.manifest);
+        page.fact(
+            "weighed by",
+            format_args!("{}, entry {}, {}", card.site, card.entry, card.recorded),
+        );
+        let device = scorecard.device.name.as_deref().unwrap_or_default();
+        page.fact(
+            "engine",
+            format_args!(
+                "{} {} on {} {device}, {}",
+                scorecard.harness.name,
+                scorecard.harness.version,
+                scorecard.device.class,
+                scorecard.precision
+            ),
+        );
+        show_sections(page, &scorecard.sections, details);
+    }
+
+    fn essential(&self) -> String {
+        self.card
+            .scorecard
+            .details
+            .as_ref()
+            .map_or_else(|| self.card.manifest.to_string(), |d| d.sha256.to_string())
+    }
+}
+
+/// What a directory weighs.
+#[cfg(feature = "server")]
+#[derive(Serialize)]
+struct Weighed {
+    path: String,
+    harness: waag_schema::statement::scorecard::Harness,
+    device: waag_schema::statement::scorecard::Device,
+    precision: String,
+    sections: Vec<Section>,
+    /// The SHA-256 that a scorecard of the same files names.
+    digest: Option<Sha256>,
+    details: Value,
+}
+
+#[cfg(feature = "server")]
+pub(crate) async fn weigh(args: crate::args::Weigh, ui: Ui) -> Result<(), Failure> {
+    use waag_client::scan::{Links, Scan};
+    use waag_registry::evaluation::{self, directory};
+
+    let path = args.path.clone();
+    let weighed = tokio::task::spawn_blocking(move || {
+        let scan = Scan::of(&path, Links::Follow).map_err(waag_client::ClientError::from)?;
+        let files: Vec<_> = scan
+            .files
+            .into_iter()
+            .map(|found| directory::Found {
+                path: found.path.to_string(),
+                local: found.local,
+                size: found.size,
+            })
+            .collect();
+        directory::weigh(&files, |_| {}).map_err(Failure::failed)
+    })
+    .await
+    .map_err(|e| Failure::failed(format!("weighing ended early: {e}")))??;
+    let details = if weighed.details.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(&weighed.details).map_err(Failure::failed)?
+    };
+    ui.report(&Weighed {
+        path: args.path.display().to_string(),
+        harness: evaluation::engine(),
+        device: evaluation::device(),
+        precision: evaluation::PRECISION.to_owned(),
+        sections: weighed.sections,
+        digest: (!weighed.details.is_empty()).then(|| Sha256::of(&weighed.details)),
+        details,
+    })
+}
+
+#[cfg(feature = "server")]
+impl Report for Weighed {
+    fn page(&self, page: &mut Page) {
+        page.fact("weighed", &self.path);
+        page.fact(
+            "engine",
+            format_args!(
+                "{} {}, {}",
+                self.harness.name, self.harness.version, self.precision
+            ),
+        );
+        show_sections(page, &self.sections, &self.details);
+    }
+
+    fn essential(&self) -> String {
+        self.digest.map_or_else(String::new, |digest| digest.to_string())
+    }
+}
+
+fn show_sections(page: &mut Page, sections: &[Section], details: &Value) {
+    for section in sections.iter().filter(|s| s.not_measured.is_none()) {
+        match section.name.as_str() {
+            "weights" => show_weights(page, section, details),
+            _ => show_plainly(page, section),
+        }
+    }
+    page.line("");
+    for section in sections {
+        if let Some(reason) = &section.not_measured {
+            page.fact(&section.name, format_args!("not measured because {reason}"));
+        }
+    }
+}
+
+/// Any section: its numbers, one a line.
+fn show_plainly(page: &mut Page, section: &Section) {
+    page.line("");
+    page.table(
+        [section.name.as_str(), "value"],
+        section
+            .results
+            .iter()
+            .map(|measure| [measure.metric.clone(), shown(measure.value)]),
+    );
+}
+
+fn show_weights(page: &mut Page, section: &Section, details: &Value) {
+    let count = |metric: &str| match section.result(metric) {
+        Some(Amount::Count(count)) => count,
+        _ => 0,
+    };
+    page.line("");
+    page.fact(
+        "weights",
+        format_args!(
+            "{} parameters in {} tensor{}, {}",
+            thousands(count("parameters")),
+            thousands(count("tensors")),
+            if count("tensors") == 1 { "" } else { "s" },
+            Bytes(count("bytes"))
+        ),
+    );
+    for measure in &section.results {
+        if let (Some(dtype), Amount::Count(count)) =
+            (measure.metric.strip_prefix("parameters."), measure.value)
+        {
+            page.fact(&format!("  {dtype}"), thousands(count));
+        }
+    }
+    if section.result("nan").is_some() {
+        page.fact(
+            "not finite",
+            format_args!(
+                "{} not a number, {} infinite",
+                thousands(count("nan")),
+                thousands(count("infinite"))
+            ),
+        );
+        page.fact(
+            "zero",
+            format_args!(
+                "{}, and {} subnormal",
+                thousands(count("zero")),
+                thousands(count("subnormal"))
+            ),
+        );
+    }
+    let real = |metric: &str| section.result(metric).map(shown);
+    if let (Some(least), Some(greatest)) = (real("minimum"), real("maximum")) {
+        page.fact("range", format_args!("{least} to {greatest}"));
+    }
+    page.fact_if("l2 norm", real("l2_norm"));
+    page.fact_if(
+        "lossless",
+        real("lossless_bits")
+            .map(|bits| format!("{bits} bits an element at best, exponents coded one by one")),
+    );
+    let errors: Vec<_> = section
+        .results
+        .iter()
+        .filter_map(|m| Some((m.metric.strip_prefix("relative_error.")?, m.value.to_f64())))
+        .collect();
+    let worst = errors.iter().map(|(_, e)| *e).fold(0.0, f64::max);
+    if !errors.is_empty() {
+        page.line("");
+        page.table(
+            ["quantised to", "relative error", ""],
+            errors.iter().map(|(format, e)| {
+                [
+                    (*format).to_owned(),
+                    format!("{:.3} %", e * 100.0),
+                    bar(e / worst),
+                ]
+            }),
+        );
+    }
+    show_exponents(page, details);
+}
+
+#[derive(Deserialize)]
+struct Exponents {
+    first: i32,
+    counts: Vec<u64>,
+}
+
+/// The distribution of magnitudes, a bar for each power of two or for some neighbours.
+fn show_exponents(page: &mut Page, details: &Value) {
+    let Ok(all) = BTreeMap::<String, Exponents>::deserialize(&details["exponents"]) else {
+        return;
+    };
+    let mut counts: BTreeMap<i32, u64> = BTreeMap::new();
+    for of_type in all.values() {
+        for (exponent, count) in (of_type.first..).zip(&of_type.counts) {
+            *counts.entry(exponent).or_default() += count;
+        }
+    }
+    let total = counts.values().sum::<u64>() as f64;
+    let end = |counts: &mut dyn Iterator<Item = (&i32, &u64)>| {
+        let mut cut = 0.0;
+        let mut kept = counts.skip_while(|(_, count)| {
+            cut += **count as f64;
+            cut < SHARE_CUT * total
+        });
+        kept.next().map(|(exponent, _)| *exponent)
+    };
+    let (Some(first), Some(last)) = (end(&mut counts.iter()), end(&mut counts.iter().rev())) else {
+        return;
+    };
+    let width = (last - first) / BARS_MAX + 1;
+    let mut bars: BTreeMap<i32, u64> = BTreeMap::new();
+    for (exponent, count) in counts.range(first..=last) {
+        *bars
+            .entry(first + (exponent - first) / width * width)
+            .or_default() += count;
+    }
+    let most = bars.values().copied().max().unwrap_or(0) as f64;
+    let rows = bars.iter().map(|(from, count)| {
+        let count = *count as f64;
+        let magnitude = match (*from + width - 1).min(last) {
+            to if to == *from => format!("2^{from}"),
+            to => format!("2^{from} to 2^{to}"),
+        };
+        [
+            magnitude,
+            format!("{:.1} %", 100.0 * count / total),
+            bar(count / most),
+        ]
+    });
+    page.line("");
+    page.table(["magnitude", "share", ""], rows);
+}
+
+/// A bar of this share of the full width.
+fn bar(share: f64) -> String {
+    let share = if share.is_finite() {
+        share.clamp(0.0, 1.0)
+    } else {
+        0.0
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is between 0 and the width"
+    )]
+    let width = (share * BAR as f64).round() as usize;
+    if width == 0 {
+        "▏".to_owned()
+    } else {
+        "█".repeat(width)
+    }
+}
+
+/// A number for a person: counts with their digits grouped, others with five significant digits.
+fn shown(amount: Amount) -> String {
+    match amount {
+        Amount::Count(count) => thousands(count),
+        Amount::Real(real) if real == 0.0 || !real.is_finite() => real.to_string(),
+        Amount::Real(real) if (1e-3..1e5).contains(&real.abs()) => {
+            let text = format!("{real:.5}");
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        Amount::Real(real) => format!("{real:.4e}"),
+    }
+}
+
+fn thousands(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_and_rounded_for_people() {
+        assert_eq!(thousands(0), "0");
+        assert_eq!(thousands(8_030_261_248), "8,030,261,248");
+        for (amount, text) in [
+            (Amount::Real(0.25), "0.25"),
+            (Amount::Real(-2.0), "-2"),
+            (Amount::Real(1.5e-9), "1.5000e-9"),
+            (Amount::Real(f64::NEG_INFINITY), "-inf"),
+            (Amount::Count(1234), "1,234"),
+        ] {
+            assert_eq!(shown(amount), text);
+        }
+        assert_eq!(bar(1.0).chars().count(), BAR);
+        assert_eq!(bar(f64::NAN), "▏");
+    }
+}

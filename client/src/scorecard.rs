@@ -1,0 +1,155 @@
+//! What a site has measured on a release: fetched, and believed only as far as its ledger says so.
+//!
+//! A scorecard is a site's statement. It counts when it stands in the ledger of the site whose key is pinned; its
+//! details count when they have the digest that it names.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use waag_schema::statement::scorecard::{Details, Scorecard};
+use waag_schema::statement::{Predicate, Subject};
+use waag_schema::wire::artifact::{ScorecardView, Scorecards, WeighingView};
+use waag_schema::{ArtifactName, Sha256, SiteId, Timestamp};
+
+use crate::error::{ClientError, Result};
+use crate::said;
+use crate::site::Site;
+use crate::transport::Ask;
+
+/// The most bytes of details that are read.
+const DETAILS_MAX_BYTES: usize = 256 << 20;
+/// How often a site is asked whether it has done weighing.
+const ASKED_EVERY: Duration = Duration::from_millis(500);
+
+/// A scorecard that was found in its site's ledger.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Card {
+    /// The manifest that was weighed.
+    pub manifest: Sha256,
+    /// The site that weighed.
+    pub site: SiteId,
+    /// The ledger entry.
+    pub entry: u64,
+    /// When that was recorded.
+    pub recorded: Timestamp,
+    /// What it says.
+    pub scorecard: Scorecard,
+}
+
+/// What a site says about an artifact's releases.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cards {
+    /// Proven, newest first.
+    pub cards: Vec<Card>,
+    /// What is still to come, as the site says.
+    pub weighing: Vec<WeighingView>,
+}
+
+impl Cards {
+    /// Returns the newest scorecard of a release.
+    #[must_use]
+    pub fn of(&self, manifest: &Sha256) -> Option<&Card> {
+        self.cards.iter().find(|card| card.manifest == *manifest)
+    }
+
+    /// Returns how far the weighing of a release has come.
+    #[must_use]
+    pub fn weighing(&self, manifest: &Sha256) -> Option<&WeighingView> {
+        self.weighing.iter().find(|view| view.manifest == *manifest)
+    }
+}
+
+/// Fetches the scorecards of an artifact, and checks each against the site's ledger.
+///
+/// # Errors
+/// When there is no such artifact for the caller, or a scorecard is not what the ledger holds.
+pub async fn read(site: &Site, artifact: &ArtifactName) -> Result<Cards> {
+    let ask = Ask::get(format!("/api/v1/artifacts/{artifact}/scorecards"));
+    let answer: Scorecards = site.transport().json(ask).await?;
+    let what = format!("scorecards of {artifact}");
+    let refused = |reason: String| ClientError::verification(&what, reason);
+    let Some(proof) = &answer.proof else {
+        return if answer.scorecards.is_empty() {
+            Ok(Cards {
+                cards: Vec::new(),
+                weighing: answer.weighing,
+            })
+        } else {
+            Err(refused("they are not proven".to_owned()))
+        };
+    };
+    let read = said::read(site.pin(), &what, proof)?;
+    let mut cards = Vec::with_capacity(answer.scorecards.len());
+    for view in answer.scorecards {
+        let ScorecardView {
+            manifest,
+            entry,
+            scorecard,
+            ..
+        } = view;
+        let found = read.statements().find(|said| said.index == entry);
+        let found = found.ok_or_else(|| refused(format!("entry {entry} is not proven")))?;
+        let subject = Subject::Manifest(artifact.clone(), manifest);
+        let same = found.statement.subject == subject
+            && matches!(&found.statement.predicate, Predicate::Scorecard(said) if *said == scorecard);
+        if !same {
+            return Err(refused(format!("entry {entry} says something else")));
+        }
+        cards.push(Card {
+            manifest,
+            site: site.pin().site.clone(),
+            entry,
+            recorded: found.at,
+            scorecard,
+        });
+    }
+    site.observe(&read.newest).await?;
+    cards.sort_by_key(|card| std::cmp::Reverse(card.entry));
+    Ok(Cards {
+        cards,
+        weighing: answer.weighing,
+    })
+}
+
+/// Waits until a release has a scorecard, or the site says nothing any more that lets one expect it.
+///
+/// # Errors
+/// As for [`read`].
+pub async fn wait(site: &Site, artifact: &ArtifactName, manifest: &Sha256) -> Result<Cards> {
+    let mut ticks = tokio::time::interval(ASKED_EVERY);
+    loop {
+        ticks.tick().await;
+        let cards = read(site, artifact).await?;
+        let under_way = cards
+            .weighing(manifest)
+            .is_some_and(|view| view.state != "given up");
+        if cards.of(manifest).is_some() || !under_way {
+            return Ok(cards);
+        }
+    }
+}
+
+/// Fetches the details of a scorecard, which must be those that it names.
+///
+/// # Errors
+/// When the site has them not, or has others.
+pub async fn details(site: &Site, artifact: &ArtifactName, details: &Details) -> Result<Vec<u8>> {
+    let what = format!("details {} of a scorecard", details.sha256);
+    let size = usize::try_from(details.size).unwrap_or(usize::MAX);
+    if size > DETAILS_MAX_BYTES {
+        return Err(ClientError::verification(
+            what,
+            format_args!("they have {size} bytes, at most {DETAILS_MAX_BYTES} are read"),
+        ));
+    }
+    let ask = Ask::get(format!(
+        "/api/v1/artifacts/{artifact}/scorecards/{}",
+        details.sha256
+    ));
+    let bytes = site.transport().bytes(ask, size).await?;
+    let found = Sha256::of(&bytes);
+    if found != details.sha256 {
+        return Err(ClientError::verification(what, format_args!("{found} came")));
+    }
+    Ok(bytes)
+}

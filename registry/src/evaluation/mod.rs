@@ -1,0 +1,79 @@
+//! Weighing: what is measured on an artifact's files, and how a site comes to say it.
+//!
+//! [`Weighing`] takes files as they are read, from wherever, and knows no site; [`directory`] reads them from this
+//! disk, the weigher from the site's store, chunk by chunk and each checked against its digest. What there is to
+//! weigh is derived from the ledger: releases without a scorecard of this [`engine`]. So a crash loses the work under way
+//! and nothing else.
+//!
+//! Budget: every byte is read once, on one thread of lower priority; memory is a few chunks and a row for each tensor.
+
+pub mod directory;
+mod lineage;
+mod progress;
+mod tensors;
+mod weigher;
+mod weights;
+
+use waag_kernels::pass;
+use waag_schema::Sha256;
+use waag_schema::content::safetensors::SafetensorsError;
+use waag_schema::statement::scorecard::{Device, Harness, Section};
+
+pub use progress::Progress;
+pub(crate) use weigher::Weigher;
+pub use weights::{Weighed, Weighing};
+
+/// The version of all that stands in a scorecard: raised, releases are weighed again.
+const REVISION: u32 = 1;
+
+/// How numbers are computed in the sections that there are: in integers, the same bits everywhere.
+pub const PRECISION: &str = "exact";
+
+/// A file cannot be weighed.
+#[derive(Debug, thiserror::Error)]
+pub enum WeighError {
+    /// It is no safetensors file.
+    #[error("{path}: {error}")]
+    Safetensors {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        error: SafetensorsError,
+    },
+    /// Its bytes are not those that its header describes.
+    #[error("{path}: {reason}")]
+    Bytes {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Returns what measures here.
+#[must_use]
+pub fn engine() -> Harness {
+    let sources = pass::SOURCES.concat();
+    Harness {
+        name: "waag".to_owned(),
+        version: format!("{REVISION}.{}", pass::REVISION),
+        digest: Sha256::of(sources.as_bytes()),
+    }
+}
+
+/// Returns what it runs on.
+#[must_use]
+pub fn device() -> Device {
+    Device {
+        class: "cpu".to_owned(),
+        name: Some(std::env::consts::ARCH.to_owned()),
+    }
+}
+
+/// Returns the sections that this version measures on nothing.
+fn unmeasured() -> [Section; 2] {
+    [
+        Section::not_measured("language", "no suite was asked for"),
+        Section::not_measured("speed", "this engine does not measure it yet"),
+    ]
+}

@@ -1,0 +1,343 @@
+//! The site's own weigher: looks in the index for releases that have no scorecard of this engine, reads their files
+//! from the store, and has the ledger record what was found.
+//!
+//! Chunks are read on the async threads; decoding, checking and measuring runs on one thread of lower priority, so that
+//! no transfer waits for it. Between the two are at most [`AHEAD`] chunks. When the site stops, the task is dropped, the
+//! thread finds its channel closed and ends; nothing was said, and the next start begins that release anew.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use waag_schema::base::name::Version;
+use waag_schema::content::recipe::{Piece, Recipe};
+use waag_schema::policy::{Action, Facts, Label, decide};
+use waag_schema::release::Manifest;
+use waag_schema::release::kind::Kind;
+use waag_schema::statement::scorecard::Section;
+use waag_schema::statement::{Predicate, Statement, Subject, Visibility};
+use waag_schema::{ArtifactName, Sha256};
+
+use super::directory::is_weighed;
+use super::{Progress, WeighError, Weighed, Weighing, engine, lineage};
+use crate::access::Here;
+use crate::clock::Clock;
+use crate::content::{Content, ContentError};
+use crate::index::{IndexError, Reader};
+use crate::ledger::{AppendError, Ledger};
+use crate::store::{Key, Store, StoreError};
+use crate::telemetry::Metrics;
+
+/// Chunks between reading and measuring, of 4 MiB at most.
+const AHEAD: usize = 4;
+/// Releases looked up at once.
+const PAGE: usize = 64;
+/// How often a release is tried before it is given up, until the next start.
+const TRIES_MAX: u32 = 3;
+/// When all releases are looked through again: labels change, and what failed may have been put right.
+const AGAIN_AFTER: Duration = Duration::from_secs(600);
+/// The weigher's thread gives way to everything else by so much.
+const NICE: i32 = 10;
+
+/// Weighs what a site holds.
+pub(crate) struct Weigher {
+    pub(crate) here: Here,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) reader: Reader,
+    pub(crate) content: Content,
+    pub(crate) ledger: Ledger,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Metrics,
+    pub(crate) progress: Progress,
+}
+
+/// A release was not weighed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum JobError {
+    #[error("its label denies that it is evaluated here: {0}")]
+    Denied(String),
+    #[error("the manifest is not one that can be read: {0}")]
+    Manifest(String),
+    #[error("{0} is not here")]
+    Missing(String),
+    #[error(transparent)]
+    Weigh(#[from] WeighError),
+    #[error("the weigher's thread ended: {0}")]
+    Thread(String),
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+/// What the measuring thread is told.
+enum Step {
+    Begin(String, u64),
+    Piece(Piece, Bytes),
+    End,
+}
+
+impl Weigher {
+    /// Weighs for ever. Dropping the future ends it at once.
+    pub(crate) async fn run(self) {
+        self.progress.turn_on();
+        let mut growth = self.ledger.growth();
+        let mut again = tokio::time::interval(AGAIN_AFTER);
+        let mut from = 0;
+        loop {
+            match self.look(from).await {
+                Ok(next) => from = next,
+                Err(error) => tracing::error!(%error, "it cannot be seen what there is to weigh"),
+            }
+            tokio::select! {
+                changed = growth.changed() => if changed.is_err() { return },
+                _ = again.tick() => from = 0,
+            }
+        }
+    }
+
+    /// Weighs what has no scorecard yet from this position on; returns from where to look next.
+    pub(crate) async fn look(&self, mut from: u64) -> Result<u64, IndexError> {
+        loop {
+            let engine = engine();
+            let found = self
+                .reader
+                .ask(move |q| q.unweighed(&engine.name, &engine.version, from, PAGE))
+                .await?;
+            if found.is_empty() {
+                return Ok(from);
+            }
+            for (position, artifact, manifest) in found {
+                from = position + 1;
+                while !self.progress.is_given_up(&artifact, &manifest) {
+                    match self.weigh(&artifact, &manifest).await {
+                        Ok(()) => break,
+                        Err(error @ JobError::Denied(_)) => {
+                            // The label decides, and may change; it is looked at again.
+                            tracing::info!(%artifact, %manifest, %error, "not weighed");
+                            self.progress
+                                .fail(&artifact, &manifest, &error.to_string(), u32::MAX);
+                            break;
+                        }
+                        Err(error) => {
+                            let tries =
+                                self.progress
+                                    .fail(&artifact, &manifest, &error.to_string(), TRIES_MAX);
+                            self.metrics.weigh_failures.inc();
+                            tracing::warn!(%artifact, %manifest, %error, tries, "weighing failed");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn weigh(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<(), JobError> {
+        self.may_evaluate(artifact).await?;
+        let bytes = self.store.get(&Key::manifest(manifest)).await?;
+        let parsed = Manifest::parse(bytes.to_vec()).map_err(|e| JobError::Manifest(e.to_string()))?;
+        let weighed = self.measure(artifact, manifest, &parsed).await?;
+        let scorecard = weighed.scorecard(self.clock.now());
+        if let Some(details) = &scorecard.details {
+            let key = Key::scorecard(&details.sha256);
+            self.store
+                .put_if_absent(&key, Bytes::from(weighed.details))
+                .await?;
+        }
+        let statement = Statement {
+            subject: Subject::Manifest(artifact.clone(), *manifest),
+            predicate: Predicate::Scorecard(scorecard),
+        };
+        self.ledger.say(statement).await?;
+        self.metrics.weighed.inc();
+        self.progress.end();
+        tracing::info!(%artifact, %manifest, "weighed");
+        Ok(())
+    }
+
+    /// No byte moves before a verdict.
+    async fn may_evaluate(&self, artifact: &ArtifactName) -> Result<(), JobError> {
+        let wanted = artifact.clone();
+        let row = self.reader.ask(move |q| q.artifact(&wanted)).await?;
+        let labels: Vec<Label> = row.and_then(|row| row.label).into_iter().collect();
+        let facts = Facts {
+            home: self.here.site.clone(),
+            at: self.clock.now(),
+        };
+        let verdict = decide(&labels, &facts, Action::Evaluate, &self.here.place());
+        if verdict.allowed {
+            return Ok(());
+        }
+        let reasons: Vec<String> = verdict.reasons.iter().map(ToString::to_string).collect();
+        Err(JobError::Denied(reasons.join("; ")))
+    }
+
+    async fn measure(
+        &self,
+        artifact: &ArtifactName,
+        digest: &Sha256,
+        manifest: &Manifest,
+    ) -> Result<Weighed, JobError> {
+        let files = self.files(artifact, manifest).await?;
+        let total = files.iter().map(|(_, recipe)| recipe.size()).sum();
+        self.progress.begin(artifact, digest, total);
+        let why = match (manifest.kind(), manifest.packed()) {
+            (Kind::Model, None) => "the release has no safetensors file".to_owned(),
+            (Kind::Model, Some(_)) => "the release has no safetensors file that is not packed".to_owned(),
+            (kind, _) => format!("it is a {kind}"),
+        };
+        let weighing = self.read(&files).await?;
+        let (lineage, changed) = self.lineage(artifact, manifest, &files, &weighing).await?;
+        Ok(weighing.finish_with(&why, lineage, &changed))
+    }
+
+    /// Measures these files.
+    async fn read(&self, files: &[(String, Recipe)]) -> Result<Weighing, JobError> {
+        let (steps, taken) = mpsc::channel(AHEAD);
+        let (answer, answered) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("weigh".to_owned())
+            .spawn(move || {
+                // Who waits may have gone: then nobody wants it.
+                let _ = answer.send(take(taken));
+            })
+            .map_err(|e| JobError::Thread(e.to_string()))?;
+        // A step that cannot be sent means that the thread has ended, and its answer says why.
+        let sent = self.send(&steps, files).await;
+        drop(steps);
+        match answered.await {
+            Ok(Ok(weighing)) => sent.map(|()| weighing),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(JobError::Thread("it panicked".to_owned())),
+        }
+    }
+
+    /// Compares the weights with those of the base that the release names, if it names one that is here.
+    async fn lineage(
+        &self,
+        artifact: &ArtifactName,
+        manifest: &Manifest,
+        files: &[(String, Recipe)],
+        weighing: &Weighing,
+    ) -> Result<(Section, Vec<lineage::Row>), JobError> {
+        let none = |why: &str| Ok((Section::not_measured("lineage", why), Vec::new()));
+        let Some(base) = manifest.base() else {
+            return none("no base is named");
+        };
+        let Version::Manifest(digest) = &base.version else {
+            return none("the base is not named by its digest");
+        };
+        let (name, wanted) = (base.artifact.clone(), *digest);
+        let (namespace, release) = self
+            .reader
+            .ask(move |q| Ok((q.namespace(&name.namespace())?, q.release(&name, &wanted)?)))
+            .await?;
+        let is_public = namespace.is_some_and(|state| state.visibility == Visibility::Public);
+        let is_own = base.artifact.namespace() == artifact.namespace();
+        if release.is_none() || !(is_public || is_own) {
+            return none("the base is not at this site, for all who may read the release");
+        }
+        match self.may_evaluate(&base.artifact).await {
+            Err(JobError::Denied(_)) => {
+                return none("the label of the base denies that it is evaluated here");
+            }
+            other => other?,
+        }
+        let bytes = self.store.get(&Key::manifest(digest)).await?;
+        let theirs = Manifest::parse(bytes.to_vec()).map_err(|e| JobError::Manifest(e.to_string()))?;
+        let base_files = self.files(&base.artifact, &theirs).await?;
+        if files.is_empty() || base_files.is_empty() {
+            return none("one of the two has no safetensors file");
+        }
+        let same_tokenizer = lineage::same_tokenizer(manifest, &theirs);
+        let ours = lineage::Side::read(&self.content, files.to_vec()).await?;
+        let theirs = lineage::Side::read(&self.content, base_files).await?;
+        let norms = weighing.norms();
+        let norm = |name: &str| norms.get(name).copied();
+        lineage::compare(&self.content, &theirs, &ours, same_tokenizer, norm).await
+    }
+
+    /// Returns the safetensors files of a model, by path.
+    async fn files(
+        &self,
+        artifact: &ArtifactName,
+        manifest: &Manifest,
+    ) -> Result<Vec<(String, Recipe)>, JobError> {
+        let mut files = Vec::new();
+        if manifest.kind() == Kind::Model {
+            for layer in manifest.layers() {
+                if is_weighed(layer.path.as_str()) {
+                    let recipe = self.recipe(artifact, &layer.blob.digest).await?;
+                    files.push((layer.path.to_string(), recipe));
+                }
+            }
+        }
+        files.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(files)
+    }
+
+    async fn send(&self, steps: &mpsc::Sender<Step>, files: &[(String, Recipe)]) -> Result<(), JobError> {
+        for (path, recipe) in files {
+            if steps
+                .send(Step::Begin(path.clone(), recipe.size()))
+                .await
+                .is_err()
+            {
+                return Ok(());
+            }
+            for piece in recipe.pieces() {
+                let stored = self.content.stored_chunk(&piece.chunk).await?;
+                if steps.send(Step::Piece(*piece, stored)).await.is_err() {
+                    return Ok(());
+                }
+                self.progress.passed(u64::from(piece.length));
+                self.metrics.weighed_bytes.inc_by(u64::from(piece.length));
+            }
+            if steps.send(Step::End).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn recipe(&self, artifact: &ArtifactName, file: &Sha256) -> Result<Recipe, JobError> {
+        let (wanted, digest) = (artifact.clone(), *file);
+        let row = self.reader.ask(move |q| q.content_of(&wanted, &digest)).await?;
+        let missing = || JobError::Missing(format!("the file {file}"));
+        let row = row.ok_or_else(missing)?;
+        self.content.recipe(&row.recipe).await?.ok_or_else(missing)
+    }
+}
+
+/// Measures what comes, on a thread of its own.
+fn take(mut steps: mpsc::Receiver<Step>) -> Result<Weighing, JobError> {
+    give_way();
+    let mut weighing = Weighing::new();
+    while let Some(step) = steps.blocking_recv() {
+        match step {
+            Step::Begin(path, size) => weighing.begin(&path, size),
+            Step::Piece(piece, stored) => {
+                let damaged = || ContentError::Damaged {
+                    what: "chunk",
+                    digest: piece.chunk,
+                };
+                let raw = Content::opened(&stored, piece.chunk).ok_or_else(damaged)?;
+                let own = raw.get(piece.offset as usize..piece.offset as usize + piece.length as usize);
+                weighing.take(own.ok_or_else(damaged)?)?;
+            }
+            Step::End => weighing.end()?,
+        }
+    }
+    Ok(weighing)
+}
+
+/// Lets this thread run only where nobody else wants to.
+pub(super) fn give_way() {
+    // On Linux this is the thread's alone. Where it is refused, it runs like the others.
+    let _ = rustix::process::nice(NICE);
+}

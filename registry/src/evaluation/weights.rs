@@ -1,0 +1,333 @@
+//! The section `weights`: every tensor of every safetensors file, and all of them together.
+//!
+//! Invariant: the section and its rows depend on the files' paths and bytes only, so whoever has the files can check
+//! every number of them.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use waag_kernels::pass::Measured;
+use waag_kernels::{Element, Quantised};
+use waag_schema::statement::scorecard::{Amount, Details, Measure, Scorecard, Section};
+use waag_schema::{Sha256, Timestamp};
+
+use super::tensors::{Read, Tensors};
+use super::{PRECISION, WeighError, device, engine, lineage, unmeasured};
+
+/// Tensors beyond this number are in the totals only.
+const LISTED_MAX: usize = 50_000;
+
+/// Measures files, one after the other.
+#[derive(Default)]
+pub struct Weighing {
+    file: Option<(String, Tensors)>,
+    rows: Vec<Row>,
+    totals: Totals,
+}
+
+/// What was weighed.
+#[derive(Debug, Clone)]
+pub struct Weighed {
+    /// The sections.
+    pub sections: Vec<Section>,
+    /// The details, as JSON; empty where nothing was measured.
+    pub details: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Totals {
+    files: u64,
+    tensors: u64,
+    bytes: u64,
+    /// Elements by the name of their type.
+    elements: BTreeMap<String, u64>,
+    measured: BTreeMap<&'static str, (Element, Measured)>,
+}
+
+/// One tensor in the details.
+#[derive(Serialize)]
+struct Row {
+    file: String,
+    name: String,
+    dtype: String,
+    shape: Vec<u64>,
+    elements: u64,
+    /// What was measured on it; absent for types that are counted only.
+    #[serde(flatten)]
+    numbers: Option<Numbers>,
+}
+
+#[derive(Serialize)]
+struct Numbers {
+    nan: u64,
+    infinite: u64,
+    zero: u64,
+    subnormal: u64,
+    minimum: Option<Amount>,
+    maximum: Option<Amount>,
+    mean: Option<Amount>,
+    standard_deviation: Option<Amount>,
+    l2_norm: Option<Amount>,
+    exponent_entropy_bits: Option<Amount>,
+    /// The norm of what rounding in groups changes, by format, over the norm of the tensor.
+    relative_error: BTreeMap<&'static str, Amount>,
+    exponents: Exponents,
+}
+
+/// How many elements have each binary exponent; zeros and subnormal ones stand at the first one of their format.
+#[derive(Serialize)]
+struct Exponents {
+    /// The exponent of the first count.
+    first: i32,
+    counts: Vec<u64>,
+}
+
+#[derive(Serialize)]
+struct DetailsJson<'a> {
+    version: u32,
+    /// The distribution of all elements of a type.
+    exponents: BTreeMap<&'static str, Exponents>,
+    tensors: &'a [Row],
+    /// What differs from the base, tensor by tensor; empty where there is none.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    lineage: &'a [lineage::Row],
+}
+
+impl Weighing {
+    /// Begins with the first file.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Begins a safetensors file of this size.
+    pub fn begin(&mut self, path: &str, size: u64) {
+        self.file = Some((path.to_owned(), Tensors::begin(path, size)));
+        self.totals.files += 1;
+    }
+
+    /// Takes the next bytes of the file.
+    ///
+    /// # Errors
+    /// When they cannot be those of such a file.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<(), WeighError> {
+        self.file.as_mut().map_or(Ok(()), |(_, file)| file.take(bytes))
+    }
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// When more bytes should have come.
+    pub fn end(&mut self) -> Result<(), WeighError> {
+        let Some((path, file)) = self.file.take() else {
+            return Ok(());
+        };
+        for read in file.end()? {
+            let too_many = self.totals.add(&read);
+            too_many.map_err(|e| WeighError::Bytes {
+                path: path.clone(),
+                reason: e.to_string(),
+            })?;
+            if self.rows.len() < LISTED_MAX {
+                self.rows.push(Row::of(&path, read));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the L2 norm of each tensor that is listed, by name.
+    pub(super) fn norms(&self) -> BTreeMap<&str, f64> {
+        let norm = |row: &'_ Row| row.numbers.as_ref().and_then(|n| Some(n.l2_norm?.to_f64()));
+        self.rows
+            .iter()
+            .filter_map(|row| Some((row.name.as_str(), norm(row)?)))
+            .collect()
+    }
+
+    /// Returns what all files together gave. `why` says why there was none, if there was none.
+    #[must_use]
+    pub fn finish(self, why: &str) -> Weighed {
+        self.finish_with(why, Section::not_measured("lineage", "no base is named"), &[])
+    }
+
+    /// The same, with what was found about a base.
+    pub(super) fn finish_with(self, why: &str, lineage: Section, changed: &[lineage::Row]) -> Weighed {
+        let Self { rows, totals, .. } = self;
+        let mut details = Vec::new();
+        let weights = if totals.files == 0 {
+            Section::not_measured("weights", why)
+        } else {
+            let of = |(name, (element, measured)): (&&'static str, &(Element, Measured))| {
+                (*name, Exponents::of(*element, measured))
+            };
+            let json = DetailsJson {
+                version: 1,
+                exponents: totals.measured.iter().map(of).collect(),
+                tensors: &rows,
+                lineage: changed,
+            };
+            details = serde_json::to_vec(&json).expect("numbers, strings and lists always serialise");
+            Section::measured("weights", totals.results())
+        };
+        Weighed {
+            sections: [weights, lineage].into_iter().chain(unmeasured()).collect(),
+            details,
+        }
+    }
+}
+
+impl Weighed {
+    /// Returns the statement of this engine on this device.
+    #[must_use]
+    pub fn scorecard(&self, at: Timestamp) -> Scorecard {
+        let details = (!self.details.is_empty()).then(|| Details {
+            sha256: Sha256::of(&self.details),
+            size: self.details.len() as u64,
+        });
+        Scorecard {
+            at,
+            harness: engine(),
+            device: device(),
+            precision: PRECISION.to_owned(),
+            sections: self.sections.clone(),
+            details,
+        }
+    }
+}
+
+impl Totals {
+    fn add(&mut self, read: &Read) -> Result<(), waag_kernels::TallyError> {
+        let Read { tensor, measured } = read;
+        self.tensors += 1;
+        self.bytes += tensor.size();
+        let elements = self.elements.entry(tensor.dtype.to_string()).or_default();
+        *elements = elements.saturating_add(tensor.elements());
+        if let Some(measured) = measured {
+            let element = measured.tally.element();
+            let fresh = || (element, Measured::none(element));
+            let (_, total) = self.measured.entry(element.name()).or_insert_with(fresh);
+            total.merge(measured)?;
+        }
+        Ok(())
+    }
+
+    fn results(&self) -> Vec<Measure> {
+        let parameters = self
+            .elements
+            .values()
+            .fold(0_u64, |sum, n| sum.saturating_add(*n));
+        let mut results = vec![
+            Measure::new("parameters", Amount::Count(parameters)),
+            Measure::new("tensors", Amount::Count(self.tensors)),
+            Measure::new("files", Amount::Count(self.files)),
+            Measure::new("bytes", Amount::Count(self.bytes)),
+        ];
+        for (dtype, elements) in &self.elements {
+            let metric = format!("parameters.{}", dtype.to_lowercase());
+            results.push(Measure::new(&metric, Amount::Count(*elements)));
+        }
+        let all: Vec<_> = self
+            .measured
+            .values()
+            .map(|(element, measured)| (*element, measured, measured.summary()))
+            .collect();
+        let sample: u64 = all.iter().map(|(.., summary)| summary.elements).sum();
+        if sample == 0 {
+            return results;
+        }
+        let sum = |of: &dyn Fn(&waag_kernels::Summary) -> u64| all.iter().map(|(.., s)| of(s)).sum::<u64>();
+        for (metric, count) in [
+            ("nan", sum(&|s| s.nans)),
+            ("infinite", sum(&|s| s.infinities)),
+            ("zero", sum(&|s| s.zeros)),
+            ("subnormal", sum(&|s| s.subnormals)),
+        ] {
+            results.push(Measure::new(metric, Amount::Count(count)).over(sample));
+        }
+        let least = all.iter().filter_map(|(.., s)| s.minimum).min_by(f64::total_cmp);
+        let greatest = all.iter().filter_map(|(.., s)| s.maximum).max_by(f64::total_cmp);
+        let squares: f64 = all.iter().filter_map(|(.., s)| s.l2_norm.map(|n| n * n)).sum();
+        let norm = match all.as_slice() {
+            // The root of a square is not always the number itself.
+            [(.., one)] => one.l2_norm,
+            _ => (sum(&|s| s.finite) > 0).then(|| squares.sqrt()),
+        };
+        let mut real = |metric: &str, value: Option<f64>| {
+            if let Some(value) = value {
+                results.push(Measure::new(metric, Amount::Real(value)).over(sample));
+            }
+        };
+        real("minimum", least);
+        real("maximum", greatest);
+        real("l2_norm", norm);
+        // Bits that no coder of exponents, one by one, gets below: the rest of an element is its sign and mantissa.
+        let entropy = all.iter().map(|(element, _, s)| {
+            let exponent = s.exponent_entropy_bits.unwrap_or(0.0);
+            let rest = 1.0 + f64::from(element.mantissa_bits());
+            (exponent + rest) * s.elements as f64
+        });
+        real("lossless_bits", Some(entropy.sum::<f64>() / sample as f64));
+        for format in Quantised::ALL {
+            let error: f64 = all.iter().map(|(_, m, _)| m.errors.squared(format)).sum();
+            let relative = norm.filter(|norm| *norm > 0.0).map(|norm| error.sqrt() / norm);
+            real(&format!("relative_error.{}", format.name()), relative);
+        }
+        let skipped: u64 = all.iter().map(|(_, m, _)| m.errors.skipped()).sum();
+        results.push(Measure::new("skipped_groups", Amount::Count(skipped)));
+        results
+    }
+}
+
+impl Row {
+    fn of(path: &str, read: Read) -> Self {
+        let Read { tensor, measured } = read;
+        Self {
+            file: path.to_owned(),
+            dtype: tensor.dtype.to_string(),
+            elements: tensor.elements(),
+            name: tensor.name,
+            shape: tensor.shape,
+            numbers: measured.as_ref().map(Numbers::of),
+        }
+    }
+}
+
+impl Numbers {
+    fn of(measured: &Measured) -> Self {
+        let summary = measured.summary();
+        let relative = |format: Quantised| {
+            let norm = summary.l2_norm.filter(|norm| *norm > 0.0)?;
+            let error = measured.errors.squared(format).sqrt() / norm;
+            Some((format.name(), Amount::Real(error)))
+        };
+        Self {
+            nan: summary.nans,
+            infinite: summary.infinities,
+            zero: summary.zeros,
+            subnormal: summary.subnormals,
+            minimum: summary.minimum.map(Amount::Real),
+            maximum: summary.maximum.map(Amount::Real),
+            mean: summary.mean.map(Amount::Real),
+            standard_deviation: summary.standard_deviation.map(Amount::Real),
+            l2_norm: summary.l2_norm.map(Amount::Real),
+            exponent_entropy_bits: summary.exponent_entropy_bits.map(Amount::Real),
+            relative_error: Quantised::ALL.into_iter().filter_map(relative).collect(),
+            exponents: Exponents::of(summary.element, measured),
+        }
+    }
+}
+
+impl Exponents {
+    fn of(element: Element, measured: &Measured) -> Self {
+        let counts = measured.tally.exponent_histogram();
+        let first = counts.iter().position(|count| *count > 0).unwrap_or(0);
+        let behind = counts
+            .iter()
+            .rposition(|count| *count > 0)
+            .map_or(0, |last| last + 1);
+        Self {
+            first: i32::try_from(first).unwrap_or(0) - element.bias(),
+            counts: counts.get(first..behind).unwrap_or_default().to_vec(),
+        }
+    }
+}
