@@ -1,0 +1,24 @@
+//! What a language model says of texts: log-probabilities, perplexities, choices.
+//!
+//! [`Model`] is the forward pass, from `config.json` and safetensors; [`Suite`] is what is asked; [`evaluate`]
+//! brings both together with the semantics of lm-evaluation-harness 0.4.13. Models that this engine does not
+//! know are [`NotMeasured`], which is a value and no error.
+//!
+//! - `config`, `family`, `tensors`: what the files of a model say.
+//! - `forward`: rows through layers.
+//! - `tokens`, `request`: text into windows of tokens.
+//! - `task`, `template`, `yaml`: what is asked.
+//! - `score`: from log-probabilities to numbers that people compare.
+
+mod config;
+mod error;
+mod family;
+mod forward;
+mod source;
+mod tensors;
+
+pub use error::{LanguageError, NotMeasured, Stop};
+pub use forward::{Answer, Model, Options, Residency, Sequence};
+pub use source::{MemorySource, ModelSource};
+
+pub use crate::cpu::precision::Precision;

@@ -1,0 +1,46 @@
+use serde_json::Value;
+use waag_kernels::language::{Model, Options, Sequence};
+
+use super::fixtures::{Directory, json, numbers, tokens};
+
+/// Asks for every next token of a sequence, as the reference did.
+fn every_next(ids: &[u32]) -> Sequence {
+    let asked = (0..ids.len()).map(|i| (i, ids.get(i + 1).copied().into_iter().collect()));
+    Sequence {
+        tokens: ids.to_vec(),
+        asked: asked.collect(),
+    }
+}
+
+fn families() -> Vec<(String, Value)> {
+    let expected = json("expected.json");
+    let families = expected["families"].as_object().unwrap();
+    let predicting = families
+        .iter()
+        .filter(|(_, family)| family["logprobs"].is_array());
+    predicting
+        .map(|(name, family)| (name.clone(), family.clone()))
+        .collect()
+}
+
+#[test]
+fn every_token_of_every_family_is_as_likely_as_the_reference_says() {
+    for (name, expected) in families() {
+        let source = Directory::of(&name);
+        let model = Model::open(&source, Options::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let ids = tokens(&expected["input_ids"]);
+        let answers = model.ask(&[every_next(&ids)]).unwrap().remove(0);
+        let ours: Vec<f64> = answers.iter().flat_map(|a| a.log_probabilities.clone()).collect();
+        let truth = numbers(&expected["logprobs"]);
+        assert_eq!(ours.len(), truth.len());
+        let worst = ours
+            .iter()
+            .zip(&truth)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f64::max);
+        println!("{name}: {worst:.2e}");
+        assert!(worst < 1e-4, "{name}: a token is {worst} nats off");
+        let best: Vec<u32> = answers.iter().map(|a| a.best).collect();
+        assert_eq!(best, tokens(&expected["argmax"]), "{name}");
+    }
+}
