@@ -14,11 +14,19 @@ mod config;
 mod error;
 mod family;
 mod forward;
+mod request;
+mod score;
 mod source;
+mod task;
+mod template;
 mod tensors;
+mod tokens;
+mod yaml;
 
 pub use error::{LanguageError, NotMeasured, Stop};
 pub use forward::{Answer, Model, Options, Residency, Sequence};
+pub use score::{Language, LanguageSection, Metric, Sample, TaskScore, evaluate};
 pub use source::{MemorySource, ModelSource};
+pub use task::{Description, Suite, Task, TaskKind};
 
 pub use crate::cpu::precision::Precision;

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use waag_kernels::language::ModelSource;
+use waag_kernels::language::{Description, Language, LanguageSection, ModelSource, Options, Suite, evaluate};
 
 pub(super) fn root() -> PathBuf {
     let bundled = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
@@ -56,4 +56,23 @@ pub(super) fn tokens(value: &Value) -> Vec<u32> {
         .iter()
         .map(|x| x.as_u64().unwrap().try_into().unwrap())
         .collect()
+}
+
+/// The reference's two tasks: whole texts, and choices.
+pub(super) fn suite() -> Suite {
+    let tasks = ["rolling", "choice"].map(|name| {
+        let description = std::fs::read_to_string(root().join(format!("tasks/{name}.yaml"))).unwrap();
+        let description = Description::parse(&description).unwrap();
+        let data = std::fs::read(root().join(&description.data_files[0])).unwrap();
+        description.with_documents(&data).unwrap()
+    });
+    Suite { tasks: tasks.into() }
+}
+
+/// Measures a model of the fixtures on the two tasks.
+pub(super) fn measure(family: &str, options: Options<'_>) -> LanguageSection {
+    match evaluate(&Directory::of(family), &suite(), options).unwrap() {
+        Language::Measured(section) => section,
+        Language::NotMeasured(reason) => panic!("{family}: {reason}"),
+    }
 }

@@ -2,3 +2,4 @@
 
 mod fixtures;
 mod parity;
+mod scores;
