@@ -8,6 +8,7 @@
 //! - [`element`]: the number formats, and how their bits are read.
 //! - [`tally`]: one pass over a tensor, into integers. It may be cut and merged at will.
 //! - [`summary`]: what follows from a tally: moments, extremes, exponent entropy.
+//! - [`roofline`]: what this processor could do at most.
 //! - [`language`]: the forward pass of language models, and what they score on texts.
 //!
 //! `kernels/README.md` has the formulas and the accuracy of every number.
@@ -16,6 +17,7 @@ mod cpu;
 pub mod element;
 pub mod language;
 mod log2;
+pub mod roofline;
 pub mod summary;
 pub mod tally;
 mod wide;

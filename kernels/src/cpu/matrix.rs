@@ -58,12 +58,12 @@ impl Elements {
         }
     }
 
-    /// Returns the elements `first[i] + j * step` for all of `starts`, in that order.
+    /// Returns the elements at these places, in that order.
     fn gather(&self, indices: impl Iterator<Item = usize>) -> Self {
         match self {
-            Self::Bf16(held) => Self::Bf16(indices.map(|i| held[i]).collect()),
-            Self::F16(held) => Self::F16(indices.map(|i| held[i]).collect()),
-            Self::F32(held) => Self::F32(indices.map(|i| held[i]).collect()),
+            Self::Bf16(held) => Self::Bf16(indices.map_while(|i| held.get(i).copied()).collect()),
+            Self::F16(held) => Self::F16(indices.map_while(|i| held.get(i).copied()).collect()),
+            Self::F32(held) => Self::F32(indices.map_while(|i| held.get(i).copied()).collect()),
         }
     }
 }

@@ -129,6 +129,46 @@ fn tile(left: &[f32], right: &[f32]) -> [[f32; COLUMNS]; ROWS] {
     sums
 }
 
+/// Multiplies and adds without touching memory: the most that [`block`] could reach.
+pub(crate) fn in_registers(rounds: u64) -> f32 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            // SAFETY: the processor was just asked.
+            return unsafe { in_registers_avx512(rounds) };
+        }
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+            // SAFETY: the processor was just asked.
+            return unsafe { in_registers_avx2(rounds) };
+        }
+    }
+    in_registers_any(rounds)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn in_registers_avx512(rounds: u64) -> f32 {
+    in_registers_any(rounds)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn in_registers_avx2(rounds: u64) -> f32 {
+    in_registers_any(rounds)
+}
+
+#[inline(always)]
+fn in_registers_any(rounds: u64) -> f32 {
+    let (factor, term) = std::hint::black_box((0.999_f32, 0.001_f32));
+    let mut sums = [[0.5_f32; COLUMNS]; ROWS];
+    for _ in 0..rounds {
+        for sum in sums.iter_mut().flatten() {
+            *sum = sum.mul_add(factor, term);
+        }
+    }
+    sums.iter().flatten().sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

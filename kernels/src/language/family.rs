@@ -215,7 +215,7 @@ impl Reader<'_> {
         let mut bias = self.tensors.vector(&format!("{name}.bias"), outputs)?;
         let mut parts = Vec::with_capacity(counts.len());
         for matrix in matrix.from_columns(counts) {
-            let rest = bias.split_off(matrix.rows);
+            let rest = bias.split_off(matrix.rows.min(bias.len()));
             parts.push(Linear {
                 matrix,
                 bias: Some(bias),

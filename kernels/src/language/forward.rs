@@ -111,12 +111,19 @@ impl<'a> Model<'a> {
         let config = source::whole(source, "config.json", CONFIG_BYTES_MAX)?
             .ok_or_else(|| NotMeasured::NoFile("config.json".to_owned()))?;
         let shape = Shape::parse(&config)?;
-        let tensors = Tensors::open(source)?;
+        let mut tensors = Tensors::open(source)?;
         let names = Names::find(&shape, &tensors)?;
-        tensors.expect(&names.embedding(), &[shape.vocabulary, shape.hidden])?;
-        if shape.family != Family::Bert {
-            tensors.expect(&names.head(&shape), &[shape.vocabulary, shape.hidden])?;
-        }
+        tensors.check(|tensors| {
+            let table = [shape.vocabulary, shape.hidden];
+            tensors.expect(&names.embedding(), &table)?;
+            if shape.family != Family::Bert {
+                tensors.expect(&names.head(&shape), &table)?;
+            }
+            if let Some(name) = names.positions() {
+                tensors.expect(&name, &[shape.positions, shape.hidden])?;
+            }
+            (0..shape.layers.len()).try_for_each(|layer| names.layer(&shape, tensors, layer).map(|_| ()))
+        })?;
         let outer_norm = names.outer_norm(&shape, &tensors)?;
         let mut model = Self {
             shape,
@@ -158,6 +165,12 @@ impl<'a> Model<'a> {
     #[must_use]
     pub fn vocabulary(&self) -> usize {
         self.shape.vocabulary
+    }
+
+    /// Returns how many numbers a row has.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.shape.hidden
     }
 
     /// Returns the architecture's family, as `model_type` names it.

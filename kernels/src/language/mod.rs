@@ -8,9 +8,11 @@
 //! - `forward`: rows through layers.
 //! - `tokens`, `request`: text into windows of tokens.
 //! - `task`, `template`, `yaml`: what is asked.
+//! - `embedding`: vectors of whole texts, from encoders.
 //! - `score`: from log-probabilities to numbers that people compare.
 
 mod config;
+mod embedding;
 mod error;
 mod family;
 mod forward;
@@ -23,6 +25,7 @@ mod tensors;
 mod tokens;
 mod yaml;
 
+pub use embedding::{Pooling, embed};
 pub use error::{LanguageError, NotMeasured, Stop};
 pub use forward::{Answer, Model, Options, Residency, Sequence};
 pub use score::{Language, LanguageSection, Metric, Sample, TaskScore, evaluate};

@@ -48,6 +48,8 @@ struct Index {
 pub(crate) struct Tensors<'a> {
     source: &'a dyn ModelSource,
     places: BTreeMap<String, Place>,
+    /// Whether tensors are only looked up: what is "read" then is empty.
+    dry: bool,
 }
 
 impl<'a> Tensors<'a> {
@@ -56,7 +58,11 @@ impl<'a> Tensors<'a> {
         let mut places = BTreeMap::new();
         if source::length(source, SINGLE)?.is_some() {
             header(source, SINGLE, &mut places)?;
-            return Ok(Self { source, places });
+            return Ok(Self {
+                source,
+                places,
+                dry: false,
+            });
         }
         let Some(index) = source::whole(source, INDEX, INDEX_BYTES_MAX)? else {
             return Err(NotMeasured::NoFile(SINGLE.to_owned()).into());
@@ -84,7 +90,19 @@ impl<'a> Tensors<'a> {
                 ));
             }
         }
-        Ok(Self { source, places })
+        Ok(Self {
+            source,
+            places,
+            dry: false,
+        })
+    }
+
+    /// Runs what reads tensors without reading any: finds out whether all are there and have their shapes.
+    pub(crate) fn check(&mut self, read: impl FnOnce(&Self) -> Result<(), Stop>) -> Result<(), Stop> {
+        self.dry = true;
+        let outcome = read(self);
+        self.dry = false;
+        outcome
     }
 
     /// Says whether there is a tensor of this name.
@@ -134,6 +152,9 @@ impl<'a> Tensors<'a> {
     /// Reads a vector.
     pub(crate) fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>, Stop> {
         let elements = self.elements(name, &[length], 0, length)?;
+        if self.dry {
+            return Ok(Vec::new());
+        }
         let mut wide = vec![0.0; length];
         elements.widen(0, &mut wide);
         Ok(wide)
@@ -162,6 +183,7 @@ impl<'a> Tensors<'a> {
 
     fn elements(&self, name: &str, shape: &[usize], first: usize, count: usize) -> Result<Elements, Stop> {
         let (place, element) = self.format(name, shape)?;
+        let count = if self.dry { 0 } else { count };
         let width = element.size_bytes();
         let mut elements = Elements::with_capacity(element, count);
         let mut buffer = vec![0; PIECE_BYTES.min(count * width)];

@@ -1,5 +1,5 @@
 use serde_json::Value;
-use waag_kernels::language::{Model, Options, Sequence};
+use waag_kernels::language::{Model, Options, Pooling, Sequence, embed};
 
 use super::fixtures::{Directory, json, numbers, tokens};
 
@@ -42,5 +42,35 @@ fn every_token_of_every_family_is_as_likely_as_the_reference_says() {
         assert!(worst < 1e-4, "{name}: a token is {worst} nats off");
         let best: Vec<u32> = answers.iter().map(|a| a.best).collect();
         assert_eq!(best, tokens(&expected["argmax"]), "{name}");
+    }
+}
+
+#[test]
+fn an_encoders_vectors_are_those_of_the_reference() {
+    let sentences = json("expected.json")["families"]["bert"]["sentences"].clone();
+    let sentences = sentences.as_array().unwrap();
+    let texts: Vec<&str> = sentences.iter().map(|s| s["text"].as_str().unwrap()).collect();
+    for (pooling, normalised, key) in [
+        (Pooling::Mean, true, "mean_pooled_l2"),
+        (Pooling::First, false, "cls"),
+    ] {
+        let vectors = embed(
+            &Directory::of("bert"),
+            &texts,
+            pooling,
+            normalised,
+            Options::default(),
+        )
+        .unwrap();
+        for (ours, sentence) in vectors.iter().zip(sentences) {
+            let truth = numbers(&sentence[key]);
+            assert_eq!(ours.len(), truth.len());
+            let worst = ours
+                .iter()
+                .zip(&truth)
+                .map(|(a, b)| (f64::from(*a) - b).abs())
+                .fold(0.0, f64::max);
+            assert!(worst < 1e-5, "{key}: a number is {worst} off");
+        }
     }
 }
