@@ -95,7 +95,7 @@ pub(crate) struct Matrix {
 impl Matrix {
     /// Cuts a matrix that is stored with one *column* per output into several of the usual kind, of `counts`
     /// outputs each.
-    pub(crate) fn from_columns(&self, counts: &[usize]) -> Vec<Self> {
+    pub(crate) fn split_columns(&self, counts: &[usize]) -> Vec<Self> {
         let mut first = 0;
         let mut parts = Vec::with_capacity(counts.len());
         for &count in counts {

@@ -89,8 +89,8 @@ impl Activation {
     fn of(self, x: f32) -> f32 {
         match self {
             Self::Silu => x * sigmoid(x),
-            // (1 + tanh u) / 2 is sigmoid(2u), which does not cancel.
-            Self::GeluTanh => x * sigmoid(1.595_769_1 * (x + 0.044_715 * x * x * x)),
+            // (1 + tanh u) / 2 is sigmoid(2u), which does not cancel. The factor is 2 · √(2/π).
+            Self::GeluTanh => x * sigmoid(1.595_769 * (x + 0.044_715 * x * x * x)),
             Self::GeluErf => 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2)),
         }
     }

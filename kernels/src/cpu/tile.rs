@@ -162,8 +162,10 @@ fn in_registers_any(rounds: u64) -> f32 {
     let (factor, term) = std::hint::black_box((0.999_f32, 0.001_f32));
     let mut sums = [[0.5_f32; COLUMNS]; ROWS];
     for _ in 0..rounds {
-        for sum in sums.iter_mut().flatten() {
-            *sum = sum.mul_add(factor, term);
+        for sums in &mut sums {
+            for sum in sums {
+                *sum = sum.mul_add(factor, term);
+            }
         }
     }
     sums.iter().flatten().sum()

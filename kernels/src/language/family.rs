@@ -214,7 +214,7 @@ impl Reader<'_> {
         let matrix = self.tensors.matrix(&format!("{name}.weight"), inputs, outputs)?;
         let mut bias = self.tensors.vector(&format!("{name}.bias"), outputs)?;
         let mut parts = Vec::with_capacity(counts.len());
-        for matrix in matrix.from_columns(counts) {
+        for matrix in matrix.split_columns(counts) {
             let rest = bias.split_off(matrix.rows.min(bias.len()));
             parts.push(Linear {
                 matrix,

@@ -9,8 +9,12 @@ use serde_json::Value;
 use waag_kernels::language::{Description, Language, LanguageSection, ModelSource, Options, Suite, evaluate};
 
 pub(super) fn root() -> PathBuf {
-    let bundled = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     std::env::var_os("WAAG_EVAL_FIXTURES").map_or_else(bundled, PathBuf::from)
+}
+
+/// The ones that are here: tests that bend them know their sizes.
+pub(super) fn bundled() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
 pub(super) fn json(file: &str) -> Value {
@@ -59,11 +63,11 @@ pub(super) fn tokens(value: &Value) -> Vec<u32> {
 }
 
 /// The reference's two tasks: whole texts, and choices.
-pub(super) fn suite() -> Suite {
+pub(super) fn suite(root: &Path) -> Suite {
     let tasks = ["rolling", "choice"].map(|name| {
-        let description = std::fs::read_to_string(root().join(format!("tasks/{name}.yaml"))).unwrap();
+        let description = std::fs::read_to_string(root.join(format!("tasks/{name}.yaml"))).unwrap();
         let description = Description::parse(&description).unwrap();
-        let data = std::fs::read(root().join(&description.data_files[0])).unwrap();
+        let data = std::fs::read(root.join(&description.data_files[0])).unwrap();
         description.with_documents(&data).unwrap()
     });
     Suite { tasks: tasks.into() }
@@ -71,7 +75,7 @@ pub(super) fn suite() -> Suite {
 
 /// Measures a model of the fixtures on the two tasks.
 pub(super) fn measure(family: &str, options: Options<'_>) -> LanguageSection {
-    match evaluate(&Directory::of(family), &suite(), options).unwrap() {
+    match evaluate(&Directory::of(family), &suite(&root()), options).unwrap() {
         Language::Measured(section) => section,
         Language::NotMeasured(reason) => panic!("{family}: {reason}"),
     }

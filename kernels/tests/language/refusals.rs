@@ -9,11 +9,15 @@ use waag_kernels::language::{
     Sequence, Stop, Suite, evaluate,
 };
 
-use super::fixtures::{Directory, suite};
+use super::fixtures::{self, Directory, bundled};
+
+fn suite() -> Suite {
+    fixtures::suite(&bundled())
+}
 
 /// The files of a fixture, in memory, to be bent.
 fn model(family: &str) -> MemorySource {
-    let (directory, mut source) = (Directory::of(family), MemorySource::default());
+    let (directory, mut source) = (Directory(bundled().join(family)), MemorySource::default());
     for file in [
         "config.json",
         "model.safetensors",
@@ -160,7 +164,7 @@ fn a_configuration_that_lies_is_refused() {
         ("max_position_embeddings", json!(0)),
     ] {
         let source = with(model("llama"), "config.json", |config| {
-            config[field] = value.clone()
+            config[field] = value.clone();
         });
         match outcome(&source) {
             Err(LanguageError::Config { .. } | LanguageError::Tensor { .. }) => {}
@@ -180,16 +184,16 @@ fn tensors_that_are_missing_or_misshapen_are_refused() {
             header.as_object_mut().unwrap().remove("model.norm.weight");
         }),
         ("misshapen", |header, _| {
-            header["lm_head.weight"]["shape"] = json!([80, 512])
+            header["lm_head.weight"]["shape"] = json!([80, 512]);
         }),
         ("overflowing", |header, _| {
-            header["lm_head.weight"]["shape"] = json!([1_u64 << 62, 16])
+            header["lm_head.weight"]["shape"] = json!([1_u64 << 62, 16]);
         }),
         ("outside", |header, _| {
-            header["lm_head.weight"]["data_offsets"] = json!([1_u64 << 40, (1_u64 << 40) + 81_920])
+            header["lm_head.weight"]["data_offsets"] = json!([1_u64 << 40, (1_u64 << 40) + 81_920]);
         }),
         ("backwards", |header, _| {
-            header["lm_head.weight"]["data_offsets"] = json!([81_920, 0])
+            header["lm_head.weight"]["data_offsets"] = json!([81_920, 0]);
         }),
         ("cut", |_, data| data.truncate(data.len() / 2)),
     ];
@@ -260,7 +264,7 @@ fn a_tokenizer_that_cannot_be_used_is_refused() {
     });
     assert!(matches!(outcome(&source), Err(LanguageError::File { .. })));
     let source = with(model("llama"), "tokenizer.json", |tokenizer| {
-        tokenizer["model"]["dropout"] = json!(0.5)
+        tokenizer["model"]["dropout"] = json!(0.5);
     });
     assert!(matches!(
         outcome(&source),
