@@ -7,10 +7,37 @@ use rayon::prelude::*;
 
 use super::precision::Precision;
 use super::tile::COLUMNS;
-use crate::element::Element;
 
 /// Elements of a row that are widened in one go, so that what they are scattered to stays in the first cache.
 const STRETCH: usize = 64;
+
+/// The formats that are computed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    Bf16,
+    F16,
+    F32,
+}
+
+impl Stored {
+    /// Returns the format of a safetensors name, or `None` for all others.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "BF16" => Some(Self::Bf16),
+            "F16" => Some(Self::F16),
+            "F32" => Some(Self::F32),
+            _ => None,
+        }
+    }
+
+    /// Returns how many bytes an element has.
+    pub(crate) fn size_bytes(self) -> usize {
+        match self {
+            Self::Bf16 | Self::F16 => 2,
+            Self::F32 => 4,
+        }
+    }
+}
 
 /// The elements of a tensor, in the width of the file.
 #[derive(Debug, Clone)]
@@ -22,11 +49,11 @@ pub(crate) enum Elements {
 
 impl Elements {
     /// Makes room for elements of a format.
-    pub(crate) fn with_capacity(element: Element, count: usize) -> Self {
-        match element {
-            Element::Bf16 => Self::Bf16(Vec::with_capacity(count)),
-            Element::F16 => Self::F16(Vec::with_capacity(count)),
-            Element::F32 => Self::F32(Vec::with_capacity(count)),
+    pub(crate) fn with_capacity(format: Stored, count: usize) -> Self {
+        match format {
+            Stored::Bf16 => Self::Bf16(Vec::with_capacity(count)),
+            Stored::F16 => Self::F16(Vec::with_capacity(count)),
+            Stored::F32 => Self::F32(Vec::with_capacity(count)),
         }
     }
 

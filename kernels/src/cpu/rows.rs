@@ -73,6 +73,14 @@ pub(crate) fn add(to: &mut [f32], from: &[f32]) {
     }
 }
 
+/// Adds many rows to as many others.
+pub(crate) fn add_all(to: &mut [f32], from: &[f32]) {
+    const STRETCH: usize = 1 << 14;
+    to.par_chunks_mut(STRETCH)
+        .zip(from.par_chunks(STRETCH))
+        .for_each(|(to, from)| add(to, from));
+}
+
 /// The function between the two halves of a layer's second part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Activation {

@@ -22,7 +22,7 @@ use crate::cpu::head::{self, Loss};
 use crate::cpu::matrix::Matrix;
 use crate::cpu::precision::Precision;
 use crate::cpu::product::Packed;
-use crate::cpu::rows::{Norm, Rotation, add};
+use crate::cpu::rows::{Norm, Rotation, add, add_all};
 
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
 /// Rows that go through a layer together, in whole sequences: enough that reading weights from memory is cheap.
@@ -422,7 +422,7 @@ impl<'a> Model<'a> {
         if let Some(norm) = &layer.attention_after {
             norm.apply(&mut added);
         }
-        add(rows, &added);
+        add_all(rows, &added);
         drop(added);
         if !norm_first {
             layer.attention_norm.apply(rows);
@@ -452,7 +452,7 @@ impl<'a> Model<'a> {
             if let Some(norm) = &layer.mlp_after {
                 norm.apply(&mut inner);
             }
-            add(rows, &inner);
+            add_all(rows, &inner);
             if !norm_first {
                 layer.mlp_norm.apply(rows);
             }

@@ -9,8 +9,7 @@ use serde::Deserialize;
 
 use super::error::{LanguageError, NotMeasured, Stop};
 use super::source::{self, ModelSource};
-use crate::cpu::matrix::{Elements, Matrix};
-use crate::element::Element;
+use crate::cpu::matrix::{Elements, Matrix, Stored};
 
 /// The one file of a small model.
 const SINGLE: &str = "model.safetensors";
@@ -118,14 +117,14 @@ impl<'a> Tensors<'a> {
     /// Returns how many bytes all tensors have.
     pub(crate) fn bytes(&self) -> u64 {
         let bytes = self.places.values().map(|place| {
-            let width = Element::from_name(&place.format).map_or(4, Element::size_bytes);
+            let width = Stored::from_name(&place.format).map_or(4, Stored::size_bytes);
             place.shape.iter().product::<usize>().saturating_mul(width) as u64
         });
         bytes.fold(0, u64::saturating_add)
     }
 
     /// Returns the format of a tensor that has this shape.
-    fn format(&self, name: &str, shape: &[usize]) -> Result<(&Place, Element), Stop> {
+    fn format(&self, name: &str, shape: &[usize]) -> Result<(&Place, Stored), Stop> {
         let place = self
             .places
             .get(name)
@@ -137,7 +136,7 @@ impl<'a> Tensors<'a> {
             );
             return Err(LanguageError::tensor(name, problem));
         }
-        let element = Element::from_name(&place.format).ok_or_else(|| NotMeasured::Format {
+        let element = Stored::from_name(&place.format).ok_or_else(|| NotMeasured::Format {
             tensor: name.to_owned(),
             found: place.format.clone(),
         })?;
@@ -235,7 +234,7 @@ fn header(source: &dyn ModelSource, file: &str, places: &mut BTreeMap<String, Pl
         let (begin, end) = entry.data_offsets;
         let inside = begin <= end && end <= length - data;
         let elements = entry.shape.iter().try_fold(1_usize, |n, d| n.checked_mul(*d));
-        let width = Element::from_name(&entry.dtype).map(Element::size_bytes);
+        let width = Stored::from_name(&entry.dtype).map(Stored::size_bytes);
         let fits = match (elements, width) {
             (None, _) => false,
             (Some(elements), Some(width)) => elements

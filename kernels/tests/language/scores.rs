@@ -1,7 +1,10 @@
-use serde_json::Value;
-use waag_kernels::language::{LanguageSection, Options, Precision, Residency};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::fixtures::{json, measure, numbers, root};
+use serde_json::Value;
+use waag_kernels::language::{LanguageSection, ModelSource, Options, Precision, Residency, evaluate};
+
+use super::fixtures::{Directory, json, measure, numbers, root, suite};
 
 /// The reference's log-likelihoods of a task, in order.
 fn requests(expected: &Value, task: &str) -> Vec<f64> {
@@ -146,4 +149,34 @@ fn an_old_spelling_and_two_files_give_the_same_bits() {
         measure("llama-old-sharded", Options::default()),
     );
     assert_eq!(new, old);
+}
+
+/// Counts what is read of the weights.
+struct Counting(Directory, AtomicU64);
+
+impl ModelSource for Counting {
+    fn length(&self, file: &str) -> io::Result<Option<u64>> {
+        self.0.length(file)
+    }
+
+    fn read(&self, file: &str, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        if file.ends_with(".safetensors") {
+            self.1.fetch_add(into.len() as u64, Ordering::Relaxed);
+        }
+        self.0.read(file, offset, into)
+    }
+}
+
+#[test]
+fn weights_are_read_once_wherever_they_are() {
+    for residency in [Residency::Resident, Residency::Streaming] {
+        let source = Counting(Directory::of("llama"), AtomicU64::new(0));
+        let options = Options {
+            residency,
+            ..Options::default()
+        };
+        evaluate(&source, &suite(&root()), options).unwrap();
+        let length = source.length("model.safetensors").unwrap().unwrap();
+        assert_eq!(source.1.load(Ordering::Relaxed), length, "{residency:?}");
+    }
 }
