@@ -7,22 +7,15 @@ use serde_json::Value;
 
 use super::error::{LanguageError, NotMeasured, Stop};
 use super::family::Family;
+use super::reach::{Reach, layers};
 use crate::cpu::rows::{Activation, NormKind};
 
-const LAYERS_MAX: usize = 4096;
+pub(super) const LAYERS_MAX: usize = 4096;
 const WIDTH_MAX: usize = 1 << 20;
 const VOCABULARY_MAX: usize = 1 << 24;
-const POSITIONS_MAX: usize = 1 << 30;
+pub(super) const POSITIONS_MAX: usize = 1 << 30;
 /// The configuration's own default where nothing says how long an input may be.
 const POSITIONS_DEFAULT: usize = 2048;
-
-/// A layer's part in attention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reach {
-    pub(crate) window: Option<usize>,
-    /// Which of the shape's rotations it uses.
-    pub(crate) rotation: usize,
-}
 
 /// What a model is made of.
 #[derive(Debug, Clone)]
@@ -53,18 +46,18 @@ pub(crate) struct Shape {
 }
 
 /// A `config.json`, read field by field.
-struct Config<'a>(&'a Value);
+pub(super) struct Config<'a>(pub(super) &'a Value);
 
 impl<'a> Config<'a> {
-    fn get(&self, name: &str) -> Option<&'a Value> {
+    pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
-    fn text(&self, name: &str) -> Option<&'a str> {
+    pub(super) fn text(&self, name: &str) -> Option<&'a str> {
         self.get(name).and_then(Value::as_str)
     }
 
-    fn flag(&self, name: &str, default: bool) -> Result<bool, Stop> {
+    pub(super) fn flag(&self, name: &str, default: bool) -> Result<bool, Stop> {
         self.get(name).map_or(Ok(default), |value| {
             value
                 .as_bool()
@@ -82,14 +75,14 @@ impl<'a> Config<'a> {
             .ok_or_else(|| LanguageError::config(name, format!("is {value}, not a number")))
     }
 
-    fn positive(&self, name: &str) -> Result<Option<f64>, Stop> {
+    pub(super) fn positive(&self, name: &str) -> Result<Option<f64>, Stop> {
         match self.number(name)? {
             Some(x) if x <= 0.0 => Err(LanguageError::config(name, format!("is {x}, not above zero"))),
             other => Ok(other),
         }
     }
 
-    fn maybe_count(&self, name: &str, max: usize) -> Result<Option<usize>, Stop> {
+    pub(super) fn maybe_count(&self, name: &str, max: usize) -> Result<Option<usize>, Stop> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
@@ -103,7 +96,7 @@ impl<'a> Config<'a> {
         }
     }
 
-    fn count(&self, name: &str, max: usize) -> Result<usize, Stop> {
+    pub(super) fn count(&self, name: &str, max: usize) -> Result<usize, Stop> {
         self.maybe_count(name, max)?
             .ok_or_else(|| LanguageError::config(name, "is missing"))
     }
@@ -353,133 +346,6 @@ impl Shape {
     }
 }
 
-/// Reads which layers see how far and rotate how.
-fn layers(
-    config: &Config<'_>,
-    family: Family,
-    head_width: usize,
-) -> Result<(Vec<Reach>, Vec<Vec<f32>>), Stop> {
-    let count = config.count("num_hidden_layers", LAYERS_MAX)?;
-    let window = config.maybe_count("sliding_window", POSITIONS_MAX)?;
-    let types = config.get("layer_types").and_then(Value::as_array);
-    if let Some(types) = types.filter(|types| types.len() != count) {
-        return Err(LanguageError::config(
-            "layer_types",
-            format!("names {} layers of {count}", types.len()),
-        ));
-    }
-    let qwen = matches!(family, Family::Qwen2 | Family::Qwen3);
-    let pattern = config
-        .maybe_count("sliding_window_pattern", LAYERS_MAX)?
-        .or(config.maybe_count("_sliding_window_pattern", LAYERS_MAX)?)
-        .unwrap_or(6);
-    let first_windowed = config
-        .get("max_window_layers")
-        .and_then(Value::as_u64)
-        .unwrap_or(28);
-    let mut reaches = Vec::with_capacity(count);
-    for layer in 0..count {
-        let slides = match (types.and_then(|types| types[layer].as_str()), family) {
-            (Some("full_attention"), _) => false,
-            (Some("sliding_attention"), _) => true,
-            (Some(other), _) => return Err(variant("layer_types", &Value::from(other))),
-            (None, Family::Mistral) => true,
-            (None, Family::Gemma2) => layer % 2 == 0,
-            (None, Family::Gemma3) => (layer + 1) % pattern != 0,
-            (None, Family::Qwen2 | Family::Qwen3) => layer as u64 >= first_windowed,
-            (None, _) => false,
-        };
-        let slides = slides && (!qwen || config.flag("use_sliding_window", false)?);
-        let window = match (slides, window, family) {
-            (false, ..) => None,
-            (true, None, Family::Gemma2 | Family::Gemma3) => Some(4096),
-            (true, window, _) => window,
-        };
-        reaches.push(Reach {
-            window,
-            rotation: usize::from(slides && family == Family::Gemma3),
-        });
-    }
-    let rotations = if family == Family::Gemma3 {
-        vec![
-            rotation(config, Some("full_attention"), 1_000_000.0, head_width)?,
-            rotation(config, Some("sliding_attention"), 10_000.0, head_width)?,
-        ]
-    } else {
-        vec![rotation(config, None, 10_000.0, head_width)?]
-    };
-    Ok((reaches, rotations))
-}
-
-/// Reads the frequencies of a rotation; they are computed in `f32`, as models were trained with.
-fn rotation(
-    config: &Config<'_>,
-    layer_type: Option<&str>,
-    default: f64,
-    head_width: usize,
-) -> Result<Vec<f32>, Stop> {
-    let nothing = Value::Null;
-    let parameters = config
-        .get("rope_parameters")
-        .or_else(|| config.get("rope_scaling"))
-        .unwrap_or(&nothing);
-    let parameters = match layer_type {
-        Some(layer_type) if parameters.get(layer_type).is_some() => &parameters[layer_type],
-        // In the older spelling, layers with a window are not scaled and have their own base.
-        Some("sliding_attention") => &nothing,
-        _ => parameters,
-    };
-    let scaling = Config(parameters);
-    let base = match (scaling.positive("rope_theta")?, layer_type) {
-        (Some(base), _) => base,
-        (None, Some("sliding_attention")) => config.positive("rope_local_base_freq")?.unwrap_or(default),
-        (None, _) => config.positive("rope_theta")?.unwrap_or(default),
-    };
-    let base = f64::from(narrow(base));
-    let mut frequencies: Vec<f32> = (0..head_width / 2)
-        .map(|i| {
-            let exponent = narrow(to_f64(2 * i)) / narrow(to_f64(head_width));
-            1.0 / narrow(libm::pow(base, f64::from(exponent)))
-        })
-        .collect();
-    let need = |name: &str| -> Result<f32, Stop> {
-        let number = scaling.positive(name)?;
-        number
-            .map(narrow)
-            .ok_or_else(|| LanguageError::config(name, "is missing"))
-    };
-    match scaling
-        .text("rope_type")
-        .or_else(|| scaling.text("type"))
-        .unwrap_or("default")
-    {
-        "default" => {}
-        "linear" => {
-            let factor = need("factor")?;
-            frequencies.iter_mut().for_each(|f| *f /= factor);
-        }
-        "llama3" => {
-            let (factor, low, high) = (
-                need("factor")?,
-                need("low_freq_factor")?,
-                need("high_freq_factor")?,
-            );
-            let original = need("original_max_position_embeddings")?;
-            for frequency in &mut frequencies {
-                let wavelength = std::f32::consts::TAU / *frequency;
-                if wavelength > original / low {
-                    *frequency /= factor;
-                } else if wavelength >= original / high {
-                    let smooth = (original / wavelength - low) / (high - low);
-                    *frequency = (1.0 - smooth) * *frequency / factor + smooth * *frequency;
-                }
-            }
-        }
-        other => return Err(variant("rope_type", &Value::from(other))),
-    }
-    Ok(frequencies)
-}
-
 /// Reads a bound that `null` turns off.
 fn cap(config: &Config<'_>, field: &str, by_default: bool, default: f32) -> Result<Option<f32>, Stop> {
     if config.0.get(field).is_none() && by_default {
@@ -488,7 +354,7 @@ fn cap(config: &Config<'_>, field: &str, by_default: bool, default: f32) -> Resu
     Ok(config.positive(field)?.map(narrow))
 }
 
-fn variant(field: &str, found: &Value) -> Stop {
+pub(super) fn variant(field: &str, found: &Value) -> Stop {
     let found = found.as_str().map_or_else(|| found.to_string(), str::to_owned);
     NotMeasured::Variant {
         field: field.to_owned(),
@@ -501,11 +367,11 @@ fn variant(field: &str, found: &Value) -> Stop {
     clippy::cast_possible_truncation,
     reason = "that is how the numbers are defined"
 )]
-fn narrow(x: f64) -> f32 {
+pub(super) fn narrow(x: f64) -> f32 {
     x as f32
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts here are below 2^30")]
-fn to_f64(count: usize) -> f64 {
+pub(super) fn to_f64(count: usize) -> f64 {
     count as f64
 }

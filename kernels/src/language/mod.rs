@@ -4,8 +4,8 @@
 //! brings both together with the semantics of lm-evaluation-harness 0.4.13. Models that this engine does not
 //! know are [`NotMeasured`], which is a value and no error.
 //!
-//! - `config`, `family`, `tensors`: what the files of a model say.
-//! - `forward`: rows through layers.
+//! - `config`, `reach`, `family`, `tensors`: what the files of a model say.
+//! - `forward`, `layers`: from tokens to rows, through layers, to log-probabilities.
 //! - `tokens`, `request`: text into windows of tokens.
 //! - `task`, `template`, `yaml`: what is asked.
 //! - `embedding`: vectors of whole texts, from encoders.
@@ -16,6 +16,8 @@ mod embedding;
 mod error;
 mod family;
 mod forward;
+mod layers;
+mod reach;
 mod request;
 mod score;
 mod source;

@@ -177,6 +177,11 @@ fn weights_are_read_once_wherever_they_are() {
         };
         evaluate(&source, &suite(&root()), options).unwrap();
         let length = source.length("model.safetensors").unwrap().unwrap();
-        assert_eq!(source.1.load(Ordering::Relaxed), length, "{residency:?}");
+        let read = source.1.load(Ordering::Relaxed);
+        // Of a long token table only the parts that occur are read.
+        assert!(
+            read > length / 2 && read <= length,
+            "{residency:?}: {read} of {length} bytes"
+        );
     }
 }
