@@ -11,14 +11,19 @@
 //! - [`groups`]: what a tensor would lose if it were quantised in groups.
 //! - [`pass`]: both over the bytes of a tensor as they come.
 //! - [`summary`]: what follows from a tally: moments, extremes, exponent entropy.
+//! - [`roofline`]: what this processor could do at most.
+//! - [`language`]: the forward pass of language models, and what they score on texts.
 //!
 //! `kernels/README.md` has the formulas and the accuracy of every number.
 
+mod cpu;
 pub mod difference;
 pub mod element;
 pub mod groups;
+pub mod language;
 mod log2;
 pub mod pass;
+pub mod roofline;
 pub mod summary;
 pub mod tally;
 mod wide;

@@ -4,4 +4,5 @@
     reason = "what the tests set up must work, helpers included"
 )]
 
+mod language;
 mod numbers;

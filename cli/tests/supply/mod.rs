@@ -14,9 +14,12 @@ use serde_json::Value;
 /// One target for all machines, so that the count below is the same on each.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// At most this many crates of others. Measured: 230; the rest is headroom for what their updates
+/// At most this many crates of others. Measured: 283; the rest is headroom for what their updates
 /// bring along. Who raises this names the dependency and what it would cost to write instead.
-const CRATES_MAX: usize = 235;
+///
+/// `tokenizers` brings 42: models come with its files, and what reads them otherwise is another tokenizer.
+/// `rayon` brings 5, `saphyr-parser` (task descriptions are YAML) 5, `libm` 1.
+const CRATES_MAX: usize = 288;
 
 /// Crates of which two versions would be two implementations to audit, and keys or digests of one that the
 /// other does not take.
