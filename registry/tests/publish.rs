@@ -524,7 +524,7 @@ async fn an_entry_beyond_all_numbers_is_not_there() {
         assert!(matches!(refused, Err(PublishError::NotFound(_))), "{refused:?}");
         let refused = world.site.intake().erase(&world.admin, entry, "legal").await;
         assert!(
-            matches!(refused, Err(PublishError::Append(AppendError::Erased(_)))),
+            matches!(refused, Err(PublishError::Append(AppendError::NoEntry(_)))),
             "{refused:?}"
         );
     }

@@ -198,35 +198,6 @@ async fn what_an_operator_says_was_seen_is_not_signed_over() {
 }
 
 #[tokio::test]
-async fn a_lost_or_damaged_checkpoint_is_signed_again_where_the_whole_tree_is_there() {
-    for damaged in [false, true] {
-        let store = Arc::new(MemoryStore::new());
-        let world = World::over(store.clone()).await;
-        let acme = Publisher::begin(&world, "acme", 1, Visibility::Public).await;
-        acme.push(&world, "acme/tiny", "1.0", vec![File::new("w.bin", noise(1, 10))])
-            .await;
-        let signed = world.site.ledger().checkpoint();
-        let key = Key::checkpoint(1);
-        if damaged {
-            let cell = store.read_cell(&key).await.unwrap().unwrap();
-            let mut bytes = cell.bytes.to_vec();
-            bytes[3] ^= 1;
-            store
-                .swap_cell(&key, Some(&cell.version), bytes.into())
-                .await
-                .unwrap();
-        } else {
-            store.delete(&key).await.unwrap();
-        }
-        let world = world
-            .restart(|_| {})
-            .await
-            .unwrap_or_else(|e| panic!("{damaged}: {e}"));
-        assert_eq!(world.site.ledger().checkpoint().checkpoint(), signed.checkpoint());
-    }
-}
-
-#[tokio::test]
 async fn a_damaged_entry_bundle_is_noticed_before_it_is_copied_forward() {
     let store = Arc::new(MemoryStore::new());
     let world = World::over(store.clone()).await;

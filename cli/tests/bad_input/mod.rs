@@ -123,7 +123,7 @@ fn what_is_not_there_is_not_found() {
     assert!(!scene.at("out").exists());
     operator
         .run(["show", "acme/other2", "--json", "--site", &scene.site.url])
-        .ok();
+        .error(5);
     Person::at(
         &scene.site,
         &operator.make_token("reader", &["--namespace", "acme"]),

@@ -31,7 +31,7 @@ use super::sequencer::{Parts, Sequencer, Tip, next_partial};
 use super::streams::Streams;
 use super::{AppendError, Ledger, WAITING_BYTES_MAX, WAITING_MAX};
 use crate::index::{Folded, Reader};
-use crate::store::{Key, Store, StoreError, Version};
+use crate::store::{Key, Store, StoreError};
 
 /// Entries folded in one transaction while the index catches up.
 const FOLDED_AT_ONCE: u64 = 4096;
@@ -129,13 +129,8 @@ impl Sequencer {
             self.earlier = Some(lineage.earlier);
         }
         let series = self.series();
-        let (published, cell) = match published(&store, &self.parts.origin, &self.parts.key).await {
-            Ok((signed, Some(cell))) => (signed.checkpoint().clone(), Some(cell)),
-            found => match self.signed_before().await? {
-                Some(again) => again,
-                None => found.map(|(signed, cell)| (signed.checkpoint().clone(), cell))?,
-            },
-        };
+        let (published, cell) = published(&store, &self.parts.origin, &self.parts.key).await?;
+        let published = published.checkpoint().clone();
         let mut edge = load_edge(store.as_ref(), &published).await?;
         let ahead = self.look_ahead(edge.clone()).await?;
         let tip = Checkpoint {
@@ -179,25 +174,6 @@ impl Sequencer {
         self.catch_up(&tip).await?;
         self.delete_finished_commits(tip.size).await;
         Ok(Tip { edge, partial, cell })
-    }
-
-    /// The published checkpoint is lost or damaged: returns the tree that was signed last, by the guard, if the
-    /// store holds the whole of it. To sign the same tree again is no second history.
-    async fn signed_before(&self) -> Result<Option<(Checkpoint, Option<Version>)>, AppendError> {
-        let Ok(Some(signed)) = self.parts.guard.load() else {
-            return Ok(None);
-        };
-        let store = self.parts.store.as_ref();
-        if signed.origin != self.parts.origin || signed.size == 0 || load_edge(store, &signed).await.is_err()
-        {
-            return Ok(None);
-        }
-        tracing::warn!(
-            size = signed.size,
-            "the published checkpoint is lost; the same tree is signed again"
-        );
-        let cell = store.read_cell(&Key::checkpoint(self.series())).await?;
-        Ok(Some((signed, cell.map(|cell| cell.version))))
     }
 
     /// Returns the trees that the commit objects make of this one, in order.
