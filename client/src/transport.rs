@@ -5,7 +5,7 @@
 //! the ledger says then decides. A request fails when nothing moves, not when it takes long. Redirects are
 //! refused: a token goes where it was meant to go, and where a site is pinned only once it has
 //! [shown](crate::trust) to be it: one more question in the life of a process. Proxies are taken as `reqwest` finds them, but never for
-//! this machine's own addresses. Connections and their pace are the [line](crate::line)'s.
+//! this machine's own addresses. Connections and their pace are the `line` module's.
 
 use std::ops::Range;
 use std::path::PathBuf;

@@ -7,7 +7,7 @@
 //! A push that finds everything recorded sends nothing and signs nothing. Statements are signed against the
 //! artifact's chain as it was read last; when somebody else wrote in between, or an answer got lost, the
 //! artifact is read again and the rest signed again. Where not all keys are here, a push ends in a
-//! [draft](crate::draft) in place of the last three steps. Memory: recipes, and a few batches of frames.
+//! [draft] in place of the last three steps. Memory: recipes, and a few batches of frames.
 
 mod prepared;
 mod statements;

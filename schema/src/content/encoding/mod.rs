@@ -6,7 +6,7 @@
 //! The choice needs nothing but the bytes: a tensor's type is not known where chunks are stored, and
 //! histograms tell it. An encoding has to save 3 % in the sample, and again in fact; otherwise the chunk stays
 //! raw. The same bytes give the same answer in the same build; another one may choose otherwise, since a
-//! chunk's name does not depend on it. [`planes`] and [`zstd`] are the encodings themselves.
+//! chunk's name does not depend on it. `planes` and `zstd` are the encodings themselves.
 
 mod planes;
 mod sample;
