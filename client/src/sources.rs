@@ -1,6 +1,7 @@
 //! Where each chunk of a push lies on this disk, to be read again when the site asks for it.
 //!
-//! Each chunk that is read again must still have its digest, and its file the inode, length and time that it had.
+//! A file that is read again must have the inode, length and time that it had; that each chunk still has its digest is
+//! what the site checks, so nothing is hashed twice here unless it finds one wrong.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -57,6 +58,15 @@ pub(crate) struct Sources {
 }
 
 impl Frames {
+    fn with_room_for(raw_bytes: u64) -> Self {
+        let raw_bytes = usize::try_from(raw_bytes).unwrap_or(0);
+        Self {
+            // Headers are small beside what most encodings save.
+            bytes: Vec::with_capacity(raw_bytes + (raw_bytes >> 6)),
+            stored_bytes: 0,
+        }
+    }
+
     fn push(&mut self, chunk: &ChunkDigest, stored: StoredChunk<'_>) -> std::result::Result<(), FrameError> {
         let header = encode_frame_header(chunk, stored.stored_length())?;
         self.bytes.extend_from_slice(&header);
@@ -108,47 +118,81 @@ impl Sources {
         self.places.get(chunk).copied()
     }
 
-    /// Reads chunks again, encodes and frames them. Each must still have its digest.
+    /// Reads chunks again, encodes and frames them. Who receives them checks their digests; [`Sources::check`] says
+    /// whose fault it is when one is wrong.
     pub(crate) fn frames(&self, chunks: &[ChunkDigest], form: Form) -> Result<Frames> {
-        let mut frames = Frames::default();
-        let mut open: Option<(usize, File)> = None;
+        let lengths = chunks.iter().filter_map(|chunk| self.place(chunk));
+        let mut frames = Frames::with_room_for(lengths.map(|place| u64::from(place.length)).sum());
+        let mut reading = Reading::default();
         for chunk in chunks {
-            let place = self.place(chunk).ok_or_else(|| unknown(chunk))?;
-            let mut raw = vec![0; place.length as usize];
-            match &self.sources[place.source] {
-                Source::Memory(bytes) => {
-                    let start = usize::try_from(place.offset).unwrap_or(usize::MAX);
-                    let part = bytes.get(start..).and_then(|rest| rest.get(..raw.len()));
-                    raw.copy_from_slice(part.ok_or_else(|| unknown(chunk))?);
-                }
-                Source::Tar(tar) => {
-                    tar.fill(place.offset, &mut raw)?;
-                    if ChunkDigest::of(&raw) != *chunk {
-                        return Err(ClientError::Changed(tar.local_at(place.offset)));
-                    }
-                }
-                Source::File { local, stamp } => {
-                    if open.as_ref().is_none_or(|(source, _)| *source != place.source) {
-                        open = Some((place.source, reopen(local, *stamp)?));
-                    }
-                    let changed = |_| ClientError::Changed(local.clone());
-                    if let Some((_, file)) = &open {
-                        file.read_exact_at(&mut raw, place.offset).map_err(changed)?;
-                    }
-                    if ChunkDigest::of(&raw) != *chunk {
-                        return Err(ClientError::Changed(local.clone()));
-                    }
-                }
-            }
+            let raw = self.read(chunk, &mut reading)?;
             let odd = |e: &dyn std::fmt::Display| ClientError::Usage(format!("chunk {chunk}: {e}"));
             match form {
-                Form::Encoded => frames.push(chunk, encode(&raw).map_err(|e| odd(&e))?.stored()),
-                Form::Raw => frames.push(chunk, StoredChunk::raw(&raw).map_err(|e| odd(&e))?),
+                Form::Encoded => frames.push(chunk, encode(raw).map_err(|e| odd(&e))?.stored()),
+                Form::Raw => frames.push(chunk, StoredChunk::raw(raw).map_err(|e| odd(&e))?),
             }
             .map_err(|e| odd(&e))?;
         }
         Ok(frames)
     }
+
+    /// Checks that chunks still have their digests on this disk.
+    ///
+    /// # Errors
+    /// Which file has changed.
+    pub(crate) fn check(&self, chunks: &[ChunkDigest]) -> Result<()> {
+        let mut reading = Reading::default();
+        for chunk in chunks {
+            if ChunkDigest::of(self.read(chunk, &mut reading)?) == *chunk {
+                continue;
+            }
+            let place = self.place(chunk).ok_or_else(|| unknown(chunk))?;
+            match &self.sources[place.source] {
+                Source::Memory(_) => return Err(unknown(chunk)),
+                Source::Tar(tar) => return Err(ClientError::Changed(tar.local_at(place.offset))),
+                Source::File { local, .. } => return Err(ClientError::Changed(local.clone())),
+            }
+        }
+        Ok(())
+    }
+
+    fn read<'a>(&self, chunk: &ChunkDigest, reading: &'a mut Reading) -> Result<&'a [u8]> {
+        let place = self.place(chunk).ok_or_else(|| unknown(chunk))?;
+        let length = place.length as usize;
+        if reading.bytes.len() < length {
+            reading.bytes.resize(length, 0);
+        }
+        let raw = &mut reading.bytes[..length];
+        match &self.sources[place.source] {
+            Source::Memory(bytes) => {
+                let start = usize::try_from(place.offset).unwrap_or(usize::MAX);
+                let part = bytes.get(start..).and_then(|rest| rest.get(..length));
+                raw.copy_from_slice(part.ok_or_else(|| unknown(chunk))?);
+            }
+            Source::Tar(tar) => {
+                // Between its members a tar has zeros.
+                raw.fill(0);
+                tar.fill(place.offset, raw)?;
+            }
+            Source::File { local, stamp } => {
+                let file = match reading.open.take() {
+                    Some((source, file)) if source == place.source => file,
+                    _ => reopen(local, *stamp)?,
+                };
+                file.read_exact_at(raw, place.offset)
+                    .map_err(|_| ClientError::Changed(local.clone()))?;
+                reading.open = Some((place.source, file));
+            }
+        }
+        Ok(raw)
+    }
+}
+
+/// The file that was read last, and memory for a chunk that is used again for the next.
+#[derive(Debug, Default)]
+struct Reading {
+    open: Option<(usize, File)>,
+    bytes: Vec<u8>,
 }
 
 pub(crate) fn reopen(local: &Path, stamp: Stamp) -> Result<File> {
@@ -190,6 +234,7 @@ mod tests {
         let mut wanted: Vec<ChunkDigest> = file.recipe.pieces().iter().map(|p| p.chunk).collect();
         wanted.push(ChunkDigest::of(&config));
         let whole = [bytes.as_slice(), &config].concat();
+        sources.check(&wanted).unwrap();
         let sizes = [Form::Encoded, Form::Raw].map(|form| {
             let frames = sources.frames(&wanted, form).unwrap();
             let (mut decoder, mut input) = (FrameDecoder::new(), frames.bytes.as_slice());
@@ -212,10 +257,7 @@ mod tests {
         let handle = fs::OpenOptions::new().write(true).open(&found.local).unwrap();
         handle.write_all_at(&other, 0).unwrap();
         handle.set_modified(modified).unwrap();
-        assert!(matches!(
-            sources.frames(&wanted, Form::Raw),
-            Err(ClientError::Changed(_))
-        ));
+        assert!(matches!(sources.check(&wanted), Err(ClientError::Changed(_))));
         assert!(matches!(
             sources.frames(&[ChunkDigest::of(b"never seen")], Form::Raw),
             Err(ClientError::Verification { .. })

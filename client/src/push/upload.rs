@@ -103,8 +103,14 @@ pub(super) async fn send_missing(
         let sources = Arc::clone(&prepared.sources);
         let (id, bytes) = (upload.id, prepared.length(&batch));
         async move {
-            let frames = blocking(move || sources.frames(&batch, form)).await?;
-            send(&site, &id, frames.bytes.into()).await?;
+            let batch = Arc::new(batch);
+            let (read, of) = (Arc::clone(&sources), Arc::clone(&batch));
+            let frames = blocking(move || read.frames(&of, form)).await?;
+            let check = || {
+                let (sources, batch) = (Arc::clone(&sources), Arc::clone(&batch));
+                blocking(move || sources.check(&batch))
+            };
+            send(&site, &id, frames.bytes.into(), check).await?;
             progress(Event::Advanced {
                 phase: Phase::Send,
                 bytes,
@@ -120,8 +126,14 @@ pub(super) async fn send_missing(
     Ok(sent)
 }
 
-/// Sends frames. Each was checked when it was read, so what the site finds wrong with one happened on the way.
-async fn send(site: &Site, id: &Sha256, frames: Bytes) -> Result<()> {
+/// Sends frames. Where the site finds one wrong, either its file has changed, which `check` says, or it happened on the
+/// way.
+async fn send<C: Future<Output = Result<()>>>(
+    site: &Site,
+    id: &Sha256,
+    frames: Bytes,
+    check: impl Fn() -> C,
+) -> Result<()> {
     let mut tried = 0;
     loop {
         let Err(error) = site.send_chunks(id, frames.clone()).await else {
@@ -132,7 +144,11 @@ async fn send(site: &Site, id: &Sha256, frames: Bytes) -> Result<()> {
             &error,
             ClientError::Refused(problem) if matches!(problem.code, Code::Invalid | Code::DigestMismatch)
         );
-        if !on_the_way || tried >= CORRUPTED_MAX {
+        if !on_the_way {
+            return Err(error);
+        }
+        check().await?;
+        if tried >= CORRUPTED_MAX {
             return Err(error);
         }
         site.pause(tried, &error).await;

@@ -2,7 +2,7 @@
 //!
 //! In: a session receives chunks ([`Uploads`]); each is checked against its BLAKE3 before it is kept, each
 //! file against its SHA-256 before it is believed, and chunks get their name only when they are durable. Out:
-//! any range of any file from its recipe ([`Content`]), each chunk checked again after it was read. Memory
+//! any range of any file from its recipe ([`Content`]), each chunk checked again after it was read, and kept for a moment. Memory
 //! is a few chunks for each request, whatever the file's size.
 //!
 //! Nothing here decides who may do this; except that a recipe may cite only chunks that were sent in its own
@@ -12,6 +12,7 @@ mod ahead;
 mod arrival;
 mod frames;
 mod rebuild;
+mod recent;
 mod seal;
 mod upload;
 

@@ -12,6 +12,7 @@ use waag_schema::content::recipe::Recipe;
 
 use super::ContentError;
 use super::ahead::Ahead;
+use super::recent::Recent;
 use crate::pool::Pool;
 use crate::store::{Key, Store, StoreError};
 
@@ -24,6 +25,7 @@ pub struct Content {
     pub(super) store: Arc<dyn Store>,
     pool: Pool,
     ahead: Ahead,
+    recent: Recent,
 }
 
 impl Content {
@@ -34,6 +36,7 @@ impl Content {
             store,
             pool,
             ahead: Ahead::new(),
+            recent: Recent::default(),
         }
     }
 
@@ -81,14 +84,15 @@ impl Content {
     /// # Errors
     /// When it is damaged or the store fails.
     pub async fn chunk(&self, digest: ChunkDigest) -> Result<Bytes, ContentError> {
-        let stored = self.store.get(&Key::chunk(&digest)).await?;
-        self.pool
-            .run(move || open(&stored, digest))
-            .await
-            .ok_or(ContentError::Damaged {
+        let opening = async {
+            let stored = self.store.get(&Key::chunk(&digest)).await?;
+            let opened = self.pool.run(move || open(&stored, digest)).await;
+            opened.ok_or(ContentError::Damaged {
                 what: "chunk",
                 digest,
             })
+        };
+        self.recent.get(digest, opening).await
     }
 
     /// Streams a range of a file's bytes; the range must lie within the file.

@@ -24,6 +24,10 @@ pub use reader::Reader;
 /// The version of schema and fold together. Raise it when either changes.
 const VERSION: i64 = 3;
 
+/// What SQLite keeps of the file in memory; more of it while many entries are folded at once.
+const CACHE_KIB: i64 = 32 << 10;
+const ROOMY_CACHE_KIB: i64 = 192 << 10;
+
 /// How often the write-ahead log is tried to be emptied; each try waits for readers up to SQLite's busy time-out.
 const SCRUB_TRIES: usize = 5;
 
@@ -209,6 +213,15 @@ impl Index {
             .execute_batch("ROLLBACK TO submission; RELEASE submission")?)
     }
 
+    /// Takes more memory while many entries are folded, or gives it back.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn set_roomy(&self, roomy: bool) -> Result<(), IndexError> {
+        let kib = if roomy { ROOMY_CACHE_KIB } else { CACHE_KIB };
+        Ok(self.connection.pragma_update(None, "cache_size", -kib)?)
+    }
+
     /// Drops all rows, to fold the ledger anew.
     ///
     /// # Errors
@@ -261,8 +274,9 @@ impl Index {
 fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA secure_delete = ON;
-         PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768;",
+         PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY;",
     )?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
 }

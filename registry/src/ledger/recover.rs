@@ -33,8 +33,11 @@ use super::{AppendError, Ledger, WAITING_BYTES_MAX, WAITING_MAX};
 use crate::index::{Folded, Reader};
 use crate::store::{Key, Store, StoreError};
 
-/// Entries folded in one transaction while the index catches up.
-const FOLDED_AT_ONCE: u64 = 4096;
+/// Entries folded in one transaction while the index catches up. Envelopes are found by digest, so the entries of one
+/// transaction change pages all over the file: the fewer transactions, the fewer times each page is written.
+const FOLDED_AT_ONCE: u64 = 32_768;
+/// From this many entries on, the index gets more memory while it catches up.
+const MANY_ENTRIES: u64 = 4 * FOLDED_AT_ONCE;
 /// How often recovery is tried before who waits for it is told so.
 const RECOVER_TRIES: usize = 3;
 /// Entries of a bundle.
@@ -220,7 +223,9 @@ impl Sequencer {
                 Ordering::Greater => continue,
             };
             if from < tree.size {
+                self.parts.index.set_roomy(tree.size - from >= MANY_ENTRIES)?;
                 holds_erased |= self.fold_tree(&trees, tree, from).await?;
+                self.parts.index.set_roomy(false)?;
             }
         }
         if holds_erased {
