@@ -18,7 +18,7 @@ use waag_schema::policy::label::Action;
 use waag_schema::policy::place::{Country, Where};
 use waag_schema::release::gate::Unsafe;
 use waag_schema::release::kind::Kind;
-use waag_schema::{ArtifactName, Namespace, Reference, SiteId, Tag};
+use waag_schema::{Namespace, Reference, SiteId, Tag};
 
 #[cfg(feature = "server")]
 pub(crate) use ledger::LedgerFsck;
@@ -26,7 +26,7 @@ pub(crate) use ledger::{LedgerCommand, LedgerErase, LedgerProve, LedgerShow, Led
 pub(crate) use owners::{NamespaceRotate, NamespaceSubmit, Out, Sign, Withdraw};
 pub(crate) use weighing::{Scorecard, Weigh};
 
-use crate::typed::{Compared, ScopeArg, Target, rate, token_id};
+use crate::typed::{Compared, ScopeArg, Shown, Target, rate, token_id};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -418,12 +418,12 @@ pub(crate) struct Verify {
     pub(crate) withdrawn: bool,
 }
 
-/// Show an artifact: its tags, releases and label
+/// Show an artifact: its tags, releases and label; or one of its releases: who signed it, and its files
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// Its name
-    #[arg(value_name = "NAMESPACE/NAME")]
-    pub(crate) artifact: ArtifactName,
+    /// Its name, alone or with a version
+    #[arg(value_name = "NAMESPACE/NAME[:TAG|@DIGEST]")]
+    pub(crate) what: Shown,
 }
 
 /// List the artifacts of the site

@@ -56,6 +56,25 @@ impl FromStr for Target {
     }
 }
 
+/// What is shown: an artifact with all its versions, or one of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Artifact(ArtifactName),
+    Release(Reference),
+}
+
+impl FromStr for Shown {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // A reference without a version means the newest; here it means them all.
+        match text.parse() {
+            Ok(artifact) => Ok(Self::Artifact(artifact)),
+            Err(_) => text.parse().map(Self::Release).map_err(|e| format!("{e}")),
+        }
+    }
+}
+
 /// Reads a rate in bytes a second: a number, alone or with K, M or G (1024 each).
 pub(crate) fn rate(text: &str) -> Result<u64, String> {
     let wrong = || "a number of bytes a second, such as 500K, 10M or 1.5G".to_owned();
@@ -106,6 +125,13 @@ mod tests {
         assert_eq!(target.tag, Tag::latest());
         let digest = waag_schema::Sha256::of(b"m");
         assert!(format!("acme/tiny@{digest}").parse::<Target>().is_err());
+    }
+
+    #[test]
+    fn a_name_alone_is_shown_with_all_its_versions() {
+        assert!(matches!("acme/tiny".parse(), Ok(Shown::Artifact(_))));
+        assert!(matches!("acme/tiny:latest".parse(), Ok(Shown::Release(_))));
+        assert!("acme".parse::<Shown>().is_err());
     }
 
     #[test]

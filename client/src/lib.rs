@@ -54,7 +54,7 @@ mod kept;
 pub mod keys;
 pub mod ledger;
 mod line;
-mod listing;
+pub mod listing;
 pub mod namespace;
 mod pace;
 pub mod packed;

@@ -23,6 +23,14 @@ pub(crate) struct Listing {
     pub(crate) list: Option<Vec<u8>>,
 }
 
+/// Returns all files of a proven release, by path; where some are packed, the list of them is fetched and checked.
+///
+/// # Errors
+/// When the list cannot be had, or is not the one that the manifest names.
+pub async fn files(site: &Site, proven: &Proven) -> Result<Files> {
+    Ok(fetch_listing(site, proven).await?.files)
+}
+
 impl Listing {
     /// Returns the layers that hold files: all but the list itself, unless a file happens to be the same.
     pub(crate) fn layers<'p>(&self, proven: &'p Proven) -> Vec<&'p Content> {

@@ -1,34 +1,141 @@
 //! `waag show`
 
 use serde::Serialize;
-use waag_client::{ClientError, scorecard};
+use waag_client::proof::Proven;
+use waag_client::{ClientError, Site, listing, scorecard};
+use waag_schema::policy::Label;
+use waag_schema::release::kind::Kind;
 use waag_schema::wire::artifact::{ArtifactView, WeighingView};
+use waag_schema::{ArtifactName, FilePath, Reference, Sha256, Timestamp};
 
 use super::open_site;
 use crate::args::Show;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::typed::Shown;
 use crate::ui::{Bytes, Page, Report, Ui};
 
 pub(crate) async fn run(args: Show, config: &Config, ui: Ui) -> Result<(), Failure> {
     let site = open_site(config, ui)?;
-    let view = site.artifact(&args.artifact).await?;
+    match args.what {
+        Shown::Artifact(artifact) => ui.report(&all(&site, &artifact).await?),
+        Shown::Release(reference) => ui.report(&one(&site, &reference).await?),
+    }
+}
+
+async fn all(site: &Site, artifact: &ArtifactName) -> Result<All, Failure> {
+    let view = site.artifact(artifact).await?;
     // Who may publish it is shown where its chain would begin.
     if view.releases.is_empty() && view.label.is_none() {
-        let text = format!("{} was never published here", args.artifact);
+        let text = format!("{artifact} was never published here");
         return Err(ClientError::NotFound(text).into());
     }
-    let weighing = match scorecard::read(&site, &args.artifact).await {
+    let weighing = match scorecard::read(site, artifact).await {
         Ok(cards) => cards.weighing,
         // Nothing was released yet.
         Err(ClientError::NotFound(_)) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
-    ui.report(&One { view, weighing })
+    Ok(All { view, weighing })
+}
+
+async fn one(site: &Site, reference: &Reference) -> Result<One, Failure> {
+    let proven = site.resolve(&reference.artifact, &reference.version).await?;
+    let files = listing::files(site, &proven).await?;
+    let Proven { manifest, .. } = &proven;
+    let about = manifest.about();
+    Ok(One {
+        name: reference.to_string(),
+        digest: manifest.digest(),
+        kind: manifest.kind(),
+        bytes: manifest.total_size(),
+        entry: proven.entry,
+        at: proven.at,
+        signed_by: proven.signed_by.clone(),
+        label: proven.label.clone(),
+        withdrawn: proven.withdrawn.clone(),
+        base: manifest.base().map(ToString::to_string),
+        trained_on: manifest.data().iter().map(ToString::to_string).collect(),
+        license: about.license,
+        files: files
+            .iter()
+            .map(|file| OneFile {
+                path: file.path.clone(),
+                bytes: file.size,
+                sha256: file.sha256,
+            })
+            .collect(),
+    })
+}
+
+/// One release.
+#[derive(Serialize)]
+struct One {
+    name: String,
+    digest: Sha256,
+    kind: Kind,
+    bytes: u64,
+    entry: u64,
+    at: Timestamp,
+    signed_by: Vec<String>,
+    label: Option<Label>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    withdrawn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    trained_on: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    license: Option<String>,
+    files: Vec<OneFile>,
 }
 
 #[derive(Serialize)]
-struct One {
+struct OneFile {
+    path: FilePath,
+    bytes: u64,
+    sha256: Sha256,
+}
+
+impl Report for One {
+    fn page(&self, page: &mut Page) {
+        page.fact("name", &self.name);
+        page.fact("digest", self.digest);
+        page.fact("kind", self.kind);
+        page.fact_if("withdrawn", self.withdrawn.as_ref());
+        page.fact("recorded", format_args!("{}, entry {}", self.at, self.entry));
+        page.fact("signed by", self.signed_by.join(", "));
+        match &self.label {
+            Some(label) => page.fact("label", label),
+            None => page.fact("label", "none: at its home site only"),
+        }
+        page.fact_if("license", self.license.as_ref());
+        page.fact_if("base", self.base.as_ref());
+        if !self.trained_on.is_empty() {
+            page.fact("trained on", self.trained_on.join(", "));
+        }
+        page.fact(
+            "size",
+            format_args!("{} in {} files", Bytes(self.bytes), self.files.len()),
+        );
+        page.line("");
+        page.table(
+            ["size", "file", "sha256"],
+            self.files.iter().map(|file| {
+                let digest = file.sha256.hex();
+                [Bytes(file.bytes).to_string(), file.path.to_string(), digest]
+            }),
+        );
+    }
+
+    fn essential(&self) -> String {
+        self.digest.to_string()
+    }
+}
+
+/// An artifact with all its versions.
+#[derive(Serialize)]
+struct All {
     #[serde(flatten)]
     view: ArtifactView,
     /// Releases that the site has not weighed yet.
@@ -36,7 +143,7 @@ struct One {
     weighing: Vec<WeighingView>,
 }
 
-impl Report for One {
+impl Report for All {
     fn page(&self, page: &mut Page) {
         let Self { view, weighing } = self;
         page.fact("name", &view.name);

@@ -96,6 +96,7 @@ fn results_read_well() {
     );
     insta::assert_snapshot!("tag", words(&["tag", "acme/tiny:1.0", "stable"]));
     insta::assert_snapshot!("show", words(&["show", "acme/tiny"]));
+    insta::assert_snapshot!("show-release", words(&["show", "acme/tiny:stable"]));
     insta::assert_snapshot!("list", words(&["list"]));
     insta::assert_snapshot!("pull", words(&["pull", "acme/tiny:stable"]));
     insta::assert_snapshot!("verify", words(&["verify", "tiny"]));
