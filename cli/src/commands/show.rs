@@ -114,10 +114,8 @@ impl Report for One {
         if !self.trained_on.is_empty() {
             page.fact("trained on", self.trained_on.join(", "));
         }
-        page.fact(
-            "size",
-            format_args!("{} in {} files", Bytes(self.bytes), self.files.len()),
-        );
+        page.fact("files", self.files.len());
+        page.fact("size", Bytes(self.bytes));
         page.line("");
         page.table(
             ["size", "file", "sha256"],
