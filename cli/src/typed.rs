@@ -75,6 +75,53 @@ impl FromStr for Shown {
     }
 }
 
+/// What to compute on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DeviceArg {
+    /// A GPU where there is one, else the processor.
+    Auto,
+    /// The processor.
+    Cpu,
+    /// The GPU of this number.
+    Cuda(u32),
+}
+
+impl FromStr for DeviceArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            _ => {
+                let number = text.strip_prefix("cuda:").and_then(|n| n.parse().ok());
+                number
+                    .map(Self::Cuda)
+                    .ok_or_else(|| "auto, cpu and cuda:N (as cuda:0) are known".to_owned())
+            }
+        }
+    }
+}
+
+/// How to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PrecisionArg {
+    F32,
+    Bf16,
+}
+
+impl FromStr for PrecisionArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err("f32 and bf16 are known".to_owned()),
+        }
+    }
+}
+
 /// Reads a rate in bytes a second: a number, alone or with K, M or G (1024 each).
 pub(crate) fn rate(text: &str) -> Result<u64, String> {
     let wrong = || "a number of bytes a second, such as 500K, 10M or 1.5G".to_owned();

@@ -4,6 +4,7 @@
     reason = "what the tests set up must work, helpers included"
 )]
 
+mod asking;
 mod bad_input;
 mod comparing;
 mod doctor;

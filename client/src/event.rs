@@ -21,6 +21,10 @@ pub enum Phase {
     Receive,
     /// Files are hashed against what was signed.
     Check,
+    /// Weights are measured.
+    Weigh,
+    /// Weights go through memory, while a model is asked.
+    Ask,
 }
 
 impl fmt::Display for Phase {
@@ -33,6 +37,8 @@ impl fmt::Display for Phase {
             Self::Reuse => "searching",
             Self::Receive => "receiving",
             Self::Check => "checking",
+            Self::Weigh => "weighing",
+            Self::Ask => "asking",
         })
     }
 }

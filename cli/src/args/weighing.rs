@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 use waag_schema::Reference;
 
+use crate::typed::{DeviceArg, PrecisionArg};
+
 /// Show what the site has measured on a release
 ///
 /// A site weighs each release after it is published and enters what it found in its ledger. The scorecard is
@@ -20,13 +22,31 @@ pub(crate) struct Scorecard {
     pub(crate) wait: bool,
 }
 
-/// Measure the weights in a directory on this machine, without any site
+/// Measure a model on this machine: its weights, and with --suite what it says of texts
 ///
-/// The numbers are those that a site's scorecard of the same files has, to the last bit.
+/// Without --suite the numbers are those that a site's scorecard of the same files has, to the last bit. A
+/// model at a site is fetched first, every chunk checked, and so is a suite.
+///
+/// A suite is a directory of task descriptions (YAML, the common subset of lm-evaluation-harness's) and
+/// documents (JSONL), or one description; data files are looked for beside it, then in the directories
+/// above. Scores have the names that lm-evaluation-harness gives them. What this program cannot measure is
+/// said to be not measured, with the reason.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Weigh {
-    /// A directory, or a safetensors file
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub(crate) path: PathBuf,
+    /// A directory, a safetensors file, or a release at the site
+    #[arg(value_name = "PATH|NAMESPACE/NAME[:TAG|@DIGEST]", value_hint = ValueHint::AnyPath)]
+    pub(crate) model: String,
+    /// What to ask it: a directory, a YAML file, or a suite at the site
+    #[arg(long, value_name = "PATH|NAMESPACE/NAME[:TAG|@DIGEST]", value_hint = ValueHint::AnyPath)]
+    pub(crate) suite: Option<String>,
+    /// What to compute on; `auto` takes a GPU where there is one
+    #[arg(long, default_value = "auto", value_name = "auto|cpu|cuda:N")]
+    pub(crate) device: DeviceArg,
+    /// How to compute: `bf16` rounds both sides of every product to bfloat16
+    #[arg(long, default_value = "f32", value_name = "f32|bf16")]
+    pub(crate) precision: PrecisionArg,
+    /// Write what came out for each request to this file, as lines of JSON
+    #[arg(long, value_name = "FILE", requires = "suite", value_hint = ValueHint::FilePath)]
+    pub(crate) samples: Option<PathBuf>,
 }

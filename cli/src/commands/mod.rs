@@ -4,6 +4,7 @@ mod completions;
 mod diff;
 mod doctor;
 mod key;
+mod language;
 mod ledger;
 mod list;
 mod login;
@@ -20,6 +21,8 @@ mod sign;
 mod tag;
 mod token;
 mod verify;
+#[cfg(feature = "server")]
+mod weigh;
 mod withdraw;
 
 use waag_client::site::Site;
@@ -51,7 +54,7 @@ pub(crate) async fn run(command: Command, config: &Config, ui: Ui) -> Result<(),
         Command::Tag(args) => tag::run(args, config, ui).await,
         Command::Sign(args) => sign::run(args, config, ui).await,
         Command::Withdraw(args) => withdraw::run(args, config, ui).await,
-        Command::Weigh(args) => weigh(args, ui).await,
+        Command::Weigh(args) => weigh(args, config, ui).await,
         Command::Scorecard(args) => Box::pin(scorecard::run(args, config, ui)).await,
         Command::Ledger(args) => Box::pin(ledger::run(args, config, ui)).await,
         Command::Token(args) => token::run(args, config, ui).await,
@@ -71,12 +74,12 @@ async fn serve(_: crate::args::Serve, _: Ui) -> Result<(), Failure> {
 }
 
 #[cfg(feature = "server")]
-async fn weigh(args: crate::args::Weigh, ui: Ui) -> Result<(), Failure> {
-    scorecard::weigh(args, ui).await
+async fn weigh(args: crate::args::Weigh, config: &Config, ui: Ui) -> Result<(), Failure> {
+    Box::pin(weigh::run(args, config, ui)).await
 }
 
 #[cfg(not(feature = "server"))]
-async fn weigh(_: crate::args::Weigh, _: Ui) -> Result<(), Failure> {
+async fn weigh(_: crate::args::Weigh, _: &Config, _: Ui) -> Result<(), Failure> {
     Err(no_server())
 }
 

@@ -1,14 +1,13 @@
-//! `waag scorecard` and `waag weigh`: what is measured on a release, and on a directory.
+//! `waag scorecard`: what a site has measured on a release.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use waag_client::scorecard::{self, Card};
-use waag_schema::Sha256;
 use waag_schema::statement::scorecard::{Amount, Section};
 use waag_schema::wire::artifact::WeighingView;
 
-use super::open_site;
+use super::{language, open_site};
 use crate::args::Scorecard;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
@@ -119,80 +118,12 @@ impl Report for Shown {
     }
 }
 
-/// What a directory weighs.
-#[cfg(feature = "server")]
-#[derive(Serialize)]
-struct Weighed {
-    path: String,
-    harness: waag_schema::statement::scorecard::Harness,
-    device: waag_schema::statement::scorecard::Device,
-    precision: String,
-    sections: Vec<Section>,
-    /// The SHA-256 that a scorecard of the same files names.
-    digest: Option<Sha256>,
-    details: Value,
-}
-
-#[cfg(feature = "server")]
-pub(crate) async fn weigh(args: crate::args::Weigh, ui: Ui) -> Result<(), Failure> {
-    use waag_client::scan::{Links, Scan};
-    use waag_registry::evaluation::{self, directory};
-
-    let path = args.path.clone();
-    let weighed = tokio::task::spawn_blocking(move || {
-        let scan = Scan::of(&path, Links::Follow).map_err(waag_client::ClientError::from)?;
-        let files: Vec<_> = scan
-            .files
-            .into_iter()
-            .map(|found| directory::Found {
-                path: found.path.to_string(),
-                local: found.local,
-                size: found.size,
-            })
-            .collect();
-        directory::weigh(&files, |_| {}).map_err(Failure::failed)
-    })
-    .await
-    .map_err(|e| Failure::failed(format!("weighing ended early: {e}")))??;
-    let details = if weighed.details.is_empty() {
-        Value::Null
-    } else {
-        serde_json::from_slice(&weighed.details).map_err(Failure::failed)?
-    };
-    ui.report(&Weighed {
-        path: args.path.display().to_string(),
-        harness: evaluation::engine(),
-        device: evaluation::device(),
-        precision: evaluation::PRECISION.to_owned(),
-        sections: weighed.sections,
-        digest: (!weighed.details.is_empty()).then(|| Sha256::of(&weighed.details)),
-        details,
-    })
-}
-
-#[cfg(feature = "server")]
-impl Report for Weighed {
-    fn page(&self, page: &mut Page) {
-        page.fact("weighed", &self.path);
-        page.fact(
-            "engine",
-            format_args!(
-                "{} {}, {}",
-                self.harness.name, self.harness.version, self.precision
-            ),
-        );
-        show_sections(page, &self.sections, &self.details);
-    }
-
-    fn essential(&self) -> String {
-        self.digest.map_or_else(String::new, |digest| digest.to_string())
-    }
-}
-
-fn show_sections(page: &mut Page, sections: &[Section], details: &Value) {
+/// Shows what was measured, then what was not and why.
+pub(super) fn show_sections(page: &mut Page, sections: &[Section], details: &Value) {
     for section in sections.iter().filter(|s| s.not_measured.is_none()) {
         match section.name.as_str() {
             "weights" => show_weights(page, section, details),
+            "language" => language::show(page, section),
             _ => show_plainly(page, section),
         }
     }
@@ -343,7 +274,7 @@ fn show_exponents(page: &mut Page, details: &Value) {
 }
 
 /// A bar of this share of the full width.
-fn bar(share: f64) -> String {
+pub(super) fn bar(share: f64) -> String {
     let share = if share.is_finite() {
         share.clamp(0.0, 1.0)
     } else {
@@ -363,7 +294,7 @@ fn bar(share: f64) -> String {
 }
 
 /// A number for a person: counts with their digits grouped, others with five significant digits.
-fn shown(amount: Amount) -> String {
+pub(super) fn shown(amount: Amount) -> String {
     match amount {
         Amount::Count(count) => thousands(count),
         Amount::Real(real) if real == 0.0 || !real.is_finite() => real.to_string(),
@@ -375,7 +306,7 @@ fn shown(amount: Amount) -> String {
     }
 }
 
-fn thousands(count: u64) -> String {
+pub(super) fn thousands(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

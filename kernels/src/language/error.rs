@@ -70,6 +70,8 @@ pub enum LanguageError {
 pub enum NotMeasured {
     /// The engine does not know the architecture.
     Architecture(String),
+    /// The model makes vectors of texts and predicts no tokens.
+    Encoder(String),
     /// The engine knows the architecture but not this variant of it.
     Variant {
         /// The field of `config.json`, or the file.
@@ -100,6 +102,10 @@ impl fmt::Display for NotMeasured {
         f.write_str("not measured because ")?;
         match self {
             Self::Architecture(name) => write!(f, "this engine does not know the architecture {name}"),
+            Self::Encoder(family) => write!(
+                f,
+                "a {family} is an encoder: it makes vectors of texts and predicts no tokens"
+            ),
             Self::Variant { field, found } => write!(f, "this engine does not know {field} {found}"),
             Self::Format { tensor, found } => write!(f, "{tensor} is stored as {found}"),
             Self::NoFile(name) => write!(f, "there is no {name}"),

@@ -196,7 +196,7 @@ impl<'a> Model<'a> {
     /// sequence takes more memory than is allowed.
     pub fn ask(&self, sequences: &[Sequence]) -> Result<Vec<Vec<Answer>>, Stop> {
         if !self.predicts() {
-            return Err(NotMeasured::Architecture("Bert, which predicts no tokens".to_owned()).into());
+            return Err(NotMeasured::Encoder(self.family()).into());
         }
         let mut answers = Vec::with_capacity(sequences.len());
         for round in self.rounds(sequences)? {

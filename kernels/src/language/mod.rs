@@ -10,6 +10,7 @@
 //! - `task`, `template`, `yaml`: what is asked.
 //! - `embedding`: vectors of whole texts, from encoders.
 //! - `score`: from log-probabilities to numbers that people compare.
+//! - `sources`: what these numbers are made of.
 
 mod config;
 mod embedding;
@@ -21,6 +22,7 @@ mod reach;
 mod request;
 mod score;
 mod source;
+mod sources;
 mod task;
 mod template;
 mod tensors;
@@ -32,6 +34,7 @@ pub use error::{LanguageError, NotMeasured, Stop};
 pub use forward::{Answer, Model, Options, Residency, Sequence};
 pub use score::{Language, LanguageSection, Metric, Sample, TaskScore, evaluate};
 pub use source::{MemorySource, ModelSource};
+pub use sources::{REVISION, SOURCES};
 pub use task::{Description, Suite, Task, TaskKind};
 
 pub use crate::cpu::precision::Precision;

@@ -117,9 +117,7 @@ struct Asked {
 fn section(source: &dyn ModelSource, suite: &Suite, options: Options<'_>) -> Result<LanguageSection, Stop> {
     let model = Model::open(source, options)?;
     if !model.predicts() {
-        return Err(
-            NotMeasured::Architecture(format!("{} as one that predicts tokens", model.family())).into(),
-        );
+        return Err(NotMeasured::Encoder(model.family()).into());
     }
     let (bos, eos) = model.special_tokens();
     let tokens = Tokens::open(source, bos, eos)?;

@@ -8,8 +8,10 @@
 //! Budget: every byte is read once, on one thread of lower priority; memory is a few chunks and a row for each tensor.
 
 pub mod directory;
+pub mod language;
 mod lineage;
 mod progress;
+pub mod suite;
 mod tensors;
 mod weigher;
 mod weights;
@@ -20,6 +22,7 @@ use waag_schema::content::safetensors::SafetensorsError;
 use waag_schema::statement::scorecard::{Device, Harness, Section};
 
 pub use progress::Progress;
+pub use waag_kernels::language::{LanguageError, Options, Precision, Residency, TaskScore};
 pub(crate) use weigher::Weigher;
 pub use weights::{Weighed, Weighing};
 
