@@ -189,6 +189,7 @@ impl Weighed {
             harness: engine(),
             device: device(),
             precision: PRECISION.to_owned(),
+            suite: None,
             sections: self.sections.clone(),
             details,
         }

@@ -1,7 +1,8 @@
 //! What a site has measured on a release: the predicate `scorecard`, signed with the site's key.
 //!
-//! Totals stand in the statement; what was found on each tensor or document stands in a JSON file of its own, named
-//! here by its digest. Field names are those of in-toto's proposed `eval-result` where it has them (`metric`,
+//! Totals stand in the statement; what was found on each tensor or request stands in a JSON file of its own, named
+//! here by its digest. A scorecard without a suite is about the weights; each suite that a release was measured on has
+//! a scorecard of its own, which names it. Field names are those of in-toto's proposed `eval-result` where it has them (`metric`,
 //! `sampleSize`, `harness` with `name` and `digest`).
 //!
 //! A value travels as text in its one shortest form, because signed JSON has whole numbers up to 2^53 only; so two
@@ -10,16 +11,19 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::base::digest::Sha256;
+use crate::base::name::ArtifactName;
 use crate::base::text::as_text;
 use crate::base::time::Timestamp;
 
 /// The most sections of a scorecard.
 pub const SECTIONS_MAX: usize = 16;
 /// The most results of a section.
-pub const RESULTS_MAX: usize = 256;
+pub const RESULTS_MAX: usize = 1024;
+/// The most bytes of the name of a task.
+pub const TASK_MAX: usize = 128;
 /// The most bytes of a name, of a reason and of other text.
 const TEXT_MAX: usize = 500;
 
@@ -35,6 +39,9 @@ pub struct Scorecard {
     pub device: Device,
     /// How it computed: `exact`, `f32`, `bf16`.
     pub precision: String,
+    /// What was asked, if a suite was; such a scorecard has the section `language`.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
+    pub suite: Option<SuiteRelease>,
     /// What was measured, and what was not and why.
     pub sections: Vec<Section>,
     /// What was found in detail, if anything was.
@@ -65,6 +72,17 @@ pub struct Device {
     pub name: Option<String>,
 }
 
+/// A release of a suite.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SuiteRelease {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub artifact: ArtifactName,
+    /// Its manifest: what was asked, to the last byte.
+    pub manifest: Sha256,
+}
+
 /// One kind of measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -84,8 +102,19 @@ pub struct Section {
 pub struct Measure {
     /// Of what: 1 to 64 lower-case letters, digits, `_`, `-` and `.`.
     pub metric: String,
+    /// The suite's task that it was measured on, if it was on one.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
+    pub task: Option<String>,
     /// How much.
     pub value: Amount,
+    /// The standard error of the value, where it is a mean.
+    #[serde(
+        rename = "standardError",
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "there"
+    )]
+    pub standard_error: Option<Amount>,
     /// Over how many elements, tokens or documents.
     #[serde(rename = "sampleSize", deserialize_with = "Option::deserialize")]
     pub sample_size: Option<Amount>,
@@ -184,11 +213,21 @@ impl Section {
         }
     }
 
-    /// Returns a result.
+    /// Returns a result that is of no task.
     #[must_use]
     pub fn result(&self, metric: &str) -> Option<Amount> {
-        let found = self.results.iter().find(|measure| measure.metric == metric);
+        let found = self
+            .results
+            .iter()
+            .find(|measure| measure.task.is_none() && measure.metric == metric);
         found.map(|measure| measure.value)
+    }
+
+    /// Returns a result of a task.
+    #[must_use]
+    pub fn result_of(&self, task: &str, metric: &str) -> Option<&Measure> {
+        let mut results = self.results.iter();
+        results.find(|measure| measure.task.as_deref() == Some(task) && measure.metric == metric)
     }
 }
 
@@ -198,8 +237,28 @@ impl Measure {
     pub fn new(metric: &str, value: Amount) -> Self {
         Self {
             metric: metric.to_owned(),
+            task: None,
             value,
+            standard_error: None,
             sample_size: None,
+        }
+    }
+
+    /// Says on which task.
+    #[must_use]
+    pub fn of_task(self, task: &str) -> Self {
+        Self {
+            task: Some(task.to_owned()),
+            ..self
+        }
+    }
+
+    /// Says what its standard error is, if it has one.
+    #[must_use]
+    pub fn within(self, standard_error: Option<Amount>) -> Self {
+        Self {
+            standard_error,
+            ..self
         }
     }
 
@@ -268,12 +327,22 @@ impl Section {
         let mut metrics = std::collections::BTreeSet::new();
         for measure in &self.results {
             code(&measure.metric)?;
-            if !metrics.insert(&measure.metric) {
+            if let Some(task) = &measure.task
+                && (task.is_empty() || task.len() > TASK_MAX || task.chars().any(char::is_control))
+            {
+                return Err(format!("`{}` is no name of a task", task.escape_debug()));
+            }
+            if !metrics.insert((&measure.task, &measure.metric)) {
                 return Err(format!("{} stands twice in {}", measure.metric, self.name));
             }
         }
         Ok(())
     }
+}
+
+/// Reads a key that is there: what has nothing to say is left out, and `null` would be a second way to say it.
+fn there<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
 }
 
 fn code(text: &str) -> Result<(), String> {

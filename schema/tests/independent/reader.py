@@ -14,6 +14,7 @@ import os
 import re
 import struct
 import sys
+import unicodedata
 from math import gcd, prod
 
 from cryptography.exceptions import InvalidSignature
@@ -339,9 +340,10 @@ def read_json(raw, limit):
 
 
 def shape(value, /, **fields):
-    """Checks that an object has exactly these keys, and reads each."""
+    """Checks that an object has exactly these keys (but those that may be left out), and reads each."""
     need(isinstance(value, dict), "not an object")
     fields = {key.rstrip("_"): read for key, read in fields.items()}
+    fields = {key: read for key, read in fields.items() if key in value or not hasattr(read, "left_out")}
     need(set(value) == set(fields), f"keys {sorted(value)}, expected {sorted(fields)}")
     return {key: read(value[key]) for key, read in fields.items()}
 
@@ -365,6 +367,13 @@ def listed(read):
 
 def optional(read):
     return lambda value: None if value is None else read(value)
+
+
+def or_left_out(read):
+    def run(value):
+        return read(value)
+    run.left_out = True
+    return run
 
 
 def one_of(*words):
@@ -491,12 +500,19 @@ def read_amount(value):
     return float(value)
 
 
+def read_task(value):
+    need(1 <= len(string(value).encode()) <= 128, "a name of 1 to 128 bytes")
+    need(not any(unicodedata.category(c) == "Cc" for c in value), "a control character")
+    return value
+
+
 def read_section(value):
     section = shape(value, name=read_code, results=listed(lambda result: shape(
-        result, metric=read_code, value=read_amount, sampleSize=optional(read_amount))),
+        result, metric=read_code, task=or_left_out(read_task), value=read_amount,
+        standardError=or_left_out(read_amount), sampleSize=optional(read_amount))),
         notMeasured=optional(read_short_text))
-    metrics = [result["metric"] for result in section["results"]]
-    need(len(metrics) == len(set(metrics)) <= 256, "a metric twice")
+    metrics = [(result.get("task"), result["metric"]) for result in section["results"]]
+    need(len(metrics) == len(set(metrics)) <= 1024, "a metric twice")
     need(not metrics or section["notMeasured"] is None, "measured and not measured")
     return section
 
@@ -527,6 +543,7 @@ PREDICATES = {
         "at": read_time, "precision": read_short_text, "sections": read_sections,
         "harness": lambda value: shape(value, name=read_short_text, version=read_short_text, digest=read_sha256),
         "device": lambda value: shape(value, **{"class": read_short_text, "name": optional(read_short_text)}),
+        "suite": or_left_out(lambda value: shape(value, artifact=read_artifact, manifest=read_sha256)),
         "details": optional(lambda value: shape(value, sha256=read_sha256, size=natural))}),
 }
 

@@ -8,7 +8,9 @@ use waag_schema::policy::{Action, Label};
 use waag_schema::release::Kind;
 use waag_schema::statement::namespace::{Genesis, KeySet, Rotation};
 use waag_schema::statement::predicate::{Residency, Withdrawal};
-use waag_schema::statement::scorecard::{Amount, Details, Device, Harness, Measure, Scorecard, Section};
+use waag_schema::statement::scorecard::{
+    Amount, Details, Device, Harness, Measure, Scorecard, Section, SuiteRelease,
+};
 use waag_schema::statement::{
     Chain, Content, Envelope, Erasure, Link, NamespaceState, Predicate, Release, RevocationList, Seen,
     Statement, Subject, Successor, TagMove, Visibility,
@@ -177,6 +179,7 @@ fn statements() -> Vec<Value> {
             .map(|statement| (sign(statement, &[9]), statement.predicate.name())),
     );
     all.push((sign(&scorecard(), &[9]), "scorecard"));
+    all.push((sign(&suite_scorecard(), &[9]), "scorecard"));
     let row = |(envelope, predicate): (Envelope, &str)| {
         json!({
             "predicate": predicate,
@@ -210,6 +213,7 @@ pub(super) fn scorecard() -> Statement {
                 name: None,
             },
             precision: "exact".to_owned(),
+            suite: None,
             sections: vec![
                 Section::measured("weights", weights),
                 Section::not_measured("language", "no suite was asked for"),
@@ -218,6 +222,39 @@ pub(super) fn scorecard() -> Statement {
                 sha256: Sha256::of(b"{}"),
                 size: 2,
             }),
+        }),
+    }
+}
+
+/// What a site has measured on the release with a suite.
+fn suite_scorecard() -> Statement {
+    let Statement {
+        subject,
+        predicate: Predicate::Scorecard(card),
+    } = scorecard()
+    else {
+        panic!("a scorecard")
+    };
+    let results = vec![
+        Measure::new("input_tokens", Amount::Count(9017)),
+        Measure::new("acc_norm", Amount::Real(0.7))
+            .of_task("waag_choice")
+            .within(Some(Amount::Real(0.0625)))
+            .over(60),
+        Measure::new("acc_norm", Amount::Real(0.5))
+            .of_task("other")
+            .over(1),
+    ];
+    Statement {
+        subject,
+        predicate: Predicate::Scorecard(Scorecard {
+            precision: "f32".to_owned(),
+            suite: Some(SuiteRelease {
+                artifact: "acme/short".parse().unwrap(),
+                manifest: Sha256::of(b"suite"),
+            }),
+            sections: vec![Section::measured("language", results)],
+            ..card
         }),
     }
 }
@@ -266,6 +303,7 @@ fn payloads_refused() -> Vec<Value> {
     let genesis = text(genesis().payload()).to_owned();
     let [erasure, list, _] = of_the_site().map(|s| text(&s.to_bytes()).to_owned());
     let weighed = text(&scorecard().to_bytes()).to_owned();
+    let measured = text(&suite_scorecard().to_bytes()).to_owned();
     let replaced = |from: &str, to: &str, text: &str| {
         assert!(text.contains(from), "{from} in {text}");
         text.replace(from, to)
@@ -286,6 +324,26 @@ fn payloads_refused() -> Vec<Value> {
         (
             "a list that names entries behind it",
             replaced("[1,4]", "[1,5]", &list),
+        ),
+        (
+            "a task without a name",
+            replaced(r#""task":"other""#, r#""task":"""#, &measured),
+        ),
+        (
+            "a task that is null",
+            replaced(r#""task":"other""#, r#""task":null"#, &measured),
+        ),
+        (
+            "a metric of a task twice",
+            replaced(r#""task":"other""#, r#""task":"waag_choice""#, &measured),
+        ),
+        (
+            "a suite without a manifest",
+            replaced(
+                r#""artifact":"acme/short","#,
+                r#""artifact":"acme/short","manifests":"","#,
+                &measured,
+            ),
         ),
         (
             "a number with another spelling",
