@@ -405,10 +405,15 @@ pub(crate) struct Pull {
 }
 
 /// Check pulled files against the proof that was kept beside them; needs no network
+///
+/// Also what the site had measured on the release when it was pulled: each scorecard must be signed by the site, about
+/// this release and in its ledger. Of a release at the site (`waag verify acme/tiny:1.0`) the same is checked without
+/// pulling its files, and the scorecard's details as well.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Verify {
-    /// A directory that `waag pull` filled
-    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    /// A directory that `waag pull` filled; or a release, where there is no such directory
+    #[arg(value_name = "DIR|REF", value_hint = ValueHint::DirPath)]
     pub(crate) directory: PathBuf,
     /// Fail if what was withdrawn is known as of longer ago than this; pull again to know it anew
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(0..=36_500))]

@@ -1,7 +1,8 @@
 //! What a proof shows, given a site's pinned key. Pure: nothing is fetched, nothing is remembered.
 //!
 //! ```text
-//! pinned key -- signs --> checkpoint -- contains --> genesis, rotations, release, tag, label, withdrawal
+//! pinned key -- signs --> checkpoint -- contains --> genesis, rotations, release, tag, label, withdrawal, scorecards
+//! pinned key -- names --> the site's key -- signs --> the scorecards
 //! genesis, rotations -- give --> the namespace's keys at each position -- sign --> the other statements
 //! ```
 //! A statement counts by the keys that held at its position. That nothing newer exists cannot be proven by
@@ -25,6 +26,7 @@ use waag_schema::{ArtifactName, Namespace, Sha256, Timestamp};
 
 use crate::error::{ClientError, Result};
 use crate::said::{Said, read};
+use crate::scorecard::Card;
 use crate::trust::Pin;
 
 /// A release, as its publisher signed it and a ledger recorded it.
@@ -52,6 +54,8 @@ pub struct Proven {
     pub withdrawn: Option<String>,
     /// As of when the site said which releases are withdrawn, if it has said so.
     pub fresh_as_of: Option<Timestamp>,
+    /// What the site has measured on it, newest first.
+    pub weighed: Vec<Card>,
     /// The checkpoint under which all of this was proven.
     pub checkpoint: SignedCheckpoint,
 }
@@ -90,6 +94,7 @@ pub fn check_release(
     }
     let read = read(pin, &format_args!("proof of {artifact}"), proof)?;
     let mut reading = Reading::new(pin, artifact, version, digest);
+    reading.site_signed = read.site_signed;
     for said in read.statements() {
         reading
             .take(said)
@@ -102,8 +107,10 @@ pub fn check_release(
         label,
         withdrawn,
         revocations,
+        mut weighed,
         ..
     } = reading;
+    weighed.reverse();
     let namespace =
         namespace.ok_or_else(|| refused("it does not show how the namespace began".to_owned()))?;
     let found = release.ok_or_else(|| refused(format!("no statement releases the manifest {digest}")))?;
@@ -130,6 +137,7 @@ pub fn check_release(
         label,
         withdrawn,
         fresh_as_of: revocations.map(|list| list.at),
+        weighed,
         checkpoint: read.newest,
     })
 }
@@ -210,6 +218,10 @@ struct Reading<'a> {
     label: Option<Label>,
     withdrawn: Option<String>,
     revocations: Option<RevocationList>,
+    /// Whether what the site says is signed by the key that is known to be its own.
+    site_signed: bool,
+    /// What the site has measured, in the order of the ledger.
+    weighed: Vec<Card>,
 }
 
 impl<'a> Reading<'a> {
@@ -226,6 +238,8 @@ impl<'a> Reading<'a> {
             label: None,
             withdrawn: None,
             revocations: None,
+            site_signed: false,
+            weighed: Vec::new(),
         }
     }
 
@@ -238,6 +252,24 @@ impl<'a> Reading<'a> {
         }
         if subject.namespace().as_ref() != Some(&self.artifact.namespace()) {
             return Err(format!("it is about {}", subject.name()));
+        }
+        if let Predicate::Scorecard(scorecard) = predicate {
+            if *subject != Subject::Manifest(self.artifact.clone(), self.digest) {
+                return Err("it is the scorecard of another release".to_owned());
+            }
+            if !self.site_signed {
+                return Err(
+                    "the proof of a scorecard does not show which key the site signs with".to_owned(),
+                );
+            }
+            self.weighed.push(Card {
+                manifest: self.digest,
+                site: self.pin.site.clone(),
+                entry: said.index,
+                recorded: said.at,
+                scorecard: scorecard.clone(),
+            });
+            return Ok(());
         }
         match (predicate, &self.namespace) {
             (Predicate::Genesis(_), None) => {

@@ -1,10 +1,12 @@
 //! What a proof says, once every entry's way to a signed root is checked: over all series of a site's ledger.
 //!
 //! Each series must be tied to the next: entry 0 of a successor, signed by the site's key, commits to exactly the
-//! last checkpoint of the ledger before it that the proof shows.
+//! last checkpoint of the ledger before it that the proof shows. What the site says for itself must be signed by the key
+//! that the pinned one names as the site's, where the proof shows that.
 
 use waag_schema::Timestamp;
-use waag_schema::ledger::{EntryProof, SignedCheckpoint, entry_number};
+use waag_schema::base::key::PublicKey;
+use waag_schema::ledger::{EntryProof, SignedCheckpoint, entry_number, site_key};
 use waag_schema::statement::{Envelope, Predicate, Statement, Successor};
 use waag_schema::wire::artifact::Proof;
 
@@ -31,6 +33,8 @@ pub(crate) struct Read {
     pub(crate) series: Vec<SignedCheckpoint>,
     /// What opens a successor and what was asked for, in the order of their numbers.
     pub(crate) entries: Vec<Said>,
+    /// Whether it shows which key the site signs with; then all that the site says is signed by that.
+    pub(crate) site_signed: bool,
 }
 
 impl Read {
@@ -54,12 +58,21 @@ pub(crate) fn read(pin: &Pin, what: &dyn std::fmt::Display, proof: &Proof) -> Re
     let earlier = proof.earlier.iter().map(|part| (&part.checkpoint, &part.entries));
     let mut series: Vec<SignedCheckpoint> = Vec::new();
     let mut entries: Vec<Said> = Vec::new();
+    let site_key = proof
+        .site_key
+        .as_ref()
+        .map(|note| site_key::read(note.as_bytes(), pin.key()));
+    let site_key = site_key.transpose().map_err(|e| refused(e.to_string()))?;
     for (checkpoint, part) in earlier.chain([(&proof.checkpoint, &proof.entries)]) {
         let signed = SignedCheckpoint::parse(checkpoint.as_bytes()).map_err(|e| refused(e.to_string()))?;
         pin.check_signed(&signed)?;
         let from = entries.len();
         for entry in part {
-            entries.push(read_entry(pin, &signed, entry, entries.last()).map_err(refused)?);
+            let said = read_entry(pin, &signed, entry, entries.last()).map_err(refused)?;
+            if let Some(key) = &site_key {
+                check_signed(key, &said).map_err(refused)?;
+            }
+            entries.push(said);
         }
         if let Some(ended) = series.last() {
             follows(ended, entries.get(from)).map_err(refused)?;
@@ -71,7 +84,30 @@ pub(crate) fn read(pin: &Pin, what: &dyn std::fmt::Display, proof: &Proof) -> Re
         newest: newest.ok_or_else(|| refused("it has no checkpoint".to_owned()))?,
         series,
         entries,
+        site_signed: site_key.is_some(),
     })
+}
+
+/// Checks that what a site says for itself is signed by its key; of a successor, the ledger's key was asked for.
+fn check_signed(key: &PublicKey, said: &Said) -> Result<(), String> {
+    let predicate = &said.statement.predicate;
+    if !predicate.is_a_sites() || matches!(predicate, Predicate::Successor(_)) {
+        return Ok(());
+    }
+    let signed = said.envelope.verify(&[*key], 1);
+    signed.map_err(|e| format!("the {}, entry {}: {e}", predicate.name(), said.index))
+}
+
+/// Says what an entry that does not hold seems to be, for whoever looks for it.
+fn seems(entry: &EntryProof) -> &'static str {
+    let envelope = Envelope::parse(entry.opening.envelope());
+    let scorecard = b"urn:waag:predicate:scorecard:";
+    let is_one = |payload: &[u8]| payload.windows(scorecard.len()).any(|at| at == scorecard);
+    if envelope.is_ok_and(|envelope| is_one(envelope.payload())) {
+        "the scorecard, "
+    } else {
+        ""
+    }
 }
 
 fn read_entry(
@@ -82,7 +118,7 @@ fn read_entry(
 ) -> Result<Said, String> {
     let series = signed.checkpoint().origin.series();
     let index = entry_number(series, entry.index).map_err(|e| e.to_string())?;
-    let named = |e: &dyn std::fmt::Display| format!("entry {index}: {e}");
+    let named = |e: &dyn std::fmt::Display| format!("{}entry {index}: {e}", seems(entry));
     if last.is_some_and(|last| last.index >= index) {
         return Err(named(&"it does not stand in the ledger's order"));
     }

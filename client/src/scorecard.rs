@@ -79,6 +79,11 @@ pub async fn read(site: &Site, artifact: &ArtifactName) -> Result<Cards> {
         };
     };
     let read = said::read(site.pin(), &what, proof)?;
+    if !read.site_signed {
+        return Err(refused(
+            "they do not show which key the site signs with".to_owned(),
+        ));
+    }
     let mut cards = Vec::with_capacity(answer.scorecards.len());
     for view in answer.scorecards {
         let ScorecardView {

@@ -26,6 +26,7 @@ use crate::kept::{KEPT_DIR, Kept, KeptFile};
 use crate::listing::kept_listing;
 use crate::proof::{Proven, check_release};
 use crate::read::{blocking, cores};
+use crate::scorecard::Card;
 use crate::trust::Trust;
 
 /// Hashing gains nothing from more at once.
@@ -37,7 +38,7 @@ const BATCH_BYTES: u64 = 8 << 20;
 const EXTRA_MAX: usize = 1000;
 
 /// A directory whose files are what was signed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verified {
     /// The artifact.
     pub name: ArtifactName,
@@ -64,6 +65,9 @@ pub struct Verified {
     pub withdrawn: Option<String>,
     /// As of when its site had said which releases are withdrawn, if it had.
     pub fresh_as_of: Option<Timestamp>,
+    /// What its site had measured on it when it was pulled, newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub weighed: Vec<Card>,
     /// Files in the directory that are not part of the artifact; the first thousand.
     pub extra: Vec<String>,
 }
@@ -140,6 +144,7 @@ pub async fn verify(home: &Home, directory: &Path, progress: &Progress) -> Resul
         site: kept.site,
         withdrawn: proven.withdrawn,
         fresh_as_of: proven.fresh_as_of,
+        weighed: proven.weighed,
         extra,
     })
 }
@@ -398,6 +403,7 @@ mod tests {
             site: KeyPair::from_seed(&[1; 32]).public().site_id(),
             withdrawn: None,
             fresh_as_of: Some(Timestamp::from_unix(1000)),
+            weighed: Vec::new(),
             extra: Vec::new(),
         };
         let day = 86_400;

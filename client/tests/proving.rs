@@ -8,11 +8,12 @@ use waag_schema::base::name::Version;
 use waag_schema::content::PlannerId;
 use waag_schema::ledger::{
     Checkpoint, Class, Commitment, EntryId, EntryProof, Frontier, Header, InclusionProof, Leaf, MemoryTree,
-    Opening, Origin, Salt, SaltedOpening, SignedCheckpoint, Stream,
+    Opening, Origin, Salt, SaltedOpening, SignedCheckpoint, Stream, site_key,
 };
 use waag_schema::release::{About, Built, Kind, ManifestBuilder};
 use waag_schema::statement::namespace::{Genesis, KeySet, Rotation};
 use waag_schema::statement::predicate::{Release, Withdrawal};
+use waag_schema::statement::scorecard::{Device, Harness, Scorecard};
 use waag_schema::statement::{Chain, Content, Envelope, Predicate, Statement, Subject, TagMove, Visibility};
 use waag_schema::wire::artifact::Proof;
 use waag_schema::wire::site::SiteView;
@@ -24,6 +25,8 @@ fn key(seed: u8) -> KeyPair {
 
 const SITE: u8 = 99;
 const OWNER: u8 = 1;
+/// The key that the site signs with what it says for itself.
+const SITE_KEY: u8 = 98;
 
 /// A ledger whose entries a test writes one by one.
 struct Book {
@@ -116,6 +119,31 @@ impl Book {
         self.say(Predicate::Tag(tag), OWNER)
     }
 
+    /// What the site has measured, as this key signs it.
+    fn weighed(&mut self, subject: Sha256, signer: u8) -> &mut Self {
+        let statement = Statement {
+            subject: Subject::Manifest(self.artifact.clone(), subject),
+            predicate: Predicate::Scorecard(Scorecard {
+                at: Timestamp::from_unix(1_700_000_000),
+                harness: Harness {
+                    name: "waag".to_owned(),
+                    version: "1.1".to_owned(),
+                    digest: Sha256::of(b"kernels"),
+                },
+                device: Device {
+                    class: "cpu".to_owned(),
+                    name: None,
+                },
+                precision: "exact".to_owned(),
+                sections: Vec::new(),
+                details: None,
+            }),
+        };
+        self.envelopes
+            .push(Envelope::sign(&statement.to_bytes(), &[&key(signer)]));
+        self
+    }
+
     fn rotate(&mut self, to: u8) -> &mut Self {
         let statement = Statement {
             subject: Subject::Namespace("acme".parse().unwrap()),
@@ -184,6 +212,7 @@ impl Book {
             checkpoint: SignedCheckpoint::sign(checkpoint, &self.site).to_string(),
             entries: proven.collect(),
             earlier: Vec::new(),
+            site_key: None,
         }
     }
 
@@ -266,6 +295,38 @@ fn a_withdrawal_is_seen() {
     book.say(Predicate::Withdrawal(withdrawal), OWNER);
     let proven = book.check(&book.built.manifest.digest().to_string()).unwrap();
     assert_eq!(proven.withdrawn.as_deref(), Some("wrong weights"));
+}
+
+#[test]
+fn a_scorecard_counts_under_the_key_that_the_pinned_one_names() {
+    let digest = Book::new().built.manifest.digest();
+    let book = |subject, signer| {
+        let mut book = Book::new();
+        book.release(OWNER).weighed(subject, signer);
+        book
+    };
+    let with_note = |book: &Book, by: u8| Proof {
+        site_key: Some(site_key::sign(&key(by), &key(SITE_KEY).public()).unwrap()),
+        ..book.proof()
+    };
+    let good = book(digest, SITE_KEY);
+    let proven = good
+        .check_proof(&digest.to_string(), &with_note(&good, SITE))
+        .unwrap();
+    assert_eq!(proven.weighed[0].entry, 2);
+    let check = |book: &Book, proof: &Proof| book.check_proof(&digest.to_string(), proof);
+    refused(check(&good, &good.proof()), "which key the site signs with");
+    refused(check(&good, &with_note(&good, SITE_KEY)), "not signed by");
+    let forged = book(digest, OWNER);
+    refused(
+        check(&forged, &with_note(&forged, SITE)),
+        "the scorecard, entry 2",
+    );
+    let other = book(Sha256::of(b"other"), SITE_KEY);
+    refused(check(&other, &with_note(&other, SITE)), "another release");
+    let mut altered = with_note(&good, SITE);
+    altered.entries[2].salt = Salt::from_bytes([9; 32]);
+    refused(check(&good, &altered), "the scorecard, entry 2");
 }
 
 #[test]

@@ -80,6 +80,35 @@ async fn a_whole_site_has_no_findings() {
 }
 
 #[tokio::test]
+async fn a_scorecard_whose_details_are_damaged_or_gone_is_named() {
+    for damage in [flip as fn(&Path), |path| std::fs::remove_file(path).unwrap()] {
+        let site = stopped().await;
+        let world = World::at(&site.data, Arc::new(FsStore::open(&site.store).unwrap())).await;
+        let acme = Publisher::begin(&world, "umbra", 2, Visibility::Private).await;
+        let header = r#"{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}"#;
+        let mut model = (header.len() as u64).to_le_bytes().to_vec();
+        model.extend_from_slice(header.as_bytes());
+        model.extend_from_slice(&[1, 2, 3, 4]);
+        let files = vec![File::new("model.safetensors", model)];
+        acme.push(&world, "umbra/tiny", "1.0", files).await;
+        world.site.weigh_all().await.unwrap();
+        world.stop().await;
+        let whole = site.check(Mode::Check).await;
+        assert_eq!((whole.findings, whole.details), (Vec::new(), 1));
+        let details = site.first("scorecards");
+        damage(&details);
+        let report = site.check(Mode::Repair).await;
+        let [finding] = report.findings.as_slice() else {
+            panic!("{:?}", report.findings)
+        };
+        assert!(
+            finding.object.starts_with("scorecards/") && !report.is_whole(),
+            "{finding}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn every_damaged_object_is_named() {
     for (part, says) in [
         ("chunks", "chunks/"),

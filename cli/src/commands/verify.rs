@@ -4,19 +4,26 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 use waag_client::error::ClientError;
+use waag_client::scorecard::{self, Card};
 use waag_client::verify::{self, Partial, Verified};
-use waag_schema::Timestamp;
+use waag_schema::{Reference, Sha256, SiteId, Timestamp};
 
+use super::open_site;
 use crate::args::Verify;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::progress;
+use crate::typed::Compared;
 use crate::ui::{Bytes, Page, Report, Ui, count, listed};
 
 /// Files beside the artifact's that are named; a directory of data may hold thousands.
 const EXTRA_SHOWN: usize = 5;
 
 pub(crate) async fn run(args: Verify, config: &Config, ui: Ui) -> Result<(), Failure> {
+    let typed = args.directory.to_str().and_then(|text| text.parse().ok());
+    if let (Some(Compared::Release(reference)), false) = (typed, args.directory.exists()) {
+        return release(&reference, &args, config, ui).await;
+    }
     let verified = verify::verify(&config.home, &args.directory, &progress::watch(ui)).await?;
     warn_of_others(&verified.extra, ui);
     match &verified.withdrawn {
@@ -34,6 +41,36 @@ pub(crate) async fn run(args: Verify, config: &Config, ui: Ui) -> Result<(), Fai
     ui.report(&Done {
         verified: true,
         what: verified,
+    })
+}
+
+/// A release at the site: everything that is proven of it, without its files.
+async fn release(reference: &Reference, args: &Verify, config: &Config, ui: Ui) -> Result<(), Failure> {
+    let site = open_site(config, ui)?;
+    let proven = site.resolve(&reference.artifact, &reference.version).await?;
+    if let Some(reason) = proven.withdrawn.clone().filter(|_| !args.withdrawn) {
+        let release = reference.to_string();
+        return Err(Failure::from(ClientError::Withdrawn { release, reason })
+            .hint("--withdrawn accepts it all the same"));
+    }
+    if let Some(details) = proven
+        .weighed
+        .first()
+        .and_then(|card| card.scorecard.details.as_ref())
+    {
+        scorecard::details(&site, &reference.artifact, details).await?;
+    }
+    ui.report(&AtSite {
+        verified: true,
+        name: reference.to_string(),
+        digest: proven.manifest.digest(),
+        entry: proven.entry,
+        at: proven.at,
+        signed_by: proven.signed_by,
+        site: site.pin().site.clone(),
+        withdrawn: proven.withdrawn,
+        fresh_as_of: proven.fresh_as_of,
+        weighed: proven.weighed,
     })
 }
 
@@ -120,11 +157,72 @@ impl Report for Done {
             "recorded",
             format_args!("entry {} of {}, {}", what.entry, what.site, what.at),
         );
+        weighed_by(page, &what.weighed);
         page.fact_if("withdrawn", what.withdrawn.as_ref());
         page.fact_if("fresh as of", what.fresh_as_of);
     }
 
     fn essential(&self) -> String {
         self.what.digest.to_string()
+    }
+}
+
+/// What is proven of a release whose files are at the site only.
+#[derive(Serialize)]
+struct AtSite {
+    /// Always true: anything else is a failure.
+    verified: bool,
+    name: String,
+    digest: Sha256,
+    entry: u64,
+    at: Timestamp,
+    signed_by: Vec<String>,
+    site: SiteId,
+    withdrawn: Option<String>,
+    fresh_as_of: Option<Timestamp>,
+    weighed: Vec<Card>,
+}
+
+impl Report for AtSite {
+    fn page(&self, page: &mut Page) {
+        page.fact("verified", &self.name);
+        page.fact("digest", self.digest);
+        page.fact("files", "at the site; `waag pull` fetches and checks them");
+        page.fact("signed by", listed(&self.signed_by));
+        page.fact(
+            "recorded",
+            format_args!("entry {} of {}, {}", self.entry, self.site, self.at),
+        );
+        weighed_by(page, &self.weighed);
+        page.fact_if("withdrawn", self.withdrawn.as_ref());
+        page.fact_if("fresh as of", self.fresh_as_of);
+    }
+
+    fn essential(&self) -> String {
+        self.digest.to_string()
+    }
+}
+
+/// Each scorecard on a line: whose, where it is recorded, and what was measured.
+fn weighed_by(page: &mut Page, cards: &[Card]) {
+    for (at, card) in cards.iter().enumerate() {
+        let Card { scorecard, .. } = card;
+        let sections = scorecard.sections.iter();
+        let measured: Vec<&str> = sections
+            .filter(|section| section.not_measured.is_none())
+            .map(|section| section.name.as_str())
+            .collect();
+        let measured = if measured.is_empty() {
+            "nothing".to_owned()
+        } else {
+            measured.join(", ")
+        };
+        page.fact(
+            if at == 0 { "weighed by" } else { "" },
+            format_args!(
+                "{}, entry {}, {}: {measured}, by {} {}",
+                card.site, card.entry, card.recorded, scorecard.harness.name, scorecard.harness.version
+            ),
+        );
     }
 }

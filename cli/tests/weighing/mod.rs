@@ -3,6 +3,7 @@
 use std::fs;
 
 use serde_json::Value;
+use waag_schema::base::bytes::Base64;
 
 use crate::world::safetensors::{self, Tensor};
 use crate::world::{Person, Site};
@@ -53,7 +54,26 @@ fn a_push_is_followed_by_its_scorecard() {
     person.run(["ledger", "verify"]).ok();
     let out = world.path().join("out");
     person.pull("acme/tiny:1.0", &out).ok();
-    person.verify(&out).ok();
+    let verified = person.verify(&out).json();
+    assert_eq!(verified["weighed"][0]["scorecard"], shown["scorecard"]);
+    let at_site = person.run(["verify", "acme/tiny:1.0", "--json"]).json();
+    assert_eq!(at_site["weighed"], verified["weighed"]);
+    let page = person.run(["verify", "acme/tiny:1.0"]).ok();
+    assert!(
+        page.contains("weighed by") && page.contains("weights, by waag"),
+        "{page}"
+    );
+    // One digit of it altered on the way or on disk is seen, and said which statement it is.
+    let proof = out.join(".waag/proof.json");
+    let (whole, entry) = (
+        fs::read_to_string(&proof).unwrap(),
+        &verified["weighed"][0]["entry"],
+    );
+    fs::write(&proof, altered(&whole, entry.as_u64().unwrap())).unwrap();
+    let answer = person.run(["verify", out.to_str().unwrap(), "--json"]).error(4);
+    let said = answer["message"].as_str().unwrap();
+    assert!(said.contains(&format!("the scorecard, entry {entry}")), "{said}");
+    fs::write(&proof, whole).unwrap();
     assert_eq!(site.metric("waag_weighed_releases_total"), 1);
 
     // The same with one tensor trained on: the other one is known to be the same without being read.
@@ -84,6 +104,33 @@ fn a_push_is_followed_by_its_scorecard() {
             .contains("cosine")
     );
     site.stop();
+}
+
+/// The kept proof with another number in the statement of this entry.
+fn altered(kept: &str, entry: u64) -> String {
+    let mut kept: Value = serde_json::from_str(kept).unwrap();
+    let entries = kept["proof"]["entries"].as_array_mut().unwrap();
+    let found = entries.iter_mut().find(|e| e["index"] == entry).unwrap();
+    let bytes = |value: Value| serde_json::from_value::<Base64>(value).unwrap().0;
+    let text = |bytes: Vec<u8>| serde_json::to_value(Base64(bytes)).unwrap();
+    let opening = bytes(found["opening"].clone());
+    let payload = opening
+        .windows(11)
+        .position(|at| at == b"\"payload\":\"")
+        .unwrap()
+        + 11;
+    let length = opening[payload..].iter().position(|b| *b == b'"').unwrap();
+    let end = payload + length;
+    let said = bytes(String::from_utf8(opening[payload..end].to_vec()).unwrap().into());
+    let changed = String::from_utf8(said).unwrap().replace("1048576", "1048577");
+    let changed = text(changed.into_bytes());
+    let whole = [
+        &opening[..payload],
+        changed.as_str().unwrap().as_bytes(),
+        &opening[end..],
+    ];
+    found["opening"] = text(whole.concat());
+    kept.to_string()
 }
 
 #[test]

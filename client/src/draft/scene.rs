@@ -38,6 +38,7 @@ pub(crate) fn ground(owners: &[u8], threshold: u32, recovery: &[u8]) -> Ground {
         site: home,
         proof: Proof {
             earlier: Vec::new(),
+            site_key: None,
             checkpoint: String::new(),
             entries: Vec::new(),
         },

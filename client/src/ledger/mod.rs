@@ -268,6 +268,7 @@ pub fn check_proof(trust: &Trust, text: &[u8]) -> Result<ProvenEntry> {
         checkpoint: signed.to_string(),
         entries: vec![proof.entry().map_err(|e| refused(&e))?],
         earlier: Vec::new(),
+        site_key: None,
     };
     let number = entry_number(signed.checkpoint().origin.series(), proof.index);
     let (_, said) = read_one(&pin, number.map_err(|e| refused(&e))?, &one)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use waag_schema::content::chunk::{ChunkError, StoredChunk};
 use waag_schema::content::recipe::Recipe;
 use waag_schema::statement::Release;
+use waag_schema::statement::scorecard::Details;
 use waag_schema::{ChunkDigest, Sha256};
 
 use super::{FsckError, Mode, Report};
@@ -32,6 +33,25 @@ pub(super) async fn check(
             if recipes.insert(named.recipe) {
                 check_recipe(store, mode, &named.recipe, &mut chunks, report).await?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Reads the details of scorecards and checks that each is what a statement names.
+pub(super) async fn check_details(
+    store: &Arc<dyn Store>,
+    named: &[Details],
+    report: &mut Report,
+) -> Result<(), FsckError> {
+    let mut seen = HashSet::new();
+    for details in named.iter().filter(|details| seen.insert(details.sha256)) {
+        let key = Key::scorecard(&details.sha256);
+        report.details += 1;
+        if let Some(bytes) = read(store, &key, report).await?
+            && (Sha256::of(&bytes), bytes.len() as u64) != (details.sha256, details.size)
+        {
+            report.found(&key, "its bytes are not those that the scorecard names", false);
         }
     }
     Ok(())

@@ -4,14 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use waag_schema::Sha256;
 use waag_schema::ledger::{
     Checkpoint, Class, Commitment, Edge, Leaf, Origin, Pack, PackPath, RefKind, Root, SaltedOpening,
     SignedCheckpoint, Stream, TileKind, TilePath, bundle, entry_number,
 };
-use waag_schema::statement::{Envelope, Predicate, Release, Subject};
+use waag_schema::statement::{Envelope, Predicate, Subject};
 
-use super::{FsckError, Mode, Report};
+use super::{FsckError, Held, Mode, Report};
 use crate::index::{Folded, Home, Index};
 use crate::ledger::{AppendError, Lineage, prepare};
 use crate::store::{Key, Store, StoreError};
@@ -25,13 +24,13 @@ const LISTED_AT_ONCE: usize = 1000;
 /// Where an opening was found.
 type Opened = HashMap<Commitment, (Stream, u64, SaltedOpening)>;
 
-/// Checks the ledger. Returns the releases that it holds, unless not even the checkpoint can be believed.
+/// Checks the ledger. Returns what must be in the store by it, unless not even the checkpoint can be believed.
 pub(super) async fn check(
     vault: &Vault,
     store: &Arc<dyn Store>,
     mode: Mode,
     report: &mut Report,
-) -> Result<Option<Vec<(Sha256, Release)>>, FsckError> {
+) -> Result<Option<Held>, FsckError> {
     let lineage = Lineage::load(store, vault.origin().site(), vault.key()).await;
     let lineage = match lineage {
         Ok(lineage) => lineage,
@@ -269,7 +268,7 @@ async fn refold(
     mode: Mode,
     all: Vec<Series>,
     report: &mut Report,
-) -> Result<Vec<(Sha256, Release)>, FsckError> {
+) -> Result<Held, FsckError> {
     let origin = vault.origin();
     let live = Index::open(&vault.index_path(), &origin.to_string())?;
     let mut scratch = Index::in_memory(&origin.to_string())?;
@@ -289,7 +288,7 @@ async fn refold(
         .flat_map(|one| &one.leaves)
         .filter_map(erases)
         .collect();
-    let mut releases = Vec::new();
+    let mut held = Held::default();
     let newest = all.last().map_or(1, |one| one.checkpoint.origin.series());
     let mut end = Folded {
         size: 0,
@@ -349,10 +348,12 @@ async fn refold(
                 seq,
                 &prepared,
             )?;
-            if let (Predicate::Release(release), Subject::Manifest(_, manifest)) =
-                (prepared.statement.predicate, prepared.statement.subject)
-            {
-                releases.push((manifest, release));
+            match (prepared.statement.predicate, prepared.statement.subject) {
+                (Predicate::Release(release), Subject::Manifest(_, manifest)) => {
+                    held.releases.push((manifest, release));
+                }
+                (Predicate::Scorecard(scorecard), _) => held.details.extend(scorecard.details),
+                _ => {}
             }
         }
         // A ledger that ended may have left openings of entries that are lost.
@@ -376,5 +377,5 @@ async fn refold(
             mode == Mode::Repair,
         );
     }
-    Ok(releases)
+    Ok(held)
 }

@@ -11,6 +11,10 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use waag_schema::Sha256;
+use waag_schema::statement::Release;
+use waag_schema::statement::scorecard::Details;
+
 use crate::index::IndexError;
 use crate::ledger::AppendError;
 use crate::store::{Store, StoreError};
@@ -54,6 +58,8 @@ pub struct Report {
     pub statements: u64,
     /// Manifests.
     pub manifests: u64,
+    /// Details of scorecards.
+    pub details: u64,
     /// Recipes.
     pub recipes: u64,
     /// Chunks, each once.
@@ -62,6 +68,15 @@ pub struct Report {
     pub chunk_bytes: u64,
     /// What is wrong.
     pub findings: Vec<Finding>,
+}
+
+/// What the ledger says must be in the store.
+#[derive(Default)]
+struct Held {
+    /// Manifests, and what their files are made of.
+    releases: Vec<(Sha256, Release)>,
+    /// What scorecards name.
+    details: Vec<Details>,
 }
 
 impl Report {
@@ -104,8 +119,9 @@ pub enum FsckError {
 pub async fn fsck(data: &Path, store: Arc<dyn Store>, mode: Mode) -> Result<Report, FsckError> {
     let vault = Vault::open(data)?;
     let mut report = Report::default();
-    if let Some(releases) = ledger::check(&vault, &store, mode, &mut report).await? {
+    if let Some(Held { releases, details }) = ledger::check(&vault, &store, mode, &mut report).await? {
         content::check(&store, mode, &releases, &mut report).await?;
+        content::check_details(&store, &details, &mut report).await?;
     }
     Ok(report)
 }

@@ -283,6 +283,22 @@ impl<'a> Questions<'a> {
         })
     }
 
+    /// At which positions stand the newest scorecards of this release?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn scorecard_entries(
+        &self,
+        artifact: &ArtifactName,
+        manifest: &Sha256,
+        limit: usize,
+    ) -> Result<Vec<u64>, IndexError> {
+        let sql = "SELECT position FROM scorecard WHERE artifact = ? AND manifest = ?
+             ORDER BY position DESC LIMIT ?";
+        let parameters = params![artifact.as_str(), manifest.as_bytes(), limit as u64];
+        self.all(sql, parameters, |row| column(row, "position"))
+    }
+
     /// Has this artifact a scorecard with these details?
     ///
     /// # Errors

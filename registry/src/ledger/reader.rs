@@ -26,6 +26,8 @@ pub(super) struct LedgerReader {
     /// The last checkpoints of the series that ended.
     pub(super) earlier: Arc<[SignedCheckpoint]>,
     pub(super) origin: Origin,
+    /// Says which key signs what the site says.
+    pub(super) site_key: Arc<str>,
 }
 
 impl LedgerReader {
@@ -73,6 +75,7 @@ impl LedgerReader {
             checkpoint,
             entries,
             earlier: parts,
+            site_key: Some(self.site_key.to_string()),
         })
     }
 

@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use waag_schema::ledger::merkle::{self, root_nodes};
 use waag_schema::ledger::{
     Checkpoint, Class, CommitRecord, Edge, HashSource, Leaf, LedgerError, Node, RefKind, Root,
-    SignedCheckpoint, Tree, WriterId, entry_number, entry_place,
+    SignedCheckpoint, Tree, WriterId, entry_number, entry_place, site_key,
 };
 use waag_schema::statement::Envelope;
 
@@ -88,6 +88,7 @@ pub async fn open(parts: Parts, reader: Reader, restored: Restored) -> Result<Op
         index: reader,
         earlier: sequencer.earlier.clone().unwrap_or_default().into(),
         origin: sequencer.parts.origin.clone(),
+        site_key: site_key::sign(&sequencer.parts.key, &sequencer.parts.site_key.public())?.into(),
     };
     let (submissions, waiting) = mpsc::channel(WAITING_MAX);
     let runtime = tokio::runtime::Handle::current();

@@ -29,6 +29,9 @@ const PAGE_MAX: usize = 1000;
 /// The most scorecards of one answer.
 const SCORECARDS_MAX: usize = 100;
 
+/// The most scorecards that travel with a release.
+const SCORECARDS_WITH_MAX: usize = 8;
+
 /// In how many of an artifact's newest packed releases a file is looked for by its digest alone.
 const LISTS_MAX: usize = 16;
 
@@ -241,6 +244,7 @@ impl Catalogue {
                 entries.extend(q.artifact(&artifact)?.and_then(|row| row.label_position));
                 entries.extend(q.withdrawal(&artifact, &digest)?);
                 entries.extend(q.newest("revocation-list")?.map(|l| l.position));
+                entries.extend(q.scorecard_entries(&artifact, &digest, SCORECARDS_WITH_MAX)?);
                 entries.sort_unstable();
                 Ok(Some((digest, entries)))
             })

@@ -29,6 +29,7 @@ pub mod opening;
 pub mod pack;
 pub mod proof;
 mod reading;
+pub mod site_key;
 pub mod tile;
 pub mod tlog_proof;
 pub mod vkey;

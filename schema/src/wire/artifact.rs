@@ -143,6 +143,10 @@ pub struct Proof {
     /// the first, then begin with the series' entry 0, which commits to the checkpoint before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<Part>,
+    /// The note in which the ledger's key says which key the site signs with; what a site says of a release counts only
+    /// under that key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site_key: Option<String>,
 }
 
 /// Entries of one series of a site's ledger that has ended, proven under its last checkpoint.
@@ -165,7 +169,7 @@ pub struct Resolved {
     /// The manifest's exact bytes.
     pub manifest: Base64,
     /// The namespace's genesis and rotations, the release, the tag (if one was asked for), the newest label, a
-    /// withdrawal, if any, and the newest revocation list.
+    /// withdrawal, if any, the newest revocation list, and the newest scorecards of this manifest.
     pub proof: Proof,
 }
 

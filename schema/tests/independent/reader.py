@@ -1358,7 +1358,28 @@ def read_proof(value):
 
     if "earlier" not in value:
         value = {**value, "earlier": []}
-    return shape(value, checkpoint=string, entries=listed(lambda entry: entry), earlier=listed(part))
+    if "site_key" not in value:
+        value = {**value, "site_key": None}
+    return shape(value, checkpoint=string, entries=listed(lambda entry: entry), earlier=listed(part),
+                 site_key=optional(string))
+
+
+def read_site_key(note, site, log_key):
+    """The key that a site signs with, by a note of the ledger's key."""
+    text, gap, lines = note.rpartition("\n\n")
+    text += "\n"
+    first, second, rest = (text.split("\n", 2) + ["", ""])[:3]
+    need(gap and first == f"waag/{site}/keys" and second.startswith("site ") and rest == "", "a note of a site's key")
+    signed = False
+    for line in lines.removesuffix("\n").split("\n"):
+        parts = line.split(" ")
+        need(len(parts) == 3 and parts[0] == "—", "a signature line")
+        blob = unbase64(parts[2])
+        if (parts[1], blob[:4]) == (log_key.name, log_key.id):
+            verify_signature(log_key.key, text.encode(), blob[4:])
+            signed = True
+    need(signed, "the ledger's key did not sign the site's")
+    return read_key(second.removeprefix("site "))
 
 
 def check_parts(proof, site, log_key):
@@ -1417,7 +1438,9 @@ def check_kept(kept, log_key):
 
     namespace, last, chain = None, -1, FIRST_LINK
     release = entry = label = withdrawn = tagged = None
-    revoked = []
+    revoked, weighed = [], []
+    site_key = kept["proof"]["site_key"]
+    site_key = site_key and read_site_key(site_key, site, log_key)
     checkpoint, proven = check_parts(kept["proof"], site, log_key)
     for index, raw in proven:
         need(index > last, "not in the ledger's order")
@@ -1427,7 +1450,15 @@ def check_kept(kept, log_key):
         if statement.predicate == "successor":
             continue
         if statement.predicate == "revocation-list":
+            if site_key:
+                envelope.check([site_key], 1)
             revoked = statement.says["entries"]
+            continue
+        if statement.predicate == "scorecard":
+            need((statement.name, statement.digest) == (artifact, manifest.digest), "another release's scorecard")
+            need(site_key, "nothing says which key the site signs with")
+            envelope.check([site_key], 1)
+            weighed.append(index)
             continue
         need(statement.name.split("/")[0] == artifact.split("/")[0], "another namespace's")
         if namespace is None:
@@ -1460,7 +1491,7 @@ def check_kept(kept, log_key):
     if entry in revoked and withdrawn is None:
         withdrawn = "the site lists it as withdrawn"
     return {"manifest": manifest, "release": release, "entry": entry, "label": label, "withdrawn": withdrawn,
-            "checkpoint": checkpoint, "namespace": namespace}
+            "checkpoint": checkpoint, "namespace": namespace, "weighed": weighed}
 
 
 def check_recipe(raw, content):
@@ -1515,6 +1546,7 @@ def pull(directory, log_key):
         "verified": True, "manifest": proven["manifest"].digest, "files": len(files),
         "recipes": recipes, "entry": proven["entry"], "size": proven["checkpoint"].size,
         "namespace": proven["namespace"].id, "label": proven["label"], "withdrawn": proven["withdrawn"],
+        "weighed": proven["weighed"],
     }))
 
 

@@ -5,13 +5,14 @@ use serde_json::{Value, json};
 use waag_schema::base::bytes::Base64;
 use waag_schema::ledger::{
     Checkpoint, Class, Entry, EntryProof, InclusionProof, MemoryTree, SignedCheckpoint, TlogProof, merkle,
+    site_key,
 };
-use waag_schema::statement::{Envelope, Predicate};
+use waag_schema::statement::{Envelope, Predicate, Subject};
 use waag_schema::wire::artifact::Proof;
 
 use super::ledger::{opened, origin};
 use super::release::{FILES, built};
-use super::statements::{artifact, chain, genesis, keys, namespace, rotation, sign, site};
+use super::statements::{artifact, chain, genesis, keys, namespace, rotation, scorecard, sign, site};
 use super::{LOG, key};
 
 /// A ledger of these envelopes, each proven under its newest checkpoint.
@@ -37,6 +38,7 @@ fn ledger(envelopes: &[Envelope]) -> Proof {
         entries: proofs.collect(),
         checkpoint: SignedCheckpoint::sign(checkpoint, &key(LOG)).to_string(),
         earlier: Vec::new(),
+        site_key: None,
     }
 }
 
@@ -49,6 +51,16 @@ fn envelopes() -> Vec<Envelope> {
     std::iter::once(genesis())
         .chain(said.map(|s| sign(s, &[2])))
         .collect()
+}
+
+/// The site signs its own statements with the key of seed 9.
+const OF_SITE: u8 = 9;
+
+/// The same with what the site has measured, signed by this key, and a note of the site's key by that.
+fn weighed(signer: u8, note: Option<u8>) -> Value {
+    let mut proof = ledger(&[envelopes(), vec![sign(&scorecard(), &[signer])]].concat());
+    proof.site_key = note.map(|by| site_key::sign(&key(by), &key(OF_SITE).public()).unwrap());
+    kept(&proof)
 }
 
 fn kept(proof: &Proof) -> Value {
@@ -106,6 +118,7 @@ fn accepted(good: &Value) -> Vec<Value> {
         json!({"why": "asked for by tag", "proof": good, "entry": 1, "withdrawn": null, "rules": 3}),
         json!({"why": "asked for by digest", "proof": by_digest, "entry": 1, "withdrawn": null, "rules": 3}),
         json!({"why": "withdrawn", "proof": kept(&ledger(&withdrawn)), "entry": 1, "withdrawn": "trained on the wrong data", "rules": 3}),
+        json!({"why": "weighed by the site", "proof": weighed(OF_SITE, Some(LOG)), "entry": 1, "withdrawn": null, "rules": 3}),
         json!({"why": "signed after a rotation", "proof": rotated(5), "entry": 2, "withdrawn": null, "rules": 3}),
     ]
 }
@@ -135,7 +148,24 @@ fn refused(good: &Value) -> Vec<Value> {
         kept["asked"] = json!(built().manifest.digest());
         kept
     };
+    let other_release = {
+        let mut statement = scorecard();
+        statement.subject = Subject::Manifest(artifact(), waag_schema::Sha256::of(b"x"));
+        let mut proof = ledger(&[envelopes(), vec![sign(&statement, &[OF_SITE])]].concat());
+        proof.site_key = Some(site_key::sign(&key(LOG), &key(OF_SITE).public()).unwrap());
+        kept(&proof)
+    };
     let rows = [
+        (
+            "a scorecard and no word of the site's key",
+            weighed(OF_SITE, None),
+        ),
+        (
+            "a site's key that the ledger's did not sign",
+            weighed(OF_SITE, Some(OF_SITE)),
+        ),
+        ("a scorecard that an owner has signed", weighed(2, Some(LOG))),
+        ("another release's scorecard", other_release),
         ("version 2", with(|kept| kept["version"] = json!(2))),
         (
             "another site",

@@ -193,7 +193,7 @@ fn statements() -> Vec<Value> {
 }
 
 /// What a site has measured on the release.
-fn scorecard() -> Statement {
+pub(super) fn scorecard() -> Statement {
     let weights = vec![
         Measure::new("parameters", Amount::Count(12)),
         Measure::new("l2_norm", Amount::Real(0.001_5)).over(12),

@@ -72,6 +72,7 @@ struct Whole {
     erased: u64,
     statements: u64,
     manifests: u64,
+    details: u64,
     recipes: u64,
     chunks: u64,
     chunk_bytes: u64,
@@ -91,6 +92,7 @@ impl From<Looked> for Whole {
             erased: looked.erased,
             statements: looked.statements,
             manifests: looked.manifests,
+            details: looked.details,
             recipes: looked.recipes,
             chunks: looked.chunks,
             chunk_bytes: looked.chunk_bytes,
@@ -107,6 +109,9 @@ impl Report for Whole {
         );
         page.fact("statements", self.statements);
         page.fact("manifests", self.manifests);
+        if self.details > 0 {
+            page.fact("details", format_args!("of {}", count(self.details, "scorecard")));
+        }
         page.fact("recipes", self.recipes);
         page.fact(
             "chunks",
