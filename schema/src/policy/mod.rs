@@ -9,11 +9,13 @@
 //! is outside of it.
 
 pub mod decide;
+pub mod group;
 pub mod label;
 pub mod place;
 pub mod verdict;
 
 pub use decide::{Facts, decide};
+pub use group::{GroupName, GroupTerms, Member};
 pub use label::{Action, Effect, Label, Rule};
 pub use place::{Country, Group, Place, Where};
 pub use verdict::{Reason, Verdict};
@@ -32,6 +34,14 @@ pub enum PolicyError {
     /// The text names no group of countries.
     #[error("`{text}` is not a group of countries (EU, EEA)")]
     Group {
+        /// What was found.
+        text: String,
+    },
+    /// The text is no name for a group of a charter.
+    #[error(
+        "`{text}` is no name for a group of countries: it has 1 to 31 lower-case letters and digits, joined by single `-`"
+    )]
+    GroupName {
         /// What was found.
         text: String,
     },
