@@ -94,6 +94,26 @@ impl GroupErrors {
         }
     }
 
+    /// Makes the errors that a device has added up: groups, groups skipped, and columns of 32 bits for each format.
+    pub(crate) fn from_device(words: &[u64]) -> Self {
+        let word = |at: usize| words.get(at).copied().unwrap_or(0);
+        let mut errors = Self {
+            groups: word(0),
+            skipped: word(1),
+            ..Self::default()
+        };
+        let columns = words
+            .get(2..)
+            .unwrap_or_default()
+            .chunks(Wide::BITS as usize / 32);
+        for (sum, columns) in errors.sums.iter_mut().zip(columns) {
+            for (shift, column) in (0..).step_by(32).zip(columns) {
+                sum.add_shifted(u128::from(*column), shift);
+            }
+        }
+        errors
+    }
+
     /// Returns how many groups were rounded.
     #[must_use]
     pub const fn groups(&self) -> u64 {

@@ -2,8 +2,7 @@
 //!
 //! The law of this crate: it knows numbers and nothing else. Bytes come in as slices and numbers go out;
 //! there is no file, no network, no store and no clock in it. What the plain Rust code here computes is the
-//! meaning of each number: an accelerated backend comes with the `Backend` seam and has to give the same
-//! bits.
+//! meaning of each number; [`cuda`] gives the same bits on a GPU.
 //!
 //! - [`difference`]: two tensors held against each other.
 //! - [`element`]: the number formats, and how their bits are read.
@@ -12,11 +11,13 @@
 //! - [`pass`]: both over the bytes of a tensor as they come.
 //! - [`summary`]: what follows from a tally: moments, extremes, exponent entropy.
 //! - [`roofline`]: what this processor could do at most.
+//! - [`cuda`]: a GPU, where there is one.
 //! - [`language`]: the forward pass of language models, and what they score on texts.
 //!
 //! `kernels/README.md` has the formulas and the accuracy of every number.
 
 mod cpu;
+pub mod cuda;
 pub mod difference;
 pub mod element;
 pub mod groups;
@@ -33,3 +34,7 @@ pub use groups::{GroupErrors, Quantised};
 pub use pass::Pass;
 pub use summary::Summary;
 pub use tally::{Tally, TallyError};
+
+#[cfg(test)]
+#[path = "../tests/agree.rs"]
+mod agree;

@@ -129,7 +129,7 @@ impl Tally {
                     for byte in block {
                         table[usize::from(*byte)] += 1;
                     }
-                    self.add_table(&table);
+                    self.add_table(table.iter().map(|count| u64::from(*count)));
                 }
             }
             Element::Bf16 | Element::F16 if bytes.len() < TABLE_BYTES_MIN => {
@@ -150,11 +150,39 @@ impl Tally {
                             table[usize::from(u16::from_le_bytes(*bytes))] += 1;
                         }
                     }
-                    self.add_table(&table);
+                    self.add_table(table.iter().map(|count| u64::from(*count)));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Makes the tally of elements that a device has counted: `kernels/cuda/tally.cu` says what the words are.
+    pub(crate) fn from_device(element: Element, elements: u64, words: &[u64]) -> Result<Self, TallyError> {
+        let mut tally = Self::new(element);
+        tally.grow(elements)?;
+        if element.size_bytes() == 1 {
+            tally.add_table(words.iter().copied());
+            return Ok(tally);
+        }
+        let (bins, rest) = words.split_at(words.len().min(4 * tally.bins.len()));
+        for (bin, words) in tally.bins.iter_mut().zip(bins.as_chunks().0) {
+            let [count, mantissas, low, high] = *words;
+            bin.count = count;
+            bin.mantissas = u128::from(mantissas);
+            bin.squares = u128::from(low) + (u128::from(high) << 23);
+        }
+        let word = |at: usize| rest.get(at).copied().unwrap_or(0);
+        for sign in 0..2 {
+            tally.zeros[sign] = word(sign);
+            tally.infinities[sign] = word(2 + sign);
+            tally.nans[sign] = word(4 + sign);
+        }
+        let (least, greatest) = ((1 << 32) - word(6).min(1 << 32), word(7).saturating_sub(1));
+        if word(6) > 0 {
+            tally.stretch(least as u32, greatest as u32);
+        }
+        Ok(tally)
     }
 
     /// Takes in all that another tally has seen. After an error the tally is as it was.
@@ -308,11 +336,10 @@ impl Tally {
     }
 
     /// Takes in elements that were counted by their bits.
-    fn add_table(&mut self, table: &[u32]) {
+    fn add_table(&mut self, table: impl Iterator<Item = u64>) {
         let element = self.element;
         let sign = 1 << (element.exponent_bits() + element.mantissa_bits());
-        for (bits, count) in (0_u32..).zip(table).filter(|(_, count)| **count > 0) {
-            let count = u64::from(*count);
+        for (bits, count) in (0_u32..).zip(table).filter(|(_, count)| *count > 0) {
             let Fields {
                 negative, mantissa, ..
             } = element.fields(bits);

@@ -18,6 +18,7 @@ pub(crate) struct Wide([u64; LIMBS]);
 
 impl Wide {
     pub(crate) const ZERO: Self = Self([0; LIMBS]);
+    pub(crate) const BITS: u32 = 64 * LIMBS as u32;
 
     /// Adds `value * 2^shift`. What would lie beyond the width is lost; the callers' bounds exclude it.
     pub(crate) fn add_shifted(&mut self, value: u128, shift: u32) {

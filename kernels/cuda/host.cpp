@@ -1,0 +1,220 @@
+// The kernels on a processor, for tests where there is no GPU: a device that obeys commands on its standard input.
+//
+// Blocks run one after the other. The threads of a block are contexts of one thread of the system, which run in turn from one
+// barrier to the next; a shuffle is two barriers, so all threads of a block have to take part in it, as all kernels here do.
+// What is in order on a GPU is in order here, and arithmetic is IEEE 754's in both, so results are the same to the last bit;
+// how fast they are, and races within a block between two barriers, do not show.
+//
+//     g++ -std=c++17 -O2 -march=native -ffp-contract=off host.cpp -o device
+//     ./device BYTES      # how much memory it has
+
+#include <ucontext.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+struct Index {
+    unsigned x, y, z;
+};
+static Index threadIdx, blockIdx, blockDim, gridDim;
+
+namespace device {
+const unsigned THREADS_MAX = 256;
+const size_t STACK = 256 << 10;
+static ucontext_t scheduler, threads[THREADS_MAX];
+static bool ended[THREADS_MAX];
+static char *stacks;
+static void (*body)();
+
+static void barrier() { swapcontext(&threads[threadIdx.x], &scheduler); }
+
+static void enter() {
+    body();
+    ended[threadIdx.x] = true;
+}
+
+static void run_block(unsigned count) {
+    for (unsigned i = 0; i < count; i++) {
+        getcontext(&threads[i]);
+        threads[i].uc_stack.ss_sp = stacks + i * STACK;
+        threads[i].uc_stack.ss_size = STACK;
+        threads[i].uc_link = &scheduler;
+        makecontext(&threads[i], enter, 0);
+        ended[i] = false;
+    }
+    for (unsigned left = count; left > 0;)
+        for (unsigned i = 0; i < count; i++) {
+            if (ended[i]) continue;
+            threadIdx = {i, 0, 0};
+            swapcontext(&scheduler, &threads[i]);
+            left -= ended[i];
+        }
+}
+
+static uint64_t exchanged[THREADS_MAX];
+
+template <class T>
+static T shuffle(T own, unsigned source) {
+    memcpy(&exchanged[threadIdx.x], &own, sizeof(T));
+    barrier();
+    T other;
+    memcpy(&other, &exchanged[source], sizeof(T));
+    barrier();
+    return other;
+}
+
+template <class To, class From>
+static To bits(From from) {
+    static_assert(sizeof(To) == sizeof(From), "the same bits");
+    To to;
+    memcpy(&to, &from, sizeof(To));
+    return to;
+}
+} // namespace device
+
+#define __global__
+#define __device__
+#define __shared__ static
+#define __launch_bounds__(threads)
+#define __syncthreads device::barrier
+#define __uint_as_float device::bits<float, uint32_t>
+#define __float_as_uint device::bits<uint32_t, float>
+#define __double_as_longlong device::bits<long long, double>
+
+template <class T>
+static void atomicAdd(T *to, T value) { *to += value; }
+template <class T>
+static void atomicMin(T *to, T value) { *to = value < *to ? value : *to; }
+template <class T>
+static void atomicMax(T *to, T value) { *to = value > *to ? value : *to; }
+static void atomicOr(uint32_t *to, uint32_t value) { *to |= value; }
+
+template <class T>
+static T __shfl_xor_sync(unsigned, T own, unsigned mask) { return device::shuffle(own, threadIdx.x ^ mask); }
+template <class T>
+static T __shfl_down_sync(unsigned, T own, unsigned by, unsigned width) {
+    unsigned within = threadIdx.x % width + by;
+    return device::shuffle(own, within < width ? threadIdx.x + by : threadIdx.x);
+}
+
+#include "numbers.cu"
+#include "functions.cu"
+#include "tally.cu"
+#include "groups.cu"
+#include "product.cu"
+#include "attention.cu"
+#include "rows.cu"
+#include "head.cu"
+
+namespace device {
+static const uint64_t *slots;
+static const uint32_t *starts;
+
+// Calls a kernel with arguments that begin at some of the slots.
+template <auto KERNEL>
+struct Call;
+template <class... Parameters, void (*KERNEL)(Parameters...)>
+struct Call<KERNEL> {
+    template <class T>
+    static T argument(unsigned at) {
+        T value;
+        memcpy(&value, slots + starts[at], sizeof(T));
+        return value;
+    }
+    template <size_t... AT>
+    static void call(std::index_sequence<AT...>) { KERNEL(argument<Parameters>(AT)...); }
+    static void run() { call(std::index_sequence_for<Parameters...>()); }
+};
+
+#define KERNEL(name) {#name, Call<&name>::run}
+static const std::map<std::string, void (*)()> kernels = {
+    KERNEL(tally_bf16), KERNEL(tally_f16), KERNEL(tally_f32), KERNEL(count_bytes), KERNEL(groups_bf16), KERNEL(groups_f16),
+    KERNEL(groups_f32), KERNEL(groups_f8), KERNEL(product_bf16), KERNEL(product_f16), KERNEL(product_f32),
+    KERNEL(attention_scores), KERNEL(attention_weights), KERNEL(attention_values), KERNEL(normalise), KERNEL(rotate),
+    KERNEL(activate), KERNEL(add), KERNEL(gather), KERNEL(head_seen), KERNEL(head_asked),
+};
+
+static void get(void *to, size_t bytes) {
+    if (bytes != 0 && fread(to, 1, bytes, stdin) != bytes) exit(0);
+}
+
+template <class T>
+static T get() {
+    T value;
+    get(&value, sizeof(T));
+    return value;
+}
+
+static void put(const void *from, size_t bytes) { fwrite(from, 1, bytes, stdout); }
+
+static void launch() {
+    std::string name(get<uint32_t>(), ' ');
+    get(&name[0], name.size());
+    gridDim = get<Index>();
+    unsigned count = get<uint32_t>();
+    std::vector<uint32_t> own_starts(get<uint32_t>());
+    get(own_starts.data(), own_starts.size() * 4);
+    std::vector<uint64_t> own_slots(get<uint32_t>());
+    get(own_slots.data(), own_slots.size() * 8);
+    auto kernel = kernels.find(name);
+    if (kernel == kernels.end() || count > THREADS_MAX || gridDim.y > 65535 || gridDim.z > 65535) {
+        fprintf(stderr, "%s with %u threads cannot be launched\n", name.c_str(), count);
+        exit(1);
+    }
+    body = kernel->second;
+    slots = own_slots.data();
+    starts = own_starts.data();
+    blockDim = {count, 1, 1};
+    for (unsigned z = 0; z < gridDim.z; z++)
+        for (unsigned y = 0; y < gridDim.y; y++)
+            for (unsigned x = 0; x < gridDim.x; x++) {
+                blockIdx = {x, y, z};
+                run_block(count);
+            }
+}
+} // namespace device
+
+int main(int, char **arguments) {
+    uint64_t left = strtoull(arguments[1], nullptr, 10);
+    std::map<uint64_t, uint64_t> sizes;
+    device::stacks = (char *)malloc(device::THREADS_MAX * device::STACK);
+    for (;;) {
+        auto command = device::get<uint8_t>();
+        if (command == 'a') {
+            auto bytes = device::get<uint64_t>();
+            uint64_t address = bytes <= left ? (uint64_t)aligned_alloc(256, (bytes + 255) / 256 * 256) : 0;
+            if (address != 0) {
+                // What was never written must not happen to be zero.
+                memset((void *)address, 0x5a, bytes);
+                left -= bytes;
+                sizes[address] = bytes;
+            }
+            device::put(&address, 8);
+            device::put(&left, 8);
+        } else if (command == 'f') {
+            auto address = device::get<uint64_t>();
+            left += sizes[address];
+            sizes.erase(address);
+            free((void *)address);
+        } else if (command == 'w') {
+            auto address = device::get<uint64_t>();
+            device::get((void *)address, device::get<uint64_t>());
+        } else if (command == 'r') {
+            auto address = device::get<uint64_t>();
+            device::put((void *)address, device::get<uint64_t>());
+        } else if (command == 'z') {
+            auto address = device::get<uint64_t>();
+            memset((void *)address, 0, device::get<uint64_t>());
+        } else if (command == 'l') {
+            device::launch();
+        }
+        if (command == 'a' || command == 'r') fflush(stdout);
+    }
+}
