@@ -262,6 +262,7 @@ fn a_withdrawal_is_seen() {
         namespace: book.namespace,
         link: book.chain.next(),
         reason: "wrong weights".to_owned(),
+        erase: false,
     };
     book.say(Predicate::Withdrawal(withdrawal), OWNER);
     let proven = book.check(&book.built.manifest.digest().to_string()).unwrap();

@@ -211,6 +211,7 @@ fn a_draft_that_was_tampered_with_is_refused() {
             link: Link {
                 counter: 2,
                 previous: None,
+                erase: false,
             },
             reason: "unwanted".to_owned(),
         }),

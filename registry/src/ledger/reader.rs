@@ -122,7 +122,7 @@ impl LedgerReader {
 }
 
 /// Loads the tiles that hold these nodes of the tree of this size.
-pub(super) async fn load_tiles(
+pub(crate) async fn load_tiles(
     store: &dyn Store,
     series: u32,
     nodes: &[Node],
@@ -137,7 +137,7 @@ pub(super) async fn load_tiles(
 }
 
 /// Loads the leaves of an entry bundle as far as the tree of this size fills it.
-pub(super) async fn load_bundle(
+pub(crate) async fn load_bundle(
     store: &dyn Store,
     series: u32,
     index: u64,
