@@ -9,14 +9,11 @@
 //! anybody offline; that nothing older was slipped in between is proven where two statements of one chain
 //! stand side by side.
 
-use std::collections::HashSet;
-
 use waag_schema::base::name::Version;
 use waag_schema::ledger::SignedCheckpoint;
 use waag_schema::policy::label::Label;
 use waag_schema::release::Manifest;
-use waag_schema::release::manifest::{Blob, ManifestError};
-use waag_schema::release::role::Packing;
+use waag_schema::release::manifest::ManifestError;
 use waag_schema::statement::predicate::Release;
 use waag_schema::statement::{
     Chain, Content, Envelope, NamespaceState, Predicate, RevocationList, Statement, Subject,
@@ -124,7 +121,7 @@ pub fn check_release(
         .is_some_and(|list| list.entries.contains(&found.entry));
     let withdrawn = withdrawn.or_else(|| listed.then(|| "the site lists it as withdrawn".to_owned()));
     let parsed = Manifest::parse(manifest.to_vec()).map_err(|e: ManifestError| refused(e.to_string()))?;
-    check_content(&parsed, &found.release).map_err(refused)?;
+    found.release.check_manifest(&parsed).map_err(refused)?;
     Ok(Proven {
         artifact: artifact.clone(),
         manifest: parsed,
@@ -346,46 +343,5 @@ impl<'a> Reading<'a> {
         Ok(owners
             .filter(|owner| said.envelope.key_ids().any(|id| id == owner))
             .collect())
-    }
-}
-
-/// Checks that the release speaks of exactly the manifest's files.
-/// Checks that a release statement speaks of exactly the manifest's files.
-pub(crate) fn check_content(manifest: &Manifest, release: &Release) -> Result<(), String> {
-    if manifest.kind() != release.kind {
-        return Err(format!(
-            "the release is a {}, its manifest a {}",
-            release.kind,
-            manifest.kind()
-        ));
-    }
-    let fits = |content: &Content, blob: Blob| content.sha256 == blob.digest && content.size == blob.size;
-    if !fits(&release.config, manifest.config()) {
-        return Err("the release names another config than its manifest".to_owned());
-    }
-    if let Some(archive) = manifest
-        .layers()
-        .iter()
-        .find(|layer| layer.packing != Packing::Raw)
-    {
-        return Err(format!(
-            "{} is an archive without a list of its files, which is not unpacked",
-            archive.path
-        ));
-    }
-    for (path, blob) in manifest.blobs() {
-        let found = release.content.binary_search_by_key(&blob.digest, |c| c.sha256);
-        if !found.is_ok_and(|at| fits(&release.content[at], blob)) {
-            return Err(format!("the release does not say how {path} is made of chunks"));
-        }
-    }
-    let named: HashSet<Sha256> = manifest.blobs().map(|(_, blob)| blob.digest).collect();
-    let of_manifest = |content: &Content| named.contains(&content.sha256);
-    match release.content.iter().find(|content| !of_manifest(content)) {
-        Some(extra) => Err(format!(
-            "the release names {}, its manifest does not",
-            extra.sha256
-        )),
-        None => Ok(()),
     }
 }

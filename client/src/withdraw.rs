@@ -126,6 +126,7 @@ async fn look(site: &Site, artifact: &ArtifactName, digest: Sha256, reason: &str
             namespace: view.namespace,
             link: view.chain.next(),
             reason: reason.to_owned(),
+            erase: false,
         }),
     })))
 }

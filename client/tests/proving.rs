@@ -124,6 +124,7 @@ impl Book {
         let statement = Statement {
             subject: Subject::Manifest(self.artifact.clone(), subject),
             predicate: Predicate::Scorecard(Scorecard {
+                suite: None,
                 at: Timestamp::from_unix(1_700_000_000),
                 harness: Harness {
                     name: "waag".to_owned(),
@@ -291,6 +292,7 @@ fn a_withdrawal_is_seen() {
         namespace: book.namespace,
         link: book.chain.next(),
         reason: "wrong weights".to_owned(),
+        erase: false,
     };
     book.say(Predicate::Withdrawal(withdrawal), OWNER);
     let proven = book.check(&book.built.manifest.digest().to_string()).unwrap();

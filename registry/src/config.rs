@@ -7,6 +7,8 @@ use serde::Deserialize;
 use waag_schema::policy::place::Country;
 use waag_schema::release::gate::Unsafe;
 
+use crate::federation::MirrorRule;
+
 /// The commented file that the first start writes. A test reads it back and compares it with the defaults.
 pub const TEMPLATE: &str = include_str!("waag.toml");
 
@@ -31,6 +33,8 @@ pub struct Config {
     pub weigh: Weigh,
     /// Formats that run code and may be published here all the same.
     pub formats: Formats,
+    /// Which releases of other sites are copied here.
+    pub mirror: Vec<MirrorRule>,
     /// `text` or `json`.
     pub log_format: LogFormat,
 }
@@ -124,6 +128,7 @@ impl Default for Config {
             limits: Limits::default(),
             weigh: Weigh::default(),
             formats: Formats::default(),
+            mirror: Vec::new(),
             log_format: LogFormat::Text,
         }
     }
@@ -193,6 +198,9 @@ impl Config {
             return Err(format!(
                 "[limits]: each is a number from 1 to {LIMIT_MAX} (`waiting` from 0)"
             ));
+        }
+        for rule in &config.mirror {
+            rule.check().map_err(|error| format!("[[mirror]]: {error}"))?;
         }
         Ok(config)
     }

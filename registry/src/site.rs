@@ -12,10 +12,11 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::content::{Content, ContentError, Uploads};
 use crate::evaluation::{Progress, Weigher};
+use crate::federation::{Federation, FederationParts};
 use crate::index::{Index, IndexError, Reader};
-use crate::ledger::{self, AppendError, Ledger, Parts, Restored};
+use crate::ledger::{self, AppendError, FollowedLedgers, Ledger, Parts, Restored};
 use crate::pool::Pool;
-use crate::publish::{Catalogue, Intake, PackedFiles};
+use crate::publish::{Catalogue, Demand, Intake, PackedFiles};
 use crate::random::Random;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
@@ -62,6 +63,7 @@ pub struct Site {
     ledger: Ledger,
     intake: Intake,
     catalogue: Catalogue,
+    federation: Federation,
     weighing: Progress,
     metrics: Metrics,
     turns: Turns,
@@ -153,16 +155,33 @@ impl Site {
             clock: Arc::clone(&parts.clock),
         };
         let weighing = Progress::default();
+        let (ledgers, demand) = (FollowedLedgers::default(), Demand::default());
         let catalogue = Catalogue {
             here: here.clone(),
             store: Arc::clone(&parts.store),
             reader: reader.clone(),
             ledger: opened.ledger.clone(),
+            ledgers: ledgers.clone(),
+            demand: demand.clone(),
             content: content.clone(),
             packed: PackedFiles::default(),
             weighing: weighing.clone(),
             clock: Arc::clone(&parts.clock),
         };
+        let federation = Federation::new(FederationParts {
+            here: here.clone(),
+            store: Arc::clone(&parts.store),
+            content: content.clone(),
+            uploads: uploads.clone(),
+            reader: reader.clone(),
+            ledger: opened.ledger.clone(),
+            ledgers,
+            demand,
+            clock: Arc::clone(&parts.clock),
+            metrics: metrics.clone(),
+            peers: vault.peers_path(),
+            rules: config.mirror.clone(),
+        });
         let ledger = opened.ledger;
         let turns = Turns::new(turns::Limits {
             at_once: config.limits.transfers,
@@ -179,6 +198,7 @@ impl Site {
             ledger,
             intake,
             catalogue,
+            federation,
             weighing,
             metrics,
             turns,
@@ -336,6 +356,12 @@ impl Site {
     #[must_use]
     pub fn intake(&self) -> &Intake {
         &self.intake
+    }
+
+    /// Returns what is done with other sites.
+    #[must_use]
+    pub const fn federation(&self) -> &Federation {
+        &self.federation
     }
 
     /// Returns what gives out.

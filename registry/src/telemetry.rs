@@ -25,6 +25,13 @@ pub struct TurnedAway {
     pub limit: &'static str,
 }
 
+/// Labels of what is counted for each site that is followed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfPeer {
+    /// The site.
+    pub peer: String,
+}
+
 /// The counters of one site. Cheap to clone; clones count together.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
@@ -52,6 +59,16 @@ pub struct Metrics {
     pub weighed_bytes: Counter,
     /// Tries to weigh a release that failed.
     pub weigh_failures: Counter,
+    /// Entries of other sites' ledgers that were followed.
+    pub followed: Family<OfPeer, Counter>,
+    /// Looks at other sites' ledgers that failed.
+    pub follow_failures: Family<OfPeer, Counter>,
+    /// Seconds since another site was heard from.
+    pub silence: Family<OfPeer, Gauge>,
+    /// Raw bytes of chunks that were fetched from other sites.
+    pub mirrored_bytes: Counter,
+    /// Releases of other sites that could not be fetched or deleted, each time it was tried.
+    pub mirror_failures: Counter,
 }
 
 impl Metrics {
@@ -111,6 +128,31 @@ impl Metrics {
             "weigh_failures",
             "Tries to weigh a release that failed",
             self.weigh_failures.clone(),
+        );
+        registry.register(
+            "followed_entries",
+            "Entries of other sites' ledgers that were followed since the start",
+            self.followed.clone(),
+        );
+        registry.register(
+            "follow_failures",
+            "Looks at other sites' ledgers that failed",
+            self.follow_failures.clone(),
+        );
+        registry.register(
+            "peer_silence_seconds",
+            "How long ago another site was heard from",
+            self.silence.clone(),
+        );
+        registry.register(
+            "mirrored_bytes",
+            "Raw bytes of chunks that were fetched from other sites",
+            self.mirrored_bytes.clone(),
+        );
+        registry.register(
+            "mirror_failures",
+            "Tries to fetch or delete a copy of a release that failed",
+            self.mirror_failures.clone(),
         );
         let mut text = String::new();
         encode(&mut text, &registry).expect("writing to a string does not fail");

@@ -139,6 +139,12 @@ impl Vault {
         self.data.join("index.db")
     }
 
+    /// Returns where the indexes of other sites' ledgers are.
+    #[must_use]
+    pub fn peers_path(&self) -> PathBuf {
+        self.data.join("peers")
+    }
+
     /// Writes the first admin token.
     ///
     /// # Errors

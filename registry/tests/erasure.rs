@@ -57,6 +57,7 @@ async fn an_erased_opening_and_its_salt_are_found_nowhere_and_the_ledger_still_v
         namespace: acme.namespace,
         link,
         reason: CANARY.to_owned(),
+        erase: false,
     };
     let subject = Subject::Manifest(draft.artifact.clone(), draft.digest);
     let envelope = acme

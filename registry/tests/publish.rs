@@ -649,6 +649,7 @@ async fn a_withdrawn_release_says_so_and_proves_it() {
         namespace: acme.namespace,
         link,
         reason: "wrong tokenizer".to_owned(),
+        erase: false,
     };
     let subject = Subject::Manifest(draft.artifact.clone(), draft.digest);
     let envelope = acme

@@ -116,8 +116,10 @@ fn arrows_within_the_registry_go_down_only() {
 fn kernels_know_numbers_only() {
     for (path, text) in every_source() {
         if path.starts_with("kernels") {
+            // Its tests may read its own sources.
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
             for banned in ["waag_", "std::fs", "std::net", "tokio", "axum", "reqwest"] {
-                assert!(!text.contains(banned), "{} mentions {banned}", path.display());
+                assert!(!code.contains(banned), "{} mentions {banned}", path.display());
             }
         }
     }

@@ -22,7 +22,6 @@ pub use standing::{DraftFile, Part, Quorum, Standing};
 pub use submit::{Submitted, submit};
 
 use crate::error::{ClientError, Result};
-use crate::proof::check_content;
 
 /// A site takes at most this many statements at once.
 const STATEMENTS_MAX: usize = 16;
@@ -257,7 +256,7 @@ impl Draft {
                     if upload.manifest.digest() != *digest {
                         return Err("its manifest is not the one that is released".to_owned());
                     }
-                    check_content(&upload.manifest, release)?;
+                    release.check_manifest(&upload.manifest)?;
                 }
                 (Predicate::Release(_), ..) => {
                     return Err("a release comes first, once, and with its manifest".to_owned());
@@ -282,7 +281,8 @@ pub(crate) fn relink(predicate: &mut Predicate, link: Link) {
         | Predicate::Erasure(_)
         | Predicate::RevocationList(_)
         | Predicate::Successor(_)
-        | Predicate::Scorecard(_) => {}
+        | Predicate::Scorecard(_)
+        | Predicate::Custody(_) => {}
     }
 }
 

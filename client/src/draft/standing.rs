@@ -220,7 +220,8 @@ impl Draft {
             | Predicate::Erasure(_)
             | Predicate::RevocationList(_)
             | Predicate::Successor(_)
-            | Predicate::Scorecard(_) => {}
+            | Predicate::Scorecard(_)
+            | Predicate::Custody(_) => {}
         }
     }
 }

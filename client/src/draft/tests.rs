@@ -213,6 +213,7 @@ fn a_draft_that_was_tampered_with_is_refused() {
                 previous: None,
             },
             reason: "unwanted".to_owned(),
+            erase: false,
         }),
     };
     let foreign = serde_json::json!([base64(&foreign.to_bytes())]);

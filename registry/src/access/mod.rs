@@ -61,6 +61,8 @@ impl Here {
 #[derive(Debug, Clone, Default)]
 pub struct Caller {
     token: Option<TokenView>,
+    /// The site of the charter that signed the request.
+    site: Option<Here>,
 }
 
 /// What a caller may read, in the form that questions on the index take.
@@ -74,13 +76,34 @@ impl Caller {
     /// Returns a caller without a token.
     #[must_use]
     pub const fn anonymous() -> Self {
-        Self { token: None }
+        Self {
+            token: None,
+            site: None,
+        }
     }
 
     /// Returns the holder of a token that has been checked.
     #[must_use]
     pub const fn with(token: TokenView) -> Self {
-        Self { token: Some(token) }
+        Self {
+            token: Some(token),
+            site: None,
+        }
+    }
+
+    /// Returns a site of the charter whose signature has been checked.
+    #[must_use]
+    pub const fn peer(site: Here) -> Self {
+        Self {
+            token: None,
+            site: Some(site),
+        }
+    }
+
+    /// Returns the site, if it is one of the charter that asks.
+    #[must_use]
+    pub const fn site(&self) -> Option<&Here> {
+        self.site.as_ref()
     }
 
     /// Returns the token.
@@ -122,8 +145,11 @@ impl Caller {
     /// Returns where they are, as far as labels are concerned.
     #[must_use]
     pub fn place(&self) -> Place {
-        Place::Consumer {
-            jurisdiction: self.jurisdiction(),
+        match &self.site {
+            Some(site) => site.place(),
+            None => Place::Consumer {
+                jurisdiction: self.jurisdiction(),
+            },
         }
     }
 

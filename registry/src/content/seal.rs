@@ -34,6 +34,7 @@ impl Uploads {
         file: &Sha256,
         recipe: &[u8],
     ) -> Result<(), ContentError> {
+        let _shared = self.sealing.read().await;
         let bytes = Bytes::copy_from_slice(recipe);
         let recipe = decode(file, &bytes)?;
         let digest = recipe.digest();

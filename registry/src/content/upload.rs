@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, RwLock, RwLockWriteGuard, Semaphore};
 use waag_schema::content::recipe::Recipe;
 use waag_schema::policy::Label;
 use waag_schema::wire::upload::{FileRecipe, PlanAnswer};
@@ -46,6 +46,8 @@ pub struct Uploads {
     pub(super) pool: Pool,
     pub(super) arrivals: Arrivals,
     spare: Arc<Semaphore>,
+    /// Held by who completes a file; taken alone by who deletes content that nothing needs.
+    pub(super) sealing: Arc<RwLock<()>>,
 }
 
 /// What the store keeps of a session.
@@ -79,7 +81,13 @@ impl Uploads {
             pool,
             arrivals: Arrivals::new(),
             spare: Arc::new(Semaphore::new(SPARE_MAX)),
+            sealing: Arc::default(),
         }
+    }
+
+    /// Lets no upload complete a file as long as what it returns is kept.
+    pub(crate) async fn hold_up(&self) -> RwLockWriteGuard<'_, ()> {
+        self.sealing.write().await
     }
 
     /// Opens a session, or finds the one that the same token opened for the same manifest; its time begins anew.

@@ -277,6 +277,7 @@ async fn refold(
         site: origin.site(),
         log_key: &log_key,
         key: &site_key,
+        gaps: false,
     };
     let erases = |leaf: &Leaf| {
         leaf.reference

@@ -241,6 +241,10 @@ impl From<PublishError> for Refusal {
                     status: None,
                 }
             }
+            PublishError::Silent { .. } | PublishError::Distrusted { .. } => {
+                Self::new(Code::Denied, error.to_string())
+            }
+            PublishError::Coming { .. } => Self::new(Code::Busy, error.to_string()),
             PublishError::Format(ref refused) => Self {
                 problem: Problem {
                     code: Code::Format,

@@ -78,6 +78,9 @@ pub struct Home<'a> {
     pub log_key: &'a PublicKey,
     /// The key that signs what it says of its ledger otherwise.
     pub key: &'a PublicKey,
+    /// Whether entries may be missing whose openings were erased before anybody here could read them: what rests on
+    /// them cannot be held against a statement then, its signatures still are.
+    pub gaps: bool,
 }
 
 impl Index {
@@ -105,6 +108,9 @@ impl Index {
             };
         }
         let namespace = known.ok_or(Rejection::NoNamespace(name))?;
+        if home.gaps {
+            return self.admit_behind_gaps(prepared, home, &namespace);
+        }
         let (Subject::Artifact(artifact) | Subject::Manifest(artifact, _)) = subject else {
             return Ok(namespace.rotate(&prepared.envelope).map(drop)?);
         };
@@ -156,6 +162,35 @@ impl Index {
             (Predicate::Withdrawal(_), Subject::Manifest(_, manifest)) => self.released(artifact, manifest),
             _ => Ok(()),
         }
+    }
+
+    /// Checks who signed a statement, and that it does not go back behind what is known.
+    fn admit_behind_gaps(
+        &self,
+        prepared: &Prepared,
+        home: &Home<'_>,
+        namespace: &NamespaceState,
+    ) -> Result<(), Rejection> {
+        let Statement { subject, predicate } = &prepared.statement;
+        let (Subject::Artifact(artifact) | Subject::Manifest(artifact, _)) = subject else {
+            return Ok(namespace.rotate(&prepared.envelope).map(drop)?);
+        };
+        if predicate.is_a_sites() {
+            return Ok(prepared
+                .envelope
+                .verify(&[*home.key], 1)
+                .map_err(AdmitError::from)?);
+        }
+        let row = self.questions().artifact(artifact)?;
+        let known = row.map_or_else(Chain::default, |r| r.chain);
+        let chain = match predicate.link() {
+            Some(link) if link.counter > known.next().counter => Chain {
+                counter: link.counter - 1,
+                head: link.previous,
+            },
+            _ => known,
+        };
+        Ok(namespace.admit(&prepared.envelope, &prepared.statement, &chain)?)
     }
 
     fn released(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<(), Rejection> {

@@ -114,18 +114,39 @@ impl Index {
                     ],
                 )
             }
+            (Predicate::Custody(custody), Subject::Site(site)) => self.run(
+                "INSERT INTO custody (position, site, artifact, manifest, state, reason, home, size, at)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                params![
+                    position,
+                    site.as_str(),
+                    custody.artifact.as_str(),
+                    custody.manifest.as_bytes(),
+                    custody.state.as_str(),
+                    custody.reason,
+                    custody.home.to_string(),
+                    custody.size,
+                    at.unix()
+                ],
+            ),
             (_, Subject::Artifact(artifact) | Subject::Manifest(artifact, _)) => {
                 self.extend_chain(artifact, prepared)?;
                 match (predicate, subject) {
                     (Predicate::Release(release), Subject::Manifest(_, manifest)) => {
                         self.describe(artifact, release, prepared.config.as_ref())?;
-                        self.fold_release(recorded, artifact, manifest, release, prepared)
+                        self.fold_release(recorded, artifact, manifest, release, prepared, false)
                     }
                     (Predicate::Tag(tag), Subject::Manifest(_, manifest)) => self.run(
                         "INSERT INTO tag (artifact, tag, manifest, position, at) VALUES (?, ?, ?, ?, ?)
                          ON CONFLICT DO UPDATE SET manifest = excluded.manifest, position = excluded.position,
                              at = excluded.at",
-                        params![artifact.as_str(), tag.tag.as_str(), manifest.as_bytes(), position, at.unix()],
+                        params![
+                            artifact.as_str(),
+                            tag.tag.as_str(),
+                            manifest.as_bytes(),
+                            position,
+                            at.unix()
+                        ],
                     ),
                     (Predicate::Residency(residency), _) => {
                         let label = serde_json::to_string(&residency.label)
@@ -136,14 +157,46 @@ impl Index {
                         )
                     }
                     (Predicate::Withdrawal(withdrawal), Subject::Manifest(_, manifest)) => self.run(
-                        "UPDATE release SET withdrawn = ?, withdrawn_position = ? WHERE artifact = ? AND manifest = ?",
-                        params![withdrawal.reason, position, artifact.as_str(), manifest.as_bytes()],
+                        "UPDATE release SET withdrawn = ?, withdrawn_position = ?, erase = max(erase, ?)
+                         WHERE artifact = ? AND manifest = ?",
+                        params![
+                            withdrawal.reason,
+                            position,
+                            withdrawal.erase,
+                            artifact.as_str(),
+                            manifest.as_bytes()
+                        ],
                     ),
                     _ => Ok(()),
                 }
             }
             _ => Ok(()),
         }
+    }
+
+    /// Writes what a release's own content says of it, once that has arrived behind its statement: the same rows as
+    /// a fold writes that finds the content there.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn arrived(&mut self, position: u64, at: Timestamp, prepared: &Prepared) -> Result<(), IndexError> {
+        let (Predicate::Release(release), Subject::Manifest(artifact, manifest)) =
+            (&prepared.statement.predicate, &prepared.statement.subject)
+        else {
+            return Ok(());
+        };
+        let newest = self.questions().releases(artifact)?.first().map(|r| r.entry);
+        if newest == Some(position) {
+            self.describe(artifact, release, prepared.config.as_ref())?;
+        }
+        if let Some(packed) = &prepared.packed {
+            self.run(
+                "UPDATE release SET files = ?, bytes = ? WHERE artifact = ? AND manifest = ?",
+                params![packed.files, packed.bytes, artifact.as_str(), manifest.as_bytes()],
+            )?;
+        }
+        let recorded = Recorded { position, at };
+        self.fold_release(recorded, artifact, manifest, release, prepared, true)
     }
 
     /// Notes how many slots of a stream are used.
@@ -265,6 +318,7 @@ impl Index {
         manifest: &Sha256,
         release: &Release,
         prepared: &Prepared,
+        arrived: bool,
     ) -> Result<(), IndexError> {
         let Prepared { recipes, packed, .. } = prepared;
         let sizes = release.content.iter().map(|c| c.size);
@@ -298,7 +352,7 @@ impl Index {
                 "INSERT OR IGNORE INTO content_use (content, artifact) VALUES (?, ?)",
                 params![id, artifact.as_str()],
             )?;
-            if !new {
+            if !new && !arrived {
                 continue;
             }
             for piece in recipes.get(&content.recipe).iter().flat_map(|r| r.pieces()) {

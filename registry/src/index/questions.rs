@@ -5,9 +5,9 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use waag_schema::content::planner::PlannerId;
 use waag_schema::policy::label::Label;
 use waag_schema::release::kind::Kind;
-use waag_schema::statement::{Chain, NamespaceState, Visibility};
+use waag_schema::statement::{Chain, Keeping, NamespaceState, Visibility};
 use waag_schema::wire::artifact::{ArtifactSummary, ReleaseView, ScorecardView, TagView};
-use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, Tag, Timestamp};
+use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, SiteId, Tag, Timestamp};
 
 use super::IndexError;
 use crate::access::Reach;
@@ -60,6 +60,27 @@ pub struct ContentRow {
     pub size: u64,
     /// What cut it.
     pub planner: PlannerId,
+}
+
+/// What a site said last of its custody of a release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CustodyRow {
+    /// The site.
+    pub site: SiteId,
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// The release.
+    pub manifest: Sha256,
+    /// What it does with the bytes.
+    pub state: Keeping,
+    /// Why.
+    pub reason: Option<String>,
+    /// How many entries of the home ledger it had verified when it said so.
+    pub size: u64,
+    /// The entry that says so.
+    pub entry: u64,
+    /// When that was recorded.
+    pub at: Timestamp,
 }
 
 /// Where a statement stands in the ledger.
@@ -335,6 +356,76 @@ impl<'a> Questions<'a> {
         })
     }
 
+    /// What did each site say last of its custody of releases: of this artifact, or of all?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn custody(&self, artifact: Option<&ArtifactName>) -> Result<Vec<CustodyRow>, IndexError> {
+        let sql = "SELECT c.* FROM custody c WHERE (?1 IS NULL OR c.artifact = ?1) AND NOT EXISTS (
+                 SELECT 1 FROM custody n WHERE n.artifact = c.artifact AND n.manifest = c.manifest
+                     AND n.site = c.site AND n.position > c.position)
+             ORDER BY c.artifact, c.manifest, c.site";
+        self.all(sql, params![artifact.map(ArtifactName::as_str)], custody)
+    }
+
+    /// What did a site say last of its custody of this release?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn custody_of(
+        &self,
+        artifact: &ArtifactName,
+        manifest: &Sha256,
+    ) -> Result<Option<CustodyRow>, IndexError> {
+        let sql = "SELECT * FROM custody WHERE artifact = ? AND manifest = ? ORDER BY position DESC LIMIT 1";
+        self.one(sql, params![artifact.as_str(), manifest.as_bytes()], custody)
+    }
+
+    /// Which releases stand in the ledger that are not withdrawn, of which artifact, in its order?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn all_releases(&self) -> Result<Vec<(ArtifactName, ReleaseView)>, IndexError> {
+        self.all("SELECT * FROM release ORDER BY position", params![], |row| {
+            Ok((parsed(row, "artifact")?, release(row)?))
+        })
+    }
+
+    /// Is this manifest a release of an artifact of this ledger?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn has_manifest(&self, manifest: &Sha256) -> Result<bool, IndexError> {
+        let sql = "SELECT 1 FROM release WHERE manifest = ? LIMIT 1";
+        Ok(self.one(sql, params![manifest.as_bytes()], |_| Ok(()))?.is_some())
+    }
+
+    /// Is this recipe one of a layer of this ledger's artifacts?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn has_recipe(&self, recipe: &ChunkDigest) -> Result<bool, IndexError> {
+        let sql = "SELECT 1 FROM content WHERE recipe = ? LIMIT 1";
+        Ok(self.one(sql, params![recipe.as_bytes()], |_| Ok(()))?.is_some())
+    }
+
+    /// Is this chunk in a layer of this ledger's artifacts?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn has_chunk(&self, chunk: &ChunkDigest) -> Result<bool, IndexError> {
+        let sql = "SELECT 1 FROM chunk_use WHERE chunk = ? LIMIT 1";
+        Ok(self.one(sql, params![chunk.as_bytes()], |_| Ok(()))?.is_some())
+    }
+
+    /// Are there entries that erase others?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn erases(&self) -> Result<bool, IndexError> {
+        Ok(self.newest("erasure")?.is_some())
+    }
+
     /// Which tags has this artifact?
     ///
     /// # Errors
@@ -454,6 +545,18 @@ impl<'a> Questions<'a> {
         self.one(sql, params![subject], |row| column(row, "position"))
     }
 
+    /// Has its publisher said that copies of this release have to be deleted?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn is_to_be_erased(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<bool, IndexError> {
+        let sql = "SELECT erase FROM release WHERE artifact = ? AND manifest = ?";
+        let found = self.one(sql, params![artifact.as_str(), manifest.as_bytes()], |row| {
+            column::<bool>(row, "erase")
+        })?;
+        Ok(found.unwrap_or(false))
+    }
+
     /// At which position stands the withdrawal of a release, if it was withdrawn?
     ///
     /// # Errors
@@ -552,6 +655,25 @@ fn namespace_and_label(row: &Row<'_>) -> Result<(Namespace, Option<Label>), Inde
 fn located(row: &Row<'_>) -> Result<Located, IndexError> {
     Ok(Located {
         position: column(row, "position")?,
+        at: Timestamp::from_unix(column(row, "at")?),
+    })
+}
+
+fn custody(row: &Row<'_>) -> Result<CustodyRow, IndexError> {
+    let state: String = column(row, "state")?;
+    Ok(CustodyRow {
+        site: parsed(row, "site")?,
+        artifact: parsed(row, "artifact")?,
+        manifest: sha256(row, "manifest")?,
+        state: match state.as_str() {
+            "holds" => Keeping::Holds,
+            "refused" => Keeping::Refused,
+            "erased" => Keeping::Erased,
+            other => return Err(corrupt(&format_args!("custody {other}"))),
+        },
+        reason: column(row, "reason")?,
+        size: column(row, "size")?,
+        entry: column(row, "position")?,
         at: Timestamp::from_unix(column(row, "at")?),
     })
 }

@@ -54,7 +54,7 @@ CREATE TABLE artifact (
 ) STRICT;
 CREATE INDEX artifact_by_namespace ON artifact (namespace, name);
 
--- release; withdrawal fills the last two
+-- release; withdrawal fills the last three
 CREATE TABLE release (
     artifact           TEXT NOT NULL,
     manifest           BLOB NOT NULL,
@@ -64,6 +64,7 @@ CREATE TABLE release (
     bytes              INTEGER NOT NULL,
     withdrawn          TEXT,
     withdrawn_position INTEGER,
+    erase              INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (artifact, manifest)
 ) STRICT;
 CREATE INDEX release_by_position ON release (position);
@@ -80,6 +81,20 @@ CREATE TABLE scorecard (
     statement TEXT NOT NULL
 ) STRICT;
 CREATE INDEX scorecard_by_release ON scorecard (artifact, manifest, engine, version);
+
+-- custody: what a site does with the bytes of another site's release
+CREATE TABLE custody (
+    position INTEGER PRIMARY KEY,
+    site     TEXT NOT NULL,
+    artifact TEXT NOT NULL,
+    manifest BLOB NOT NULL,
+    state    TEXT NOT NULL,
+    reason   TEXT,
+    home     TEXT NOT NULL,
+    size     INTEGER NOT NULL,
+    at       INTEGER NOT NULL
+) STRICT;
+CREATE INDEX custody_by_release ON custody (artifact, manifest, site, position);
 
 -- tag
 CREATE TABLE tag (

@@ -158,6 +158,7 @@ impl Sequencer {
                 site: self.parts.origin.site(),
                 log_key: &log_key,
                 key: &site_key,
+                gaps: false,
             },
         )?;
         let (stream, class) = self.audience(prepared)?;

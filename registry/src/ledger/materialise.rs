@@ -49,14 +49,24 @@ async fn blank_erased(store: &dyn Store, record: &CommitRecord) -> Result<(), Ap
         let envelope = Envelope::parse(opened.opening.envelope())?;
         if let Predicate::Erasure(erasure) = Statement::parse(envelope.payload())?.predicate {
             let (path, slot) = PackPath::of(&erasure.stream.parse()?, erasure.seq);
-            change_pack(store, entry_place(target).0, &path, |pack| {
-                pack.erase(slot);
-                Ok(Change::Write)
-            })
-            .await?;
+            erase_slot(store, entry_place(target).0, &path, slot).await?;
         }
     }
     Ok(())
+}
+
+/// Blanks one opening.
+pub(crate) async fn erase_slot(
+    store: &dyn Store,
+    series: u32,
+    path: &PackPath,
+    slot: usize,
+) -> Result<(), AppendError> {
+    change_pack(store, series, path, |pack| {
+        pack.erase(slot);
+        Ok(Change::Write)
+    })
+    .await
 }
 
 async fn fill_packs(store: &dyn Store, series: u32, record: &CommitRecord) -> Result<(), AppendError> {

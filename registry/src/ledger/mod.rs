@@ -7,6 +7,8 @@
 //! are entry numbers, which count through all of them.
 
 mod admission;
+mod fold;
+mod followed;
 mod guard;
 mod lineage;
 mod materialise;
@@ -20,19 +22,24 @@ mod streams;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use waag_schema::ledger::{LedgerError, Origin, SignedCheckpoint, TilePath};
+use waag_schema::ledger::{LedgerError, Origin, PackPath, SignedCheckpoint, Stream, TilePath};
 use waag_schema::statement::{Envelope, Statement, StatementError};
 use waag_schema::wire::artifact::Proof;
 
+pub(crate) use fold::{Folding, Reads, root_at};
+pub(crate) use followed::owns;
+pub use followed::{Followed, FollowedLedgers, Standing};
 pub use guard::Guard;
 pub(crate) use lineage::Lineage;
+pub(crate) use materialise::erase_slot;
 pub(crate) use prepare::prepare;
+pub(crate) use reader::{load_bundle, load_tiles};
 pub use recover::{Opened, open};
 pub use restored::Restored;
 pub use sequencer::{Parts, Sequencer};
 
 use crate::index::{IndexError, Rejection};
-use crate::store::StoreError;
+use crate::store::{Key, StoreError};
 
 /// Submissions that wait while a commit is under way; beyond this a caller is told to come back.
 const WAITING_MAX: usize = 256;
@@ -205,6 +212,18 @@ impl Ledger {
         self.reader
             .prove_all(positions.to_vec(), &self.checkpoint())
             .await
+    }
+
+    /// Returns the pack of openings that everybody may read, if there is one; none of any other stream.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn pack(&self, series: u32, path: &PackPath) -> Result<Option<bytes::Bytes>, StoreError> {
+        if path.stream != Stream::open() {
+            return Ok(None);
+        }
+        let cell = self.reader.store.read_cell(&Key::pack(series, path)).await?;
+        Ok(cell.map(|cell| cell.bytes))
     }
 
     /// Returns a tile or an entry bundle as it is stored.

@@ -27,7 +27,7 @@ pub(super) struct LedgerReader {
     pub(super) earlier: Arc<[SignedCheckpoint]>,
     pub(super) origin: Origin,
     /// Says which key signs what the site says.
-    pub(super) site_key: Arc<str>,
+    pub(super) site_key: Option<Arc<str>>,
 }
 
 impl LedgerReader {
@@ -75,7 +75,7 @@ impl LedgerReader {
             checkpoint,
             entries,
             earlier: parts,
-            site_key: Some(self.site_key.to_string()),
+            site_key: self.site_key.as_deref().map(str::to_owned),
         })
     }
 
@@ -125,7 +125,7 @@ impl LedgerReader {
 }
 
 /// Loads the tiles that hold these nodes of the tree of this size.
-pub(super) async fn load_tiles(
+pub(crate) async fn load_tiles(
     store: &dyn Store,
     series: u32,
     nodes: &[Node],
@@ -140,7 +140,7 @@ pub(super) async fn load_tiles(
 }
 
 /// Loads the leaves of an entry bundle as far as the tree of this size fills it.
-pub(super) async fn load_bundle(
+pub(crate) async fn load_bundle(
     store: &dyn Store,
     series: u32,
     index: u64,

@@ -11,33 +11,24 @@
 //!    where it is published already: the swap proves that the checkpoint is the newest and makes it durable.
 //! 5. Fold what the index lacks, delete finished commit objects.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc, watch};
-use waag_schema::ledger::merkle::{self, root_nodes};
+use waag_schema::ledger::merkle::root_nodes;
 use waag_schema::ledger::{
-    Checkpoint, Class, CommitRecord, Edge, HashSource, Leaf, LedgerError, Node, RefKind, Root,
-    SignedCheckpoint, Tree, WriterId, entry_number, entry_place, site_key,
+    Checkpoint, CommitRecord, Edge, HashSource, Leaf, Node, Root, SignedCheckpoint, Tree, WriterId, site_key,
 };
-use waag_schema::statement::Envelope;
 
+use super::fold::{self, Folding, Reads};
 use super::lineage::{Lineage, published};
 use super::materialise::materialise;
-use super::prepare::prepare;
 use super::reader::{LedgerReader, load_bundle, load_tiles};
 use super::restored::Restored;
 use super::sequencer::{Parts, Sequencer, Tip, next_partial};
-use super::streams::Streams;
 use super::{AppendError, Ledger, WAITING_BYTES_MAX, WAITING_MAX};
-use crate::index::{Folded, Reader};
+use crate::index::Reader;
 use crate::store::{Key, Store, StoreError};
 
-/// Entries folded in one transaction while the index catches up. Envelopes are found by digest, so the entries of one
-/// transaction change pages all over the file: the fewer transactions, the fewer times each page is written.
-const FOLDED_AT_ONCE: u64 = 32_768;
-/// From this many entries on, the index gets more memory while it catches up.
-const MANY_ENTRIES: u64 = 4 * FOLDED_AT_ONCE;
 /// How often recovery is tried before who waits for it is told so.
 const RECOVER_TRIES: usize = 3;
 /// Entries of a bundle.
@@ -88,7 +79,7 @@ pub async fn open(parts: Parts, reader: Reader, restored: Restored) -> Result<Op
         index: reader,
         earlier: sequencer.earlier.clone().unwrap_or_default().into(),
         origin: sequencer.parts.origin.clone(),
-        site_key: site_key::sign(&sequencer.parts.key, &sequencer.parts.site_key.public())?.into(),
+        site_key: Some(site_key::sign(&sequencer.parts.key, &sequencer.parts.site_key.public())?.into()),
     };
     let (submissions, waiting) = mpsc::channel(WAITING_MAX);
     let runtime = tokio::runtime::Handle::current();
@@ -203,40 +194,18 @@ impl Sequencer {
         }
     }
 
-    /// Folds the entries that the index lacks; all of them, where it does not fit the tree.
+    /// Folds the entries that the index lacks.
     pub(super) async fn catch_up(&mut self, tip: &Checkpoint) -> Result<(), AppendError> {
-        let folded = self.parts.index.folded()?;
         let trees = self.trees(tip);
-        if !self.fits(&folded, &trees).await? {
-            tracing::warn!(
-                folded = folded.size,
-                size = tip.size,
-                "the index does not fit the ledger and is folded anew"
-            );
-            self.parts.index.reset()?;
-        }
-        let mut holds_erased = false;
-        for tree in &trees {
-            let (series, index) = entry_place(self.parts.index.folded()?.size);
-            let from = match series.cmp(&tree.origin.series()) {
-                Ordering::Less => 0,
-                Ordering::Equal => index,
-                Ordering::Greater => continue,
-            };
-            if from < tree.size {
-                self.parts.index.set_roomy(tree.size - from >= MANY_ENTRIES)?;
-                holds_erased |= self.fold_tree(&trees, tree, from).await?;
-                self.parts.index.set_roomy(false)?;
-            }
-        }
-        if holds_erased {
-            // Rows were folded from an opening that is erased now: all of them are folded anew, without it, and
-            // the file is rewritten. The second pass finds no such row, so this ends.
-            self.parts.index.reset()?;
-            Box::pin(self.catch_up(tip)).await?;
-            self.parts.index.scrub()?;
-        }
-        Ok(())
+        let store = self.parts.store.as_ref();
+        let mut folding = Folding {
+            ledger: store,
+            content: store,
+            index: &mut self.parts.index,
+            trees,
+            reads: Reads::Everything,
+        };
+        folding.catch_up().await
     }
 
     /// Returns the last trees of all series.
@@ -245,113 +214,9 @@ impl Sequencer {
         earlier.chain([tip]).cloned().collect()
     }
 
-    /// Folds a series from an entry on, and says whether rows are there that one of its entries erases.
-    async fn fold_tree(
-        &mut self,
-        trees: &[Checkpoint],
-        tree: &Checkpoint,
-        from: u64,
-    ) -> Result<bool, AppendError> {
-        let store = Arc::clone(&self.parts.store);
-        let series = tree.origin.series();
-        if from == 0 && series > 1 {
-            // Read by the cursors outside the batch; a crash behind it leaves nothing of the series folded.
-            self.parts.index.begin_series()?;
-        }
-        let mut streams = Streams::open(store.as_ref(), &tree.origin, &self.parts.index).await?;
-        let mut openings = 0;
-        let mut holds_erased = false;
-        let mut position = from;
-        while position < tree.size {
-            let end = tree
-                .size
-                .min(position - position % FOLDED_AT_ONCE + FOLDED_AT_ONCE);
-            self.parts.index.begin()?;
-            for at in position..end {
-                openings += u64::from(self.fold_at(at, trees, tree, &mut streams).await?);
-                let leaf = streams.leaf(store.as_ref(), at, tree.size).await?;
-                if let Some((RefKind::Erases, target)) = leaf.reference {
-                    holds_erased |= self.parts.index.questions().place_of(target)?.is_some();
-                }
-            }
-            // An erased opening leaves its slot. A pack that was read stale, or is lost, has too few of them, and
-            // what was not folded from it would be taken for new when it is sent again.
-            if streams.passed() < openings {
-                self.parts.index.reset()?;
-                return Err(AppendError::Stopped(format!(
-                    "the packs lack openings of entries from {position} to {end} of {}; run `waag ledger fsck`",
-                    tree.origin
-                )));
-            }
-            if end == tree.size {
-                for (stream, count) in streams.counts() {
-                    self.parts.index.set_stream_count(stream, count)?;
-                }
-            }
-            let root = if end == tree.size {
-                tree.root
-            } else {
-                self.root_at(end, tree).await?
-            };
-            self.parts.index.commit(Folded {
-                size: entry_number(series, end)?,
-                root: *root.as_bytes(),
-            })?;
-            position = end;
-        }
-        tracing::info!(ledger = %tree.origin, from, to = tree.size, "the index caught up with the ledger");
-        Ok(holds_erased)
-    }
-
-    /// Folds one entry and says whether it has, or had, an opening.
-    async fn fold_at(
-        &mut self,
-        position: u64,
-        trees: &[Checkpoint],
-        tree: &Checkpoint,
-        streams: &mut Streams,
-    ) -> Result<bool, AppendError> {
-        let number = entry_number(tree.origin.series(), position)?;
-        let store = Arc::clone(&self.parts.store);
-        let leaf = streams.leaf(store.as_ref(), position, tree.size).await?;
-        let Some((stream, seq, opened)) = streams.take(store.as_ref(), &leaf.commitment).await? else {
-            if leaf.class == Class::Pad {
-                return Ok(false);
-            }
-            if !streams.is_erased(store.as_ref(), trees, number).await? {
-                return Err(AppendError::Stopped(format!(
-                    "the opening of entry {number} is missing or damaged, and no entry says that it was erased; put back the packs (`body/`) from a backup, and see `waag ledger fsck`"
-                )));
-            }
-            return Ok(true);
-        };
-        let prepared = prepare(store.as_ref(), Envelope::parse(opened.opening.envelope())?).await?;
-        let at = opened.opening.header().at;
-        self.parts
-            .index
-            .fold(number, at, stream.as_str(), seq, &prepared)?;
-        Ok(true)
-    }
-
-    async fn fits(&self, folded: &Folded, trees: &[Checkpoint]) -> Result<bool, AppendError> {
-        let (series, size) = entry_place(folded.size);
-        let tree = trees.iter().find(|tree| tree.origin.series() == series);
-        let Some(tree) = tree.filter(|tree| size <= tree.size) else {
-            return Ok(false);
-        };
-        let root = if size == tree.size {
-            tree.root
-        } else {
-            self.root_at(size, tree).await?
-        };
-        Ok(*root.as_bytes() == folded.root)
-    }
-
     /// Returns the root that a tree had at an earlier size.
     pub(super) async fn root_at(&self, size: u64, tree: &Checkpoint) -> Result<Root, AppendError> {
-        let series = tree.origin.series();
-        let source = load_tiles(self.parts.store.as_ref(), series, &root_nodes(size), tree.size).await?;
-        Ok(merkle::root(&source, size).map_err(LedgerError::from)?)
+        fold::root_at(self.parts.store.as_ref(), size, tree).await
     }
 
     /// Deletes commit objects of what is published, or leaves them to the next start: they are in nobody's way.

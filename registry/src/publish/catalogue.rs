@@ -14,13 +14,15 @@ use waag_schema::wire::site::NamespaceView;
 use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256};
 
 use super::PublishError;
+use super::demand::Demand;
 use super::packed::{PackedFiles, Whereabouts};
+use super::shelf::Shelf;
 use crate::access::{Caller, Here};
 use crate::clock::Clock;
 use crate::content::Content;
 use crate::evaluation::{Progress, engine};
 use crate::index::{ContentRow, Reader, Wanted};
-use crate::ledger::Ledger;
+use crate::ledger::{FollowedLedgers, Ledger};
 use crate::store::{Key, Store, StoreError};
 
 /// The most lines of one listing.
@@ -55,6 +57,10 @@ pub struct Catalogue {
     pub reader: Reader,
     /// What proves it.
     pub ledger: Ledger,
+    /// What other sites record.
+    pub ledgers: FollowedLedgers,
+    /// What is fetched from them once somebody asks.
+    pub demand: Demand,
     /// What is stored.
     pub content: Content,
     /// Where packed files lie.
@@ -71,7 +77,7 @@ impl Catalogue {
     /// # Errors
     /// When there is none that the caller may know of.
     pub async fn namespace(&self, caller: &Caller, name: &Namespace) -> Result<NamespaceView, PublishError> {
-        let state = self.readable(caller, name).await?;
+        let (state, _) = self.readable(caller, name).await?;
         Ok(NamespaceView {
             name: state.name,
             id: state.id,
@@ -89,10 +95,13 @@ impl Catalogue {
     /// # Errors
     /// When there is none that the caller may know of.
     pub async fn namespace_proof(&self, caller: &Caller, name: &Namespace) -> Result<Proof, PublishError> {
-        self.readable(caller, name).await?;
+        let (_, shelf) = self.readable(caller, name).await?;
         let wanted = name.clone();
-        let entries = self.reader.ask(move |q| q.namespace_entries(&wanted)).await?;
-        Ok(self.ledger.prove(&entries).await?)
+        let entries = shelf
+            .index(self)
+            .ask(move |q| q.namespace_entries(&wanted))
+            .await?;
+        Ok(shelf.prove(self, &entries).await?)
     }
 
     /// Lists the artifacts that fit, of those that the caller may know of.
@@ -101,10 +110,16 @@ impl Catalogue {
     /// When the index fails.
     pub async fn list(&self, caller: &Caller, wanted: Wanted) -> Result<ArtifactPage, PublishError> {
         let reach = caller.reach();
+        let (asked, of_own) = (wanted.clone(), reach.clone());
         let mut artifacts = self
             .reader
-            .ask(move |q| q.artifacts(&reach, &wanted, PAGE_MAX + 1))
+            .ask(move |q| q.artifacts(&of_own, &asked, PAGE_MAX + 1))
             .await?;
+        for copies in self.copies(&reach, &wanted, PAGE_MAX + 1).await? {
+            artifacts.extend(copies);
+        }
+        artifacts.sort_by(|a, b| a.name.cmp(&b.name));
+        artifacts.dedup_by(|a, b| a.name == b.name);
         let next = (artifacts.len() > PAGE_MAX).then(|| {
             artifacts.truncate(PAGE_MAX);
             artifacts[PAGE_MAX - 1].name.clone()
@@ -117,14 +132,22 @@ impl Catalogue {
     /// # Errors
     /// When there is none that the caller may know of.
     pub async fn artifact(&self, caller: &Caller, name: &ArtifactName) -> Result<ArtifactView, PublishError> {
-        let namespace = self.readable(caller, &name.namespace()).await?;
+        let (namespace, shelf) = self.readable(caller, &name.namespace()).await?;
         let wanted = name.clone();
-        let (row, tags, releases) = self
-            .reader
+        let (row, mut tags, mut releases) = shelf
+            .index(self)
             .ask(move |q| Ok((q.artifact(&wanted)?, q.tags(&wanted)?, q.releases(&wanted)?)))
             .await?;
-        if row.is_none() && !caller.may_publish(&name.namespace()) {
+        let publishes = shelf.is_own() && caller.may_publish(&name.namespace());
+        if row.is_none() && !publishes {
             return Err(PublishError::NotFound(format!("artifact {name}")));
+        }
+        if let Some(held) = self.held(&shelf, name).await? {
+            releases.retain(|release| held.contains(&release.manifest));
+            tags.retain(|tag| held.contains(&tag.manifest));
+            if releases.is_empty() {
+                return Err(PublishError::NotFound(format!("artifact {name}")));
+            }
         }
         Ok(ArtifactView {
             name: name.clone(),
@@ -142,10 +165,10 @@ impl Catalogue {
     /// # Errors
     /// When there is none that the caller may know of.
     pub async fn scorecards(&self, caller: &Caller, name: &ArtifactName) -> Result<Scorecards, PublishError> {
-        self.readable(caller, &name.namespace()).await?;
+        let (_, shelf) = self.readable(caller, &name.namespace()).await?;
         let wanted = name.clone();
-        let (row, scorecards, releases) = self
-            .reader
+        let (row, mut scorecards, mut releases) = shelf
+            .index(self)
             .ask(move |q| {
                 Ok((
                     q.artifact(&wanted)?,
@@ -154,7 +177,11 @@ impl Catalogue {
                 ))
             })
             .await?;
-        if row.is_none() {
+        if let Some(held) = self.held(&shelf, name).await? {
+            scorecards.retain(|view| held.contains(&view.manifest));
+            releases.retain(|release| held.contains(&release.manifest));
+        }
+        if row.is_none() || (!shelf.is_own() && releases.is_empty()) {
             return Err(PublishError::NotFound(format!("artifact {name}")));
         }
         let engine = engine();
@@ -178,7 +205,7 @@ impl Catalogue {
         entries.sort_unstable();
         let proof = match entries.as_slice() {
             [] => None,
-            entries => Some(self.ledger.prove(entries).await?),
+            entries => Some(shelf.prove(self, entries).await?),
         };
         Ok(Scorecards {
             scorecards,
@@ -197,9 +224,12 @@ impl Catalogue {
         name: &ArtifactName,
         details: &Sha256,
     ) -> Result<Bytes, PublishError> {
-        self.readable(caller, &name.namespace()).await?;
+        let (_, shelf) = self.readable(caller, &name.namespace()).await?;
         let (wanted, digest) = (name.clone(), *details);
-        let known = self.reader.ask(move |q| q.has_details(&wanted, &digest)).await?;
+        let known = shelf
+            .index(self)
+            .ask(move |q| q.has_details(&wanted, &digest))
+            .await?;
         if !known {
             return Err(PublishError::NotFound(format!(
                 "scorecard of {name} with {details}"
@@ -218,10 +248,10 @@ impl Catalogue {
         name: &ArtifactName,
         version: &Version,
     ) -> Result<Resolved, PublishError> {
-        self.may_serve(caller, name).await?;
+        let shelf = self.may_serve(caller, name).await?;
         let (artifact, wanted, namespace) = (name.clone(), version.clone(), name.namespace());
-        let found = self
-            .reader
+        let found = shelf
+            .index(self)
             .ask(move |q| {
                 let tag = match &wanted {
                     Version::Tag(tag) => match q.tag(&artifact, tag)? {
@@ -251,8 +281,9 @@ impl Catalogue {
             .await?;
         let (digest, entries) =
             found.ok_or_else(|| PublishError::NotFound(format!("version {version} of {name}")))?;
+        self.check_held(&shelf, name, &digest).await?;
         let manifest = self.store.get(&Key::manifest(&digest)).await?;
-        let proof = self.ledger.prove(&entries).await?;
+        let proof = shelf.prove(self, &entries).await?;
         Ok(Resolved {
             artifact: name.clone(),
             digest,
@@ -271,9 +302,12 @@ impl Catalogue {
         name: &ArtifactName,
         file: &Sha256,
     ) -> Result<ContentRow, PublishError> {
-        self.may_serve(caller, name).await?;
+        let shelf = self.may_serve(caller, name).await?;
         let (artifact, wanted) = (name.clone(), *file);
-        let row = self.reader.ask(move |q| q.content_of(&artifact, &wanted)).await?;
+        let row = shelf
+            .index(self)
+            .ask(move |q| q.content_of(&artifact, &wanted))
+            .await?;
         row.ok_or_else(|| PublishError::NotFound(format!("file {file} of {name}")))
     }
 
@@ -299,12 +333,12 @@ impl Catalogue {
             Err(error) => return Err(error),
         };
         // Who may not know of the artifact gets the same answer as for a file that it lacks.
-        if self.may_serve(caller, name).await.is_err() {
+        let Ok(shelf) = self.may_serve(caller, name).await else {
             return Err(missing);
-        }
+        };
         let artifact = name.clone();
-        let manifests = self
-            .reader
+        let manifests = shelf
+            .index(self)
             .ask(move |q| q.packed_releases(&artifact, LISTS_MAX))
             .await?;
         for manifest in manifests {
@@ -366,27 +400,39 @@ impl Catalogue {
         Ok(self.ledger.prove(&[entry]).await?)
     }
 
-    async fn readable(&self, caller: &Caller, name: &Namespace) -> Result<NamespaceState, PublishError> {
-        let wanted = name.clone();
-        let state = self.reader.ask(move |q| q.namespace(&wanted)).await?;
-        state
-            .filter(|s| caller.may_read(s))
+    /// Finds a namespace, and where what is recorded of it stands: in the own ledger, or in that of its home.
+    pub(super) async fn readable(
+        &self,
+        caller: &Caller,
+        name: &Namespace,
+    ) -> Result<(NamespaceState, Shelf), PublishError> {
+        let found = self.shelf(name).await?;
+        found
+            .filter(|(state, _)| caller.may_read(state))
             .ok_or_else(|| PublishError::NotFound(format!("namespace `{name}`")))
     }
 
     /// No byte moves before a verdict.
-    async fn may_serve(&self, caller: &Caller, name: &ArtifactName) -> Result<(), PublishError> {
-        self.readable(caller, &name.namespace()).await?;
+    async fn may_serve(&self, caller: &Caller, name: &ArtifactName) -> Result<Shelf, PublishError> {
+        let (_, shelf) = self.readable(caller, &name.namespace()).await?;
         let wanted = name.clone();
-        let row = self.reader.ask(move |q| q.artifact(&wanted)).await?;
+        let row = shelf.index(self).ask(move |q| q.artifact(&wanted)).await?;
         let row = row.ok_or_else(|| PublishError::NotFound(format!("artifact {name}")))?;
+        let now = self.clock.now();
+        shelf.check_known(name, now)?;
         let labels: Vec<Label> = row.label.into_iter().collect();
         let facts = Facts {
-            home: self.here.site.clone(),
-            at: self.clock.now(),
+            home: shelf.home(&self.here),
+            at: now,
         };
-        for place in [self.here.place(), caller.place()] {
-            let verdict = decide(&labels, &facts, Action::Serve, &place);
+        // A copy is served by who may hold it; the home serves what it may serve.
+        let own = if shelf.is_own() {
+            Action::Serve
+        } else {
+            Action::Hold
+        };
+        for (action, place) in [(own, self.here.place()), (Action::Serve, caller.place())] {
+            let verdict = decide(&labels, &facts, action, &place);
             if !verdict.allowed {
                 let reasons = verdict.reasons.iter().map(ToString::to_string).collect();
                 return Err(PublishError::Denied {
@@ -395,6 +441,6 @@ impl Catalogue {
                 });
             }
         }
-        Ok(())
+        Ok(shelf)
     }
 }

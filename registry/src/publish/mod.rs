@@ -3,16 +3,19 @@
 //! and by the sequencer, and nowhere else.
 
 mod catalogue;
+mod demand;
 mod intake;
 mod packed;
+mod shelf;
 
 use waag_schema::release::files::FilesError;
 use waag_schema::release::gate::Refused;
 use waag_schema::release::manifest::ManifestError;
 use waag_schema::statement::StatementError;
-use waag_schema::{ArtifactName, Namespace, Sha256};
+use waag_schema::{ArtifactName, Namespace, Sha256, SiteId, Timestamp};
 
 pub use catalogue::{Catalogue, FileBytes};
+pub use demand::Demand;
 pub use intake::Intake;
 pub use packed::PackedFiles;
 
@@ -45,6 +48,36 @@ pub enum PublishError {
         artifact: ArtifactName,
         /// The verdict's reasons.
         reasons: Vec<String>,
+    },
+    /// Its home has not been heard from for so long that what it may have forbidden since is not known here.
+    #[error(
+        "{artifact} is a copy, and its home {home} has not been heard from since {since}: no copy is given out after 24 hours of silence"
+    )]
+    Silent {
+        /// The artifact.
+        artifact: ArtifactName,
+        /// Its home.
+        home: SiteId,
+        /// When it was last heard from.
+        since: Timestamp,
+    },
+    /// Its home has contradicted itself.
+    #[error("{artifact} is a copy, and its home {home} is not believed any more: {reason}")]
+    Distrusted {
+        /// The artifact.
+        artifact: ArtifactName,
+        /// Its home.
+        home: SiteId,
+        /// What was found.
+        reason: String,
+    },
+    /// It will be fetched from its home.
+    #[error("{artifact} is not here yet; it is being fetched from its home {home}: ask again")]
+    Coming {
+        /// The artifact.
+        artifact: ArtifactName,
+        /// Its home.
+        home: SiteId,
     },
     /// The manifest cannot be accepted.
     #[error("the manifest cannot be accepted: {0}")]

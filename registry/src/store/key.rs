@@ -13,12 +13,16 @@
 //! uploads/<id>.sealed/<sha256>         a file of that session is complete; holds its recipe's digest
 //! incoming/<id>/<blake3>               staged: a chunk sent in that session
 //! tokens/<sha256>                      cell: a token, under the hash of its secret
+//! federation/mirrors                   cell: the mirror rules that were added by command
+//! federation/<site>/watermark          cell: the last tree of that site's ledger that was followed to its end
+//! federation/<site>/evidence           cell: two signed trees of that site that contradict each other
+//! federation/<site>/ledger/...         a copy of that site's ledger, laid out as the own one
 //! ```
 
 use std::fmt;
 
 use waag_schema::ledger::{PackPath, TilePath, commit};
-use waag_schema::{ChunkDigest, Sha256};
+use waag_schema::{ChunkDigest, Sha256, SiteId};
 
 /// A place in the store: `/`-separated, made only by the functions here.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,6 +131,46 @@ impl Key {
     #[must_use]
     pub fn token(secret: &Sha256) -> Self {
         Self(format!("tokens/{}", secret.hex()))
+    }
+
+    /// The mirror rules that were added by command.
+    #[must_use]
+    pub fn mirror_rules() -> Self {
+        Self("federation/mirrors".to_owned())
+    }
+
+    /// How far a site's ledger was followed. Within that site's part of the store.
+    #[must_use]
+    pub fn watermark() -> Self {
+        Self("watermark".to_owned())
+    }
+
+    /// What convicts a site. Within that site's part of the store.
+    #[must_use]
+    pub fn evidence() -> Self {
+        Self("evidence".to_owned())
+    }
+
+    /// Where everything of another site's ledger lies.
+    #[must_use]
+    pub fn of_site(site: &SiteId) -> String {
+        format!("federation/{site}/")
+    }
+
+    /// All upload sessions, with the marks of their complete files.
+    #[must_use]
+    pub fn upload_prefix() -> String {
+        "uploads/".to_owned()
+    }
+
+    /// The same key below a prefix.
+    pub(super) fn below(&self, prefix: &str) -> Self {
+        Self(format!("{prefix}{self}"))
+    }
+
+    /// The same key without a prefix that it has.
+    pub(super) fn without(&self, prefix: &str) -> Option<Self> {
+        self.0.strip_prefix(prefix).map(|rest| Self(rest.to_owned()))
     }
 
     /// Takes a path that a store found when it listed; refuses one that no function here could have made.

@@ -15,6 +15,7 @@ mod fs;
 mod key;
 mod memory;
 mod room;
+mod within;
 
 use std::ops::Range;
 
@@ -25,6 +26,7 @@ pub use faulty::{Doses, Fault, FaultyStore, Operation, Plan};
 pub use fs::FsStore;
 pub use key::Key;
 pub use memory::MemoryStore;
+pub use within::Within;
 
 /// What became of a create-if-absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

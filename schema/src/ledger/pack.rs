@@ -124,6 +124,16 @@ impl Pack {
         Ok(self.slots.len() - 1)
     }
 
+    /// Puts a slot behind the others whose opening was erased before anybody here had it.
+    ///
+    /// # Errors
+    /// When all 256 slots are in use.
+    pub fn append_erased(&mut self) -> Result<usize, LedgerError> {
+        LedgerError::limit("pack, in slots", self.slots.len() + 1, PACK_SLOTS)?;
+        self.slots.push(None);
+        Ok(self.slots.len() - 1)
+    }
+
     /// Erases a slot and says whether it held anything.
     pub fn erase(&mut self, slot: usize) -> bool {
         self.slots.get_mut(slot).and_then(Option::take).is_some()

@@ -4,6 +4,7 @@
 //! statement may follow another is decided by [`chain`], the same code in client, site, mirror and auditor.
 
 pub mod chain;
+pub mod custody;
 pub mod dsse;
 pub mod namespace;
 pub mod predicate;
@@ -11,6 +12,7 @@ pub mod scorecard;
 pub mod site;
 
 pub use chain::{Chain, ChainError, Link};
+pub use custody::{Custody, Keeping};
 pub use dsse::Envelope;
 pub use namespace::{NamespaceState, Visibility};
 pub use predicate::{Content, Predicate, Release, Statement, Subject, TagMove};

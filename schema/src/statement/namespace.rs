@@ -353,6 +353,7 @@ mod tests {
                 namespace: state.id,
                 link: Chain::default().next(),
                 reason: "damaged".to_owned(),
+                erase: false,
             }),
         };
         let admit = |statement: &Statement| {

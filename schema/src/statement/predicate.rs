@@ -8,11 +8,14 @@
 //! `residency` and `namespace`, carries the SHA-256 of the name's bytes, since in-toto asks for a digest. What a
 //! site says of its own ledger has the name `site:<id>`.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::StatementError;
 use super::chain::Link;
+use super::custody::Custody;
 use super::namespace::{Genesis, Rotation};
 use super::scorecard::Scorecard;
 use super::site::{Erasure, RevocationList, Successor};
@@ -22,6 +25,8 @@ use crate::base::name::{ArtifactName, Namespace, SiteId, Tag};
 use crate::content::planner::PlannerId;
 use crate::policy::label::Label;
 use crate::release::kind::Kind;
+use crate::release::manifest::{Blob, Manifest};
+use crate::release::role::Packing;
 use crate::statement::dsse::ENVELOPE_SIZE_MAX;
 
 const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -73,6 +78,8 @@ pub enum Predicate {
     Successor(Successor),
     /// `scorecard`: what a site has measured on this manifest's files.
     Scorecard(Scorecard),
+    /// `custody`: that the site holds the bytes of another site's release, has refused them, or has erased them.
+    Custody(Custody),
 }
 
 /// The predicate `release`.
@@ -89,6 +96,51 @@ pub struct Release {
     pub config: Content,
     /// Each distinct file of the manifest once, sorted by digest.
     pub content: Vec<Content>,
+}
+
+impl Release {
+    /// Checks that this speaks of exactly the manifest's files.
+    ///
+    /// # Errors
+    /// What it leaves out, or says more, or otherwise.
+    pub fn check_manifest(&self, manifest: &Manifest) -> Result<(), String> {
+        if manifest.kind() != self.kind {
+            return Err(format!(
+                "the release is a {}, its manifest a {}",
+                self.kind,
+                manifest.kind()
+            ));
+        }
+        let fits = |content: &Content, blob: Blob| content.sha256 == blob.digest && content.size == blob.size;
+        if !fits(&self.config, manifest.config()) {
+            return Err("the release names another config than its manifest".to_owned());
+        }
+        if let Some(archive) = manifest
+            .layers()
+            .iter()
+            .find(|layer| layer.packing != Packing::Raw)
+        {
+            return Err(format!(
+                "{} is an archive without a list of its files, which is not unpacked",
+                archive.path
+            ));
+        }
+        for (path, blob) in manifest.blobs() {
+            let found = self.content.binary_search_by_key(&blob.digest, |c| c.sha256);
+            if !found.is_ok_and(|at| fits(&self.content[at], blob)) {
+                return Err(format!("the release does not say how {path} is made of chunks"));
+            }
+        }
+        let named: HashSet<Sha256> = manifest.blobs().map(|(_, blob)| blob.digest).collect();
+        let of_manifest = |content: &Content| named.contains(&content.sha256);
+        match self.content.iter().find(|content| !of_manifest(content)) {
+            Some(extra) => Err(format!(
+                "the release names {}, its manifest does not",
+                extra.sha256
+            )),
+            None => Ok(()),
+        }
+    }
 }
 
 /// How one file is made of chunks.
@@ -143,6 +195,9 @@ pub struct Withdrawal {
     pub link: Link,
     /// Why, in the publisher's words; at most 1,000 bytes.
     pub reason: String,
+    /// Whether whoever holds a copy has to delete it, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub erase: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -213,6 +268,7 @@ impl Predicate {
             Self::RevocationList(_) => "revocation-list",
             Self::Successor(_) => "successor",
             Self::Scorecard(_) => "scorecard",
+            Self::Custody(_) => "custody",
         }
     }
 
@@ -230,7 +286,11 @@ impl Predicate {
             Self::Tag(p) => Some(p.link),
             Self::Residency(p) => Some(p.link),
             Self::Withdrawal(p) => Some(p.link),
-            Self::Erasure(_) | Self::RevocationList(_) | Self::Successor(_) | Self::Scorecard(_) => None,
+            Self::Erasure(_)
+            | Self::RevocationList(_)
+            | Self::Successor(_)
+            | Self::Scorecard(_)
+            | Self::Custody(_) => None,
         }
     }
 
@@ -239,7 +299,11 @@ impl Predicate {
     pub const fn is_a_sites(&self) -> bool {
         matches!(
             self,
-            Self::Erasure(_) | Self::RevocationList(_) | Self::Successor(_) | Self::Scorecard(_)
+            Self::Erasure(_)
+                | Self::RevocationList(_)
+                | Self::Successor(_)
+                | Self::Scorecard(_)
+                | Self::Custody(_)
         )
     }
 
@@ -251,7 +315,8 @@ impl Predicate {
             | Self::Erasure(_)
             | Self::RevocationList(_)
             | Self::Successor(_)
-            | Self::Scorecard(_) => None,
+            | Self::Scorecard(_)
+            | Self::Custody(_) => None,
             Self::Rotation(p) => Some(p.namespace),
             Self::Release(p) => Some(p.namespace),
             Self::Tag(p) => Some(p.namespace),
@@ -276,6 +341,7 @@ impl Statement {
             Predicate::RevocationList(p) => serde_json::to_value(p),
             Predicate::Successor(p) => serde_json::to_value(p),
             Predicate::Scorecard(p) => serde_json::to_value(p),
+            Predicate::Custody(p) => serde_json::to_value(p),
         }
         .expect("predicates hold only strings, integers, lists and objects");
         let json = StatementJson {
@@ -324,6 +390,7 @@ impl Statement {
             "revocation-list" => json::from_value(json.predicate).map(Predicate::RevocationList),
             "successor" => json::from_value(json.predicate).map(Predicate::Successor),
             "scorecard" => json::from_value(json.predicate).map(Predicate::Scorecard),
+            "custody" => json::from_value(json.predicate).map(Predicate::Custody),
             _ => {
                 return Err(malformed(&format_args!(
                     "the predicate type {:?} is unknown",
@@ -338,7 +405,10 @@ impl Statement {
                 Subject::Namespace(subject.name.parse().map_err(|e| malformed(&e))?)
             }
             Predicate::Residency(_) => Subject::Artifact(subject.name.parse().map_err(|e| malformed(&e))?),
-            Predicate::Erasure(_) | Predicate::RevocationList(_) | Predicate::Successor(_) => {
+            Predicate::Erasure(_)
+            | Predicate::RevocationList(_)
+            | Predicate::Successor(_)
+            | Predicate::Custody(_) => {
                 let id = subject.name.strip_prefix(SITE_PREFIX).unwrap_or_default();
                 Subject::Site(id.parse().map_err(|e| malformed(&e))?)
             }
@@ -378,6 +448,7 @@ impl Predicate {
             Self::Erasure(p) => p.check(),
             Self::RevocationList(p) => p.check(),
             Self::Scorecard(p) => p.check(),
+            Self::Custody(p) => p.check(),
             _ => Ok(()),
         }
     }

@@ -138,6 +138,7 @@ pub(super) fn chain() -> Vec<Statement> {
                 namespace,
                 link,
                 reason: "trained on the wrong data".to_owned(),
+                erase: false,
             })
         }),
     ];

@@ -1,0 +1,122 @@
+//! A site in the same process, asked through its rooms as HTTP would ask it: the same verdicts, no network.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use waag_schema::base::name::Version;
+use waag_schema::ledger::{PackPath, TilePath};
+use waag_schema::wire::artifact::ChunksRequest;
+use waag_schema::{ArtifactName, Sha256};
+
+use super::peer::{Peer, PeerError, SentChunk};
+use crate::access::{Caller, Here};
+use crate::publish::PublishError;
+use crate::site::Site;
+use crate::store::StoreError;
+
+/// A site in this process, and who asks it.
+#[derive(Clone)]
+pub struct LocalPeer {
+    site: Arc<Site>,
+    caller: Caller,
+}
+
+impl LocalPeer {
+    /// Asks this site in the name of another one.
+    #[must_use]
+    pub const fn new(site: Arc<Site>, asking: Here) -> Self {
+        Self {
+            site,
+            caller: Caller::peer(asking),
+        }
+    }
+}
+
+fn store(error: StoreError) -> PeerError {
+    match error {
+        StoreError::NotFound(key) => PeerError::Absent(key.to_string()),
+        error => PeerError::Unreachable(error.to_string()),
+    }
+}
+
+fn refused(error: PublishError) -> PeerError {
+    match error {
+        PublishError::Denied { ref reasons, .. } => PeerError::Denied {
+            message: error.to_string(),
+            reasons: reasons.clone(),
+        },
+        PublishError::NotFound(what) => PeerError::Absent(what),
+        error => PeerError::Unreachable(error.to_string()),
+    }
+}
+
+#[async_trait]
+impl Peer for LocalPeer {
+    async fn checkpoint(&self, series: Option<u32>, known: Option<&str>) -> Result<Option<Bytes>, PeerError> {
+        let ledger = self.site.ledger();
+        let signed = match series {
+            Some(series) => ledger.checkpoint_of(series),
+            None => Some(ledger.checkpoint()),
+        };
+        let text = signed
+            .ok_or_else(|| PeerError::Absent("ledger of this series".to_owned()))?
+            .to_string();
+        Ok((known != Some(text.as_str())).then(|| Bytes::from(text)))
+    }
+
+    async fn tile(&self, series: u32, path: &TilePath) -> Result<Bytes, PeerError> {
+        self.site.ledger().tile(series, path).await.map_err(store)
+    }
+
+    async fn pack(&self, series: u32, path: &PackPath) -> Result<Bytes, PeerError> {
+        let pack = self.site.ledger().pack(series, path).await.map_err(store)?;
+        pack.ok_or_else(|| PeerError::Absent(path.to_string()))
+    }
+
+    async fn manifest(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<Bytes, PeerError> {
+        let version = Version::Manifest(*manifest);
+        let resolved = self.site.catalogue().resolve(&self.caller, artifact, &version);
+        Ok(resolved.await.map_err(refused)?.manifest.0.into())
+    }
+
+    async fn scorecard(&self, artifact: &ArtifactName, details: &Sha256) -> Result<Bytes, PeerError> {
+        let catalogue = self.site.catalogue();
+        catalogue
+            .scorecard_details(&self.caller, artifact, details)
+            .await
+            .map_err(refused)
+    }
+
+    async fn recipes(&self, artifact: &ArtifactName, files: &[Sha256]) -> Result<Vec<Bytes>, PeerError> {
+        let mut recipes = Vec::new();
+        for file in files {
+            let row = self.site.catalogue().file(&self.caller, artifact, file).await;
+            let recipe = self.site.content().recipe(&row.map_err(refused)?.recipe).await;
+            let recipe = recipe.map_err(|error| PeerError::Unreachable(error.to_string()))?;
+            let recipe = recipe.ok_or_else(|| PeerError::Absent(format!("recipe of {file}")))?;
+            recipes.push(recipe.canonical().into());
+        }
+        Ok(recipes)
+    }
+
+    async fn chunks(
+        &self,
+        artifact: &ArtifactName,
+        request: &ChunksRequest,
+    ) -> Result<Vec<SentChunk>, PeerError> {
+        let row = self
+            .site
+            .catalogue()
+            .file(&self.caller, artifact, &request.file)
+            .await;
+        row.map_err(refused)?;
+        let mut chunks = Vec::new();
+        for chunk in &request.chunks {
+            let stored = self.site.content().stored_chunk(chunk).await;
+            let stored = stored.map_err(|error| PeerError::Unreachable(error.to_string()))?;
+            chunks.push((*chunk, stored));
+        }
+        Ok(chunks)
+    }
+}

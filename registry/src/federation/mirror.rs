@@ -1,0 +1,510 @@
+//! Mirroring: which releases of other sites this one should hold, may hold, holds; and getting there.
+//!
+//! ```text
+//! rules -> is it withdrawn? -> may this site hold it (labels as followed)? -> closure -> asked again -> custody
+//! ```
+//!
+//! What this site holds is what it last said of its custody in its own ledger; nothing else remembers it, and nothing
+//! is shown before. A label that was tightened and a withdrawal that erases take effect here, at the next look.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use waag_schema::ledger::Origin;
+use waag_schema::policy::{Action, Facts, Label, Verdict, decide};
+use waag_schema::release::kind::Kind;
+use waag_schema::statement::{Custody, Envelope, Keeping, Predicate, Release, Statement, Subject};
+use waag_schema::wire::artifact::ReleaseView;
+use waag_schema::{ArtifactName, ChunkDigest, Sha256, SiteId, Timestamp};
+
+use super::FederationError;
+use super::fetch::{Fetch, chunks_of};
+use super::peer::PeerSite;
+use super::rules::{MirrorRule, When};
+use super::{Federation, Member};
+use crate::index::{CustodyRow, Prepared};
+use crate::ledger::{AppendError, Followed, Standing, prepare};
+
+/// How a release of another site stands here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// All of it is here, checked.
+    Held,
+    /// It will be fetched.
+    Waiting,
+    /// It is fetched once somebody asks for it.
+    OnDemand,
+    /// A label denies it to this site.
+    Refused,
+    /// It could not be fetched; it is tried again.
+    Failed,
+    /// Its publisher withdrew it before it was fetched, or it is held all the same.
+    Withdrawn,
+    /// It was held, and is deleted.
+    Erased,
+}
+
+/// A release of another site that a rule matches, and how it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct MirroredView {
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// The release.
+    pub manifest: Sha256,
+    /// Its home.
+    pub home: SiteId,
+    /// How it stands.
+    pub state: State,
+    /// Why.
+    pub reason: Option<String>,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Since when, by this site's ledger.
+    pub since: Option<Timestamp>,
+}
+
+/// What was tried in vain, since the start.
+#[derive(Default)]
+pub(super) struct Trouble(Mutex<BTreeMap<(ArtifactName, Sha256), String>>);
+
+impl Trouble {
+    fn note(&self, release: &Wanted, reason: Option<String>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (release.artifact.clone(), release.view.manifest);
+        match reason {
+            Some(reason) => drop(all.insert(key, reason)),
+            None => drop(all.remove(&key)),
+        }
+    }
+
+    fn of(&self, artifact: &ArtifactName, manifest: &Sha256) -> Option<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&(artifact.clone(), *manifest)).cloned()
+    }
+}
+
+/// A release that a rule matches, with what its home's ledger says of it.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) artifact: ArtifactName,
+    pub(super) view: ReleaseView,
+    pub(super) kind: Option<Kind>,
+    label: Option<Label>,
+    erase: bool,
+    when: When,
+    bytes_per_second: Option<u64>,
+    custody: Option<CustodyRow>,
+}
+
+impl Wanted {
+    /// A release that is held, for a look at what it needs.
+    pub(super) const fn of(artifact: ArtifactName, view: ReleaseView) -> Self {
+        Self {
+            artifact,
+            view,
+            kind: None,
+            label: None,
+            erase: false,
+            when: When::OnDemand,
+            bytes_per_second: None,
+            custody: None,
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        self.custody
+            .as_ref()
+            .is_some_and(|row| row.state == Keeping::Holds)
+    }
+}
+
+/// What was done for a site's releases.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mirrored {
+    /// Fetched.
+    pub fetched: u64,
+    /// Refused, as a label says.
+    pub refused: u64,
+    /// Deleted.
+    pub erased: u64,
+    /// Not fetched, for another reason.
+    pub failed: u64,
+}
+
+impl Federation {
+    /// Returns the releases of a site that rules match or that are held, each with how the home's ledger and this
+    /// site's stand to it.
+    pub(super) async fn wanted(
+        &self,
+        site: &PeerSite,
+        followed: &Followed,
+        rules: &[MirrorRule],
+    ) -> Result<Vec<Wanted>, FederationError> {
+        let rules: Vec<MirrorRule> = rules.iter().filter(|rule| rule.is_of(site)).cloned().collect();
+        let custody = self.reader.ask(|q| q.custody(None)).await?;
+        let held: BTreeMap<(ArtifactName, Sha256), CustodyRow> = custody
+            .into_iter()
+            .filter(|row| row.site == self.here.site)
+            .map(|row| ((row.artifact.clone(), row.manifest), row))
+            .collect();
+        let owner = site.clone();
+        let found = followed.index.ask(move |q| {
+            let mut found = Vec::new();
+            for (artifact, view) in q.all_releases()? {
+                if !owner.owns(&artifact.namespace()) {
+                    continue;
+                }
+                let row = q.artifact(&artifact)?;
+                let kind: Option<Kind> = row.as_ref().and_then(|row| row.kind);
+                let custody = held.get(&(artifact.clone(), view.manifest)).cloned();
+                let rule = rules.iter().find(|rule| rule.takes(&artifact, kind));
+                let keeps = custody.as_ref().is_some_and(|row| row.state == Keeping::Holds);
+                if rule.is_none() && !keeps {
+                    continue;
+                }
+                found.push(Wanted {
+                    kind,
+                    label: row.and_then(|row| row.label),
+                    erase: q.is_to_be_erased(&artifact, &view.manifest)?,
+                    when: rule.map_or(When::OnDemand, |rule| rule.when),
+                    bytes_per_second: rule.and_then(|rule| rule.bytes_per_second),
+                    artifact,
+                    view,
+                    custody,
+                });
+            }
+            Ok(found)
+        });
+        Ok(found.await?)
+    }
+
+    /// May this site hold a release under this label?
+    fn may_hold(&self, home: &SiteId, label: Option<&Label>) -> Verdict {
+        let labels: Vec<Label> = label.cloned().into_iter().collect();
+        let facts = Facts {
+            home: home.clone(),
+            at: self.clock.now(),
+        };
+        decide(&labels, &facts, Action::Hold, &self.here.place())
+    }
+
+    /// Does for each release of a site what rules, labels and withdrawals ask for.
+    pub(super) async fn mirror_from(
+        &self,
+        member: &Arc<Member>,
+        followed: &Followed,
+        rules: &[MirrorRule],
+    ) -> Result<Mirrored, FederationError> {
+        let mut done = Mirrored::default();
+        let wanted = self.wanted(&member.site, followed, rules).await?;
+        let on_demand = wanted
+            .iter()
+            .filter(|one| one.when == When::OnDemand && !one.is_held());
+        let on_demand = on_demand.filter(|one| one.view.withdrawn.is_none());
+        self.demand.offer(
+            &member.site.id,
+            on_demand.map(|one| (one.artifact.clone(), one.view.manifest)),
+        );
+        for release in wanted {
+            match self.settle(member, followed, &release).await {
+                Ok(step) => {
+                    self.trouble.note(&release, None);
+                    match step {
+                        Step::Nothing => {}
+                        Step::Fetched => done.fetched += 1,
+                        Step::Refused => done.refused += 1,
+                        Step::Erased => done.erased += 1,
+                    }
+                }
+                Err(error) => {
+                    done.failed += 1;
+                    self.metrics.mirror_failures.inc();
+                    tracing::warn!(site = %member.site.id, %error, "a release could not be mirrored");
+                    self.trouble.note(&release, Some(error.to_string()));
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    async fn settle(
+        &self,
+        member: &Arc<Member>,
+        followed: &Followed,
+        release: &Wanted,
+    ) -> Result<Step, FederationError> {
+        let verdict = self.may_hold(&followed.site, release.label.as_ref());
+        if release.is_held() {
+            let reason = if release.erase {
+                let said = release.view.withdrawn.as_deref().unwrap_or_default();
+                Some(format!("withdrawn with erasure: {said}"))
+            } else if verdict.allowed {
+                None
+            } else {
+                Some(verdict.to_string())
+            };
+            return match reason {
+                Some(reason) => {
+                    self.erase(followed, release, &reason).await?;
+                    Ok(Step::Erased)
+                }
+                None => Ok(Step::Nothing),
+            };
+        }
+        if followed.standing != Standing::Sound || release.view.withdrawn.is_some() {
+            return Ok(Step::Nothing);
+        }
+        if !verdict.allowed {
+            let said = release
+                .custody
+                .as_ref()
+                .is_some_and(|row| row.state == Keeping::Refused);
+            // Erased because a label forbids it is refused already.
+            let erased = release
+                .custody
+                .as_ref()
+                .is_some_and(|row| row.state == Keeping::Erased);
+            if said || erased {
+                return Ok(Step::Nothing);
+            }
+            self.say(followed, release, Keeping::Refused, Some(&verdict.to_string()))
+                .await?;
+            return Ok(Step::Refused);
+        }
+        if release.when == When::OnDemand && !self.demand.contains(&release.artifact, &release.view.manifest)
+        {
+            return Ok(Step::Nothing);
+        }
+        self.fetch(member, followed, release).await?;
+        self.demand.done(&release.artifact, &release.view.manifest);
+        Ok(Step::Fetched)
+    }
+
+    /// Fetches the closure of a release, and says that it is held.
+    async fn fetch(
+        &self,
+        member: &Arc<Member>,
+        followed: &Followed,
+        release: &Wanted,
+    ) -> Result<(), FederationError> {
+        let manifest = release.view.manifest;
+        let (envelope, statement) = self.statement(followed, release).await?;
+        let fetch = Fetch {
+            peer: member.peer.as_ref(),
+            store: &self.store,
+            content: &self.content,
+            artifact: &release.artifact,
+            manifest,
+            release: &statement,
+            bytes_per_second: release.bytes_per_second,
+            received: &self.metrics.mirrored_bytes,
+        };
+        let (bytes, recipes) = fetch.plan().await?;
+        // From here on nobody deletes these chunks, whoever else needs them no more.
+        let underway = self.underway.begin(manifest, chunks_of(&recipes)).await;
+        let artifact = release.artifact.clone();
+        let scorecards = followed
+            .index
+            .ask(move |q| q.scorecards(&artifact, usize::from(u16::MAX)));
+        let mut scorecards = scorecards.await?;
+        scorecards.retain(|view| view.manifest == manifest);
+        fetch.fetch(bytes, &recipes, &scorecards).await?;
+        // The label may have been tightened while bytes moved: what counts is what is known now.
+        let artifact = release.artifact.clone();
+        let now = followed.index.ask(move |q| {
+            let label = q.artifact(&artifact)?.and_then(|row| row.label);
+            Ok((label, q.is_to_be_erased(&artifact, &manifest)?))
+        });
+        let (label, erase) = now.await?;
+        let verdict = self.may_hold(&followed.site, label.as_ref());
+        if erase || !verdict.allowed {
+            let reason = if erase {
+                "withdrawn with erasure".to_owned()
+            } else {
+                verdict.to_string()
+            };
+            drop(underway);
+            return self.erase(followed, release, &reason).await;
+        }
+        self.say(followed, release, Keeping::Holds, None).await?;
+        drop(underway);
+        let prepared = prepare(self.store.as_ref(), envelope).await?;
+        member
+            .arrived(release.view.entry, release.view.at, prepared)
+            .await
+    }
+
+    /// Reads the signed statement of a release from the copy of its ledger.
+    pub(super) async fn statement(
+        &self,
+        followed: &Followed,
+        release: &Wanted,
+    ) -> Result<(Envelope, Release), FederationError> {
+        let entry = release.view.entry;
+        let proof = followed.prove(&[entry]).await?;
+        let parts = proof
+            .earlier
+            .iter()
+            .map(|part| &part.entries)
+            .chain([&proof.entries]);
+        for proven in parts.flatten() {
+            let envelope = Envelope::parse(proven.opening.envelope()).map_err(AppendError::from)?;
+            let said = Statement::parse(envelope.payload()).map_err(AppendError::from)?;
+            if let (Predicate::Release(found), Subject::Manifest(artifact, manifest)) =
+                (said.predicate, said.subject)
+                && artifact == release.artifact
+                && manifest == release.view.manifest
+            {
+                return Ok((envelope, found));
+            }
+        }
+        Err(AppendError::NoEntry(entry).into())
+    }
+
+    /// Enters in the own ledger what is done with the bytes of a release.
+    pub(super) async fn say(
+        &self,
+        followed: &Followed,
+        release: &Wanted,
+        state: Keeping,
+        reason: Option<&str>,
+    ) -> Result<(), FederationError> {
+        let (home, size) = followed.newest().map_or_else(
+            || (Origin::of(&followed.site, 1), 0),
+            |signed| (signed.checkpoint().origin.clone(), signed.checkpoint().size),
+        );
+        let custody = Custody {
+            artifact: release.artifact.clone(),
+            manifest: release.view.manifest,
+            state,
+            reason: reason.map(Custody::reason),
+            home,
+            size,
+        };
+        self.ledger
+            .say(Statement {
+                subject: Subject::Site(self.here.site.clone()),
+                predicate: Predicate::Custody(custody),
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Says how each release stands that rules match or that is or was held.
+    pub(super) async fn standings(
+        &self,
+        site: &PeerSite,
+        followed: &Followed,
+        rules: &[MirrorRule],
+    ) -> Result<Vec<MirroredView>, FederationError> {
+        let all = self.wanted(site, followed, rules).await?;
+        Ok(all
+            .into_iter()
+            .map(|release| self.standing(followed, release))
+            .collect())
+    }
+
+    fn standing(&self, followed: &Followed, release: Wanted) -> MirroredView {
+        let row = release.custody.as_ref();
+        let verdict = self.may_hold(&followed.site, release.label.as_ref());
+        let trouble = self.trouble.of(&release.artifact, &release.view.manifest);
+        let (state, reason) = match (row.map(|row| row.state), trouble) {
+            (_, Some(trouble)) => (State::Failed, Some(trouble)),
+            (Some(Keeping::Holds), _) => match &release.view.withdrawn {
+                Some(why) => (State::Withdrawn, Some(format!("held; {why}"))),
+                None => (State::Held, None),
+            },
+            (Some(Keeping::Erased), _) if !verdict.allowed || release.view.withdrawn.is_some() => {
+                (State::Erased, row.and_then(|row| row.reason.clone()))
+            }
+            _ if release.view.withdrawn.is_some() => (State::Withdrawn, release.view.withdrawn.clone()),
+            _ if !verdict.allowed => (State::Refused, Some(verdict.to_string())),
+            _ if release.when == When::OnDemand => (State::OnDemand, None),
+            _ => (State::Waiting, None),
+        };
+        MirroredView {
+            manifest: release.view.manifest,
+            home: followed.site.clone(),
+            state,
+            reason,
+            bytes: release.view.bytes,
+            since: row.map(|row| row.at),
+            artifact: release.artifact,
+        }
+    }
+}
+
+/// What was done for one release.
+enum Step {
+    Nothing,
+    Fetched,
+    Refused,
+    Erased,
+}
+
+/// The chunks of releases that are being fetched: nobody deletes them meanwhile.
+#[derive(Clone, Default)]
+pub(super) struct Underway(Arc<tokio::sync::RwLock<BTreeMap<Sha256, Arc<HashSet<ChunkDigest>>>>>);
+
+impl Underway {
+    /// Notes chunks; waits while somebody deletes.
+    async fn begin(&self, manifest: Sha256, chunks: HashSet<ChunkDigest>) -> Noted {
+        let chunks = Arc::new(chunks);
+        self.0.write().await.insert(manifest, Arc::clone(&chunks));
+        Noted {
+            all: self.clone(),
+            manifest,
+            chunks,
+        }
+    }
+
+    /// Lets nobody begin as long as what it returns is kept.
+    pub(super) async fn pause(
+        &self,
+    ) -> tokio::sync::RwLockWriteGuard<'_, BTreeMap<Sha256, Arc<HashSet<ChunkDigest>>>> {
+        self.0.write().await
+    }
+}
+
+/// Chunks that are noted until this goes.
+struct Noted {
+    all: Underway,
+    manifest: Sha256,
+    chunks: Arc<HashSet<ChunkDigest>>,
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        // Whoever holds the lock is deleting, and then the note stays until the same release is fetched again: it
+        // keeps too much rather than too little.
+        if let Ok(mut all) = self.all.0.try_write()
+            && all
+                .get(&self.manifest)
+                .is_some_and(|noted| Arc::ptr_eq(noted, &self.chunks))
+        {
+            all.remove(&self.manifest);
+        }
+    }
+}
+
+impl Member {
+    /// Folds what a release's own content says of it.
+    async fn arrived(&self, entry: u64, at: Timestamp, prepared: Prepared) -> Result<(), FederationError> {
+        let mut follower = Arc::clone(&self.follower).lock_owned().await;
+        let write = move || {
+            let index = follower.index();
+            index.begin()?;
+            let folded = index.folded()?;
+            if let Err(error) = index.arrived(entry, at, &prepared) {
+                index.rollback()?;
+                return Err(error);
+            }
+            index.commit(folded)
+        };
+        Ok(tokio::task::spawn_blocking(write)
+            .await
+            .expect("folding does not panic")?)
+    }
+}

@@ -1,0 +1,104 @@
+//! Another site: what the charter says of it, and what can be asked of it.
+//!
+//! Answers are bytes as they came, bounded in size and believed by nobody here: `follow` and `mirror` check them.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use waag_schema::base::key::PublicKey;
+use waag_schema::ledger::{PackPath, TilePath};
+use waag_schema::policy::place::Country;
+use waag_schema::wire::artifact::ChunksRequest;
+use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, SiteId};
+
+use crate::access::Here;
+use crate::ledger::owns;
+
+/// What the charter says of a site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerSite {
+    /// Its id.
+    pub id: SiteId,
+    /// What people call it.
+    pub name: String,
+    /// Where its storage stands.
+    pub jurisdiction: Option<Country>,
+    /// Where it answers: `https://host[:port]`.
+    pub url: String,
+    /// The key that signs its ledger.
+    pub log_key: PublicKey,
+    /// The key that signs what it says, and its requests.
+    pub site_key: PublicKey,
+    /// The namespaces that are its own: a name, or a prefix that ends in `*`.
+    pub owns: Vec<String>,
+}
+
+impl PeerSite {
+    /// Returns it as policy sees it.
+    #[must_use]
+    pub fn here(&self) -> Here {
+        Here {
+            site: self.id.clone(),
+            jurisdiction: self.jurisdiction,
+        }
+    }
+
+    /// Is this namespace its own?
+    #[must_use]
+    pub fn owns(&self, namespace: &Namespace) -> bool {
+        owns(&self.owns, namespace)
+    }
+}
+
+/// A site could not be asked, or did not answer as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    /// It does not answer. Ask again later.
+    #[error("it does not answer: {0}")]
+    Unreachable(String),
+    /// It has nothing of this name, or nothing for this site.
+    #[error("it has no {0}")]
+    Absent(String),
+    /// A label denies it, in its view.
+    #[error("it refuses: {message}{}", .reasons.iter().map(|r| format!("; {r}")).collect::<String>())]
+    Denied {
+        /// What it says.
+        message: String,
+        /// The verdict's reasons.
+        reasons: Vec<String>,
+    },
+    /// It answers otherwise than the protocol says.
+    #[error("it answers oddly: {0}")]
+    Odd(String),
+}
+
+/// A chunk as it is stored, under the digest that it is said to have.
+pub type SentChunk = (ChunkDigest, Bytes);
+
+/// What one site asks of another.
+#[async_trait]
+pub trait Peer: Send + Sync + 'static {
+    /// The newest checkpoint of a series, or of the one that goes on. None: it is the one with this text.
+    async fn checkpoint(&self, series: Option<u32>, known: Option<&str>) -> Result<Option<Bytes>, PeerError>;
+
+    /// A tile or an entry bundle.
+    async fn tile(&self, series: u32, path: &TilePath) -> Result<Bytes, PeerError>;
+
+    /// A pack of openings.
+    async fn pack(&self, series: u32, path: &PackPath) -> Result<Bytes, PeerError>;
+
+    /// A release's manifest.
+    async fn manifest(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<Bytes, PeerError>;
+
+    /// The details of a scorecard.
+    async fn scorecard(&self, artifact: &ArtifactName, details: &Sha256) -> Result<Bytes, PeerError>;
+
+    /// Recipes of the first of these files, as many as it likes, at least one.
+    async fn recipes(&self, artifact: &ArtifactName, files: &[Sha256]) -> Result<Vec<Bytes>, PeerError>;
+
+    /// Chunks of a file, as they are stored, in the order asked; perhaps not all.
+    async fn chunks(
+        &self,
+        artifact: &ArtifactName,
+        request: &ChunksRequest,
+    ) -> Result<Vec<SentChunk>, PeerError>;
+}
