@@ -170,6 +170,10 @@ impl From<ClientError> for Failure {
                 "compare the fingerprint with what `waag serve` printed there, then `waag login {url} --trust {site}`"
             )),
             ClientError::NoPin { url } => failure.hint(format!("waag login {url}")),
+            ClientError::UnknownHome { home, .. } => failure.hint(format!(
+                "ask the people of the site {home} for its address, and pin it: waag login URL --trust {home}"
+            )),
+            ClientError::Lagging { .. } => failure.hint("try again when it has caught up, or pull from the home itself"),
             ClientError::WrongSite { url, found, .. } => failure.hint(format!(
                 "if another site has moved to this address on purpose: `waag login {url} --trust {found}`"
             )),
@@ -233,7 +237,7 @@ impl From<ClientError> for Failure {
 
 fn exit_of(error: &ClientError) -> Exit {
     match error {
-        ClientError::Unpinned { .. } | ClientError::NoPin { .. } | ClientError::Insecure { .. } => {
+        ClientError::Unpinned { .. } | ClientError::UnknownHome { .. } | ClientError::NoPin { .. } | ClientError::Insecure { .. } => {
             Exit::Usage
         }
         ClientError::Denied { .. }

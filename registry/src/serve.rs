@@ -159,8 +159,9 @@ pub async fn serve(
     };
     let metrics = site.metrics().clone();
     let weighing = config.weigh.on.then(|| tokio::spawn(site.weigher().run()));
+    let federation = tokio::spawn(Arc::clone(site.federation()).run());
     listen(listener, router(site), tls, settings, metrics, shutdown).await;
-    for task in [Some(fresh), weighing].into_iter().flatten() {
+    for task in [Some(fresh), weighing, Some(federation)].into_iter().flatten() {
         task.abort();
         let _ = task.await;
     }

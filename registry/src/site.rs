@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use waag_schema::SiteId;
+use waag_schema::base::key::PublicKey;
 use waag_schema::wire::site::SiteView;
 use waag_schema::wire::token::{Scope, TokenRequest};
 
@@ -12,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::content::{Content, ContentError, Uploads};
 use crate::evaluation::{Progress, Weigher};
-use crate::federation::{Federation, FederationParts};
+use crate::federation::{Federation, Peer, PeerSite, RemotePeer, SitesError, SitesParts};
 use crate::index::{Index, IndexError, Reader};
 use crate::ledger::{self, AppendError, FollowedLedgers, Ledger, Parts, Restored};
 use crate::pool::Pool;
@@ -63,11 +64,12 @@ pub struct Site {
     ledger: Ledger,
     intake: Intake,
     catalogue: Catalogue,
-    federation: Federation,
+    federation: Arc<Federation>,
     weighing: Progress,
     metrics: Metrics,
     turns: Turns,
     clock: Arc<dyn Clock>,
+    random: Random,
     /// Held as long as the site is open, so that no second process writes here.
     vault: Vault,
 }
@@ -168,7 +170,7 @@ impl Site {
             weighing: weighing.clone(),
             clock: Arc::clone(&parts.clock),
         };
-        let federation = Federation::new(FederationParts {
+        let federation = Federation::new(SitesParts {
             here: here.clone(),
             store: Arc::clone(&parts.store),
             content: content.clone(),
@@ -198,11 +200,12 @@ impl Site {
             ledger,
             intake,
             catalogue,
-            federation,
+            federation: Arc::new(federation),
             weighing,
             metrics,
             turns,
             clock: parts.clock,
+            random: parts.random,
             vault,
         };
         site.make_admin_token().await?;
@@ -360,8 +363,38 @@ impl Site {
 
     /// Returns what is done with other sites.
     #[must_use]
-    pub const fn federation(&self) -> &Federation {
+    pub const fn federation(&self) -> &Arc<Federation> {
         &self.federation
+    }
+
+    /// Takes these sites for those of the federation, and asks them at their addresses. One that cannot be asked is
+    /// left out, and said so in the log.
+    ///
+    /// # Errors
+    /// When what was kept of one of them cannot be used.
+    pub async fn join(&self, sites: Vec<PeerSite>) -> Result<(), SitesError> {
+        let mut peers: Vec<(PeerSite, Arc<dyn Peer>)> = Vec::new();
+        for site in sites {
+            let own = (self.here.site.clone(), Arc::clone(self.vault.site_key()));
+            let asked = RemotePeer::new(&site, own, Arc::clone(&self.clock), self.random.clone());
+            match asked {
+                Ok(peer) => peers.push((site, Arc::new(peer))),
+                Err(error) => tracing::error!(site = %site.id, %error, "a site of the charter cannot be asked"),
+            }
+        }
+        self.federation.meet(peers).await
+    }
+
+    /// Returns the key that signs what this site says.
+    #[must_use]
+    pub fn site_key(&self) -> PublicKey {
+        self.vault.site_key().public()
+    }
+
+    /// Returns the key that signs this site's ledger.
+    #[must_use]
+    pub fn log_key(&self) -> PublicKey {
+        self.vault.key().public()
     }
 
     /// Returns what gives out.

@@ -7,6 +7,7 @@
 mod content;
 mod erasure;
 mod failure_table;
+mod federation;
 mod fsck;
 mod http;
 mod listen;

@@ -10,60 +10,21 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Serialize;
 use waag_schema::ledger::Origin;
 use waag_schema::policy::{Action, Facts, Label, Verdict, decide};
 use waag_schema::release::kind::Kind;
 use waag_schema::statement::{Custody, Envelope, Keeping, Predicate, Release, Statement, Subject};
 use waag_schema::wire::artifact::ReleaseView;
+use waag_schema::wire::federation::{MirrorRule, MirroredView, State, When};
 use waag_schema::{ArtifactName, ChunkDigest, Sha256, SiteId, Timestamp};
 
-use super::FederationError;
+use super::sites::SitesError;
 use super::fetch::{Fetch, chunks_of};
 use super::peer::PeerSite;
-use super::rules::{MirrorRule, When};
-use super::{Federation, Member};
+use super::rules::{is_of, takes};
+use super::sites::{Federation, Member};
 use crate::index::{CustodyRow, Prepared};
 use crate::ledger::{AppendError, Followed, Standing, prepare};
-
-/// How a release of another site stands here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// All of it is here, checked.
-    Held,
-    /// It will be fetched.
-    Waiting,
-    /// It is fetched once somebody asks for it.
-    OnDemand,
-    /// A label denies it to this site.
-    Refused,
-    /// It could not be fetched; it is tried again.
-    Failed,
-    /// Its publisher withdrew it before it was fetched, or it is held all the same.
-    Withdrawn,
-    /// It was held, and is deleted.
-    Erased,
-}
-
-/// A release of another site that a rule matches, and how it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema)]
-pub struct MirroredView {
-    /// The artifact.
-    pub artifact: ArtifactName,
-    /// The release.
-    pub manifest: Sha256,
-    /// Its home.
-    pub home: SiteId,
-    /// How it stands.
-    pub state: State,
-    /// Why.
-    pub reason: Option<String>,
-    /// Bytes of its files.
-    pub bytes: u64,
-    /// Since when, by this site's ledger.
-    pub since: Option<Timestamp>,
-}
 
 /// What was tried in vain, since the start.
 #[derive(Default)]
@@ -139,8 +100,8 @@ impl Federation {
         site: &PeerSite,
         followed: &Followed,
         rules: &[MirrorRule],
-    ) -> Result<Vec<Wanted>, FederationError> {
-        let rules: Vec<MirrorRule> = rules.iter().filter(|rule| rule.is_of(site)).cloned().collect();
+    ) -> Result<Vec<Wanted>, SitesError> {
+        let rules: Vec<MirrorRule> = rules.iter().filter(|rule| is_of(rule, site)).cloned().collect();
         let custody = self.reader.ask(|q| q.custody(None)).await?;
         let held: BTreeMap<(ArtifactName, Sha256), CustodyRow> = custody
             .into_iter()
@@ -157,7 +118,7 @@ impl Federation {
                 let row = q.artifact(&artifact)?;
                 let kind: Option<Kind> = row.as_ref().and_then(|row| row.kind);
                 let custody = held.get(&(artifact.clone(), view.manifest)).cloned();
-                let rule = rules.iter().find(|rule| rule.takes(&artifact, kind));
+                let rule = rules.iter().find(|rule| takes(rule, &artifact, kind));
                 let keeps = custody.as_ref().is_some_and(|row| row.state == Keeping::Holds);
                 if rule.is_none() && !keeps {
                     continue;
@@ -194,7 +155,7 @@ impl Federation {
         member: &Arc<Member>,
         followed: &Followed,
         rules: &[MirrorRule],
-    ) -> Result<Mirrored, FederationError> {
+    ) -> Result<Mirrored, SitesError> {
         let mut done = Mirrored::default();
         let wanted = self.wanted(&member.site, followed, rules).await?;
         let on_demand = wanted.iter().filter(|one| one.when == When::OnDemand && !one.is_held());
@@ -230,7 +191,7 @@ impl Federation {
         member: &Arc<Member>,
         followed: &Followed,
         release: &Wanted,
-    ) -> Result<Step, FederationError> {
+    ) -> Result<Step, SitesError> {
         let verdict = self.may_hold(&followed.site, release.label.as_ref());
         if release.is_held() {
             let reason = if release.erase {
@@ -276,7 +237,7 @@ impl Federation {
         member: &Arc<Member>,
         followed: &Followed,
         release: &Wanted,
-    ) -> Result<(), FederationError> {
+    ) -> Result<(), SitesError> {
         let manifest = release.view.manifest;
         let (envelope, statement) = self.statement(followed, release).await?;
         let fetch = Fetch {
@@ -325,7 +286,7 @@ impl Federation {
         &self,
         followed: &Followed,
         release: &Wanted,
-    ) -> Result<(Envelope, Release), FederationError> {
+    ) -> Result<(Envelope, Release), SitesError> {
         let entry = release.view.entry;
         let proof = followed.prove(&[entry]).await?;
         let parts = proof.earlier.iter().map(|part| &part.entries).chain([&proof.entries]);
@@ -349,7 +310,7 @@ impl Federation {
         release: &Wanted,
         state: Keeping,
         reason: Option<&str>,
-    ) -> Result<(), FederationError> {
+    ) -> Result<(), SitesError> {
         let (home, size) = followed.newest().map_or_else(
             || (Origin::of(&followed.site, 1), 0),
             |signed| (signed.checkpoint().origin.clone(), signed.checkpoint().size),
@@ -377,7 +338,7 @@ impl Federation {
         site: &PeerSite,
         followed: &Followed,
         rules: &[MirrorRule],
-    ) -> Result<Vec<MirroredView>, FederationError> {
+    ) -> Result<Vec<MirroredView>, SitesError> {
         let all = self.wanted(site, followed, rules).await?;
         Ok(all.into_iter().map(|release| self.standing(followed, release)).collect())
     }
@@ -465,7 +426,7 @@ impl Drop for Noted {
 
 impl Member {
     /// Folds what a release's own content says of it.
-    async fn arrived(&self, entry: u64, at: Timestamp, prepared: Prepared) -> Result<(), FederationError> {
+    async fn arrived(&self, entry: u64, at: Timestamp, prepared: Prepared) -> Result<(), SitesError> {
         let mut follower = Arc::clone(&self.follower).lock_owned().await;
         let write = move || {
             let index = follower.index();

@@ -11,6 +11,7 @@ use waag_schema::wire::{Code, Problem};
 
 use crate::access::AccessError;
 use crate::content::ContentError;
+use crate::federation::{RuleError, SitesError};
 use crate::index::{IndexError, Rejection};
 use crate::ledger::AppendError;
 use crate::publish::PublishError;
@@ -262,6 +263,21 @@ impl From<PublishError> for Refusal {
             PublishError::Append(error) => error.into(),
             PublishError::Index(error) => error.into(),
             PublishError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<SitesError> for Refusal {
+    fn from(error: SitesError) -> Self {
+        match error {
+            SitesError::NoPeer(_) => Self::new(Code::NotFound, error.to_string()),
+            SitesError::Rule(RuleError::Bad(_)) => Self::invalid(error),
+            SitesError::Rule(RuleError::Busy) => Self::new(Code::Conflict, error.to_string()),
+            SitesError::Rule(RuleError::Store(error)) | SitesError::Store(error) => error.into(),
+            SitesError::Append(error) => error.into(),
+            SitesError::Content(error) => error.into(),
+            SitesError::Index(error) => error.into(),
+            SitesError::Follow(_) | SitesError::Fetch(_) | SitesError::Io { .. } => Self::failed(&error),
         }
     }
 }

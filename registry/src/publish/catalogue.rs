@@ -11,7 +11,7 @@ use waag_schema::release::{Files, Manifest};
 use waag_schema::statement::{Chain, NamespaceState};
 use waag_schema::wire::artifact::{ArtifactPage, ArtifactView, Proof, Resolved, ScorecardView, Scorecards};
 use waag_schema::wire::site::NamespaceView;
-use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256};
+use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, SiteId};
 
 use super::PublishError;
 use super::packed::{PackedFiles, Whereabouts};
@@ -385,6 +385,18 @@ impl Catalogue {
             self.readable(caller, &namespace).await.map_err(|_| missing())?;
         }
         Ok(self.ledger.prove(&[entry]).await?)
+    }
+
+    /// Returns an entry of another site's ledger that everybody may read, proven from the copy of it.
+    ///
+    /// # Errors
+    /// When there is none, or it was erased.
+    pub async fn entry_of(&self, site: &SiteId, entry: u64) -> Result<Proof, PublishError> {
+        let missing = || PublishError::NotFound(format!("entry {entry} of the ledger of {site}"));
+        let followed = self.ledgers.of(site).ok_or_else(missing)?;
+        let known = followed.index.ask(move |q| q.place_of(entry)).await?;
+        known.ok_or_else(missing)?;
+        Ok(followed.prove(&[entry]).await?)
     }
 
     /// Finds a namespace, and where what is recorded of it stands: in the own ledger, or in that of its home.
