@@ -5,6 +5,7 @@
 )]
 
 mod bad_input;
+mod charter;
 mod comparing;
 mod doctor;
 mod end_to_end;

@@ -3,7 +3,7 @@
 //! Arrows between rooms go down only:
 //!
 //! ```text
-//! http, fsck -> publish, evaluation, content, access -> ledger, index -> store
+//! http, fsck -> publish, evaluation, federation, content, access -> ledger, index -> store
 //! ```
 //!
 //! [`site`] builds the rooms and is the only place that knows them all; [`serve()`] runs one site until it is
@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod content;
 pub mod evaluation;
+pub mod federation;
 pub mod fsck;
 pub mod http;
 pub mod index;

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use waag_schema::SiteId;
+use waag_schema::federation::SiteTerms;
+use waag_schema::ledger::{KeyKind, VerifierKey};
 use waag_schema::wire::site::SiteView;
 use waag_schema::wire::token::{Scope, TokenRequest};
 
@@ -12,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::content::{Content, ContentError, Uploads};
 use crate::evaluation::{Progress, Weigher};
+use crate::federation::{Charters, FederationError, Own};
 use crate::index::{Index, IndexError, Reader};
 use crate::ledger::{self, AppendError, Ledger, Parts, Restored};
 use crate::pool::Pool;
@@ -34,6 +37,9 @@ pub enum SiteError {
     /// The index can be neither opened nor replaced.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The charter cannot be gone by.
+    #[error(transparent)]
+    Federation(#[from] FederationError),
     /// The first token cannot be made.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -55,6 +61,7 @@ pub struct Collaborators {
 /// An open site.
 pub struct Site {
     here: Here,
+    charters: Charters,
     reader: Reader,
     tokens: Tokens,
     uploads: Uploads,
@@ -104,10 +111,7 @@ impl Site {
         restored: Restored,
     ) -> Result<OpenSite, SiteError> {
         let origin = vault.origin();
-        let here = Here {
-            site: origin.site().clone(),
-            jurisdiction: config.jurisdiction,
-        };
+        let here = Here::new(origin.site().clone(), config.jurisdiction);
         let metrics = Metrics::default();
         let pool = Pool::new();
         let index_path = vault.index_path();
@@ -164,6 +168,19 @@ impl Site {
             clock: Arc::clone(&parts.clock),
         };
         let ledger = opened.ledger;
+        let charters = Charters::new(
+            here.clone(),
+            Own {
+                log_key: vault.key().public(),
+                site_key: Arc::clone(vault.site_key()),
+                witness_key: vault.witness_key().public(),
+            },
+            Arc::clone(&parts.store),
+            reader.clone(),
+            ledger.clone(),
+            Arc::clone(&parts.clock),
+        );
+        charters.resume().await?;
         let turns = Turns::new(turns::Limits {
             at_once: config.limits.transfers,
             for_each: config.limits.transfers_of_one,
@@ -172,6 +189,7 @@ impl Site {
         });
         let site = Self {
             here,
+            charters,
             reader,
             tokens,
             uploads,
@@ -257,6 +275,14 @@ impl Site {
                 .origin()
                 .verifier(self.vault.key().public())
                 .to_string(),
+            site_key: self.vault.site_key().public(),
+            witness_key: VerifierKey::new(
+                &SiteTerms::witness_name(&self.here.site),
+                KeyKind::Witness,
+                self.vault.witness_key().public(),
+            )
+            .expect("a site's id holds neither space nor plus")
+            .to_string(),
             jurisdiction: self.here.jurisdiction.map(|c| c.to_string()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
@@ -306,6 +332,12 @@ impl Site {
     #[must_use]
     pub fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// Returns the charters.
+    #[must_use]
+    pub fn charters(&self) -> &Charters {
+        &self.charters
     }
 
     /// Returns the tokens.

@@ -282,6 +282,7 @@ pub(crate) fn relink(predicate: &mut Predicate, link: Link) {
         | Predicate::Erasure(_)
         | Predicate::RevocationList(_)
         | Predicate::Successor(_)
+        | Predicate::CharterAdopted(_)
         | Predicate::Scorecard(_) => {}
     }
 }

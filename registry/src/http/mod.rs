@@ -46,6 +46,8 @@ struct Document;
 fn native_routes() -> (Router<Arc<Site>>, OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(native::site::site))
+        .routes(routes!(native::charter::newest))
+        .routes(routes!(native::charter::version))
         .routes(routes!(native::token::whoami))
         .routes(routes!(native::token::create, native::token::list))
         .routes(routes!(native::token::revoke))
@@ -57,6 +59,7 @@ fn native_routes() -> (Router<Arc<Site>>, OpenApi) {
         .routes(routes!(native::artifact::show))
         .routes(routes!(native::artifact::resolve))
         .routes(routes!(native::artifact::statements))
+        .routes(routes!(native::artifact::labels))
         .routes(routes!(native::artifact::scorecards))
         .routes(routes!(native::artifact::scorecard_details))
         .routes(routes!(native::ledger::prove))
@@ -68,6 +71,7 @@ fn native_routes() -> (Router<Arc<Site>>, OpenApi) {
         .layer(DefaultBodyLimit::max(JSON_BODY_MAX))
         .merge(
             OpenApiRouter::new()
+                .routes(routes!(native::charter::adopt))
                 .routes(routes!(native::upload::plan))
                 .routes(routes!(native::upload::seal))
                 .routes(routes!(native::upload::publish))

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use waag_schema::base::name::Version;
-use waag_schema::policy::{Action, Facts, Label, decide};
+use waag_schema::policy::{Action, Label, decide};
 use waag_schema::release::files::LIST_MAX_BYTES;
 use waag_schema::release::{Files, Manifest};
 use waag_schema::statement::{Chain, NamespaceState};
-use waag_schema::wire::artifact::{ArtifactPage, ArtifactView, Proof, Resolved, ScorecardView, Scorecards};
+use waag_schema::wire::artifact::{
+    ArtifactPage, ArtifactView, LabelView, Labels, Proof, Resolved, ScorecardView, Scorecards,
+};
 use waag_schema::wire::site::NamespaceView;
 use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256};
 
@@ -131,6 +133,52 @@ impl Catalogue {
             label: row.and_then(|r| r.label),
             tags,
             releases,
+        })
+    }
+
+    /// Returns the labels that an artifact is under, its own and those of what it was made from, proven as far as the
+    /// caller may know of them.
+    ///
+    /// # Errors
+    /// When there is no such artifact that the caller may know of.
+    pub async fn labels(&self, caller: &Caller, name: &ArtifactName) -> Result<Labels, PublishError> {
+        let namespace = self.readable(caller, &name.namespace()).await?;
+        let (wanted, asking) = (name.clone(), caller.clone());
+        let (row, labels, entries) = self
+            .reader
+            .ask(move |q| {
+                let (mut labels, mut entries) = (Vec::new(), Vec::new());
+                for row in q.labels(&wanted)? {
+                    let namespace = row.artifact.namespace();
+                    let state = q.namespace(&namespace)?;
+                    let known = state.is_some_and(|state| asking.may_read(&state));
+                    if known {
+                        entries.extend(q.namespace_entries(&namespace)?);
+                        entries.push(row.position);
+                    }
+                    labels.push(LabelView {
+                        artifact: known.then_some(row.artifact),
+                        label: row.label,
+                        entry: known.then_some(row.position),
+                    });
+                }
+                Ok((q.artifact(&wanted)?, labels, entries))
+            })
+            .await?;
+        if row.is_none() {
+            return Err(PublishError::NotFound(format!("artifact {name}")));
+        }
+        let mut entries = entries;
+        entries.sort_unstable();
+        entries.dedup();
+        let proof = match entries.as_slice() {
+            [] => None,
+            entries => Some(self.ledger.prove(entries).await?),
+        };
+        Ok(Labels {
+            home: namespace.home,
+            labels,
+            proof,
         })
     }
 
@@ -374,13 +422,13 @@ impl Catalogue {
     async fn may_serve(&self, caller: &Caller, name: &ArtifactName) -> Result<(), PublishError> {
         self.readable(caller, &name.namespace()).await?;
         let wanted = name.clone();
-        let row = self.reader.ask(move |q| q.artifact(&wanted)).await?;
-        let row = row.ok_or_else(|| PublishError::NotFound(format!("artifact {name}")))?;
-        let labels: Vec<Label> = row.label.into_iter().collect();
-        let facts = Facts {
-            home: self.here.site.clone(),
-            at: self.clock.now(),
-        };
+        let (row, rows) = self
+            .reader
+            .ask(move |q| Ok((q.artifact(&wanted)?, q.labels(&wanted)?)))
+            .await?;
+        row.ok_or_else(|| PublishError::NotFound(format!("artifact {name}")))?;
+        let labels: Vec<Label> = rows.into_iter().map(|row| row.label).collect();
+        let facts = self.here.facts(&self.here.site, self.clock.now());
         for place in [self.here.place(), caller.place()] {
             let verdict = decide(&labels, &facts, Action::Serve, &place);
             if !verdict.allowed {

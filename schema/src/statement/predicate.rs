@@ -15,7 +15,7 @@ use super::StatementError;
 use super::chain::Link;
 use super::namespace::{Genesis, Rotation};
 use super::scorecard::Scorecard;
-use super::site::{Erasure, RevocationList, Successor};
+use super::site::{CharterAdopted, Erasure, RevocationList, Successor};
 use crate::base::digest::{ChunkDigest, Sha256};
 use crate::base::json;
 use crate::base::name::{ArtifactName, Namespace, SiteId, Tag};
@@ -71,6 +71,8 @@ pub enum Predicate {
     RevocationList(RevocationList),
     /// `successor`: this ledger continues another one, which ended.
     Successor(Successor),
+    /// `charter-adopted`: the site goes by this charter from now on.
+    CharterAdopted(CharterAdopted),
     /// `scorecard`: what a site has measured on this manifest's files.
     Scorecard(Scorecard),
 }
@@ -212,6 +214,7 @@ impl Predicate {
             Self::Erasure(_) => "erasure",
             Self::RevocationList(_) => "revocation-list",
             Self::Successor(_) => "successor",
+            Self::CharterAdopted(_) => "charter-adopted",
             Self::Scorecard(_) => "scorecard",
         }
     }
@@ -230,7 +233,11 @@ impl Predicate {
             Self::Tag(p) => Some(p.link),
             Self::Residency(p) => Some(p.link),
             Self::Withdrawal(p) => Some(p.link),
-            Self::Erasure(_) | Self::RevocationList(_) | Self::Successor(_) | Self::Scorecard(_) => None,
+            Self::Erasure(_)
+            | Self::RevocationList(_)
+            | Self::Successor(_)
+            | Self::CharterAdopted(_)
+            | Self::Scorecard(_) => None,
         }
     }
 
@@ -239,7 +246,11 @@ impl Predicate {
     pub const fn is_a_sites(&self) -> bool {
         matches!(
             self,
-            Self::Erasure(_) | Self::RevocationList(_) | Self::Successor(_) | Self::Scorecard(_)
+            Self::Erasure(_)
+                | Self::RevocationList(_)
+                | Self::Successor(_)
+                | Self::CharterAdopted(_)
+                | Self::Scorecard(_)
         )
     }
 
@@ -251,6 +262,7 @@ impl Predicate {
             | Self::Erasure(_)
             | Self::RevocationList(_)
             | Self::Successor(_)
+            | Self::CharterAdopted(_)
             | Self::Scorecard(_) => None,
             Self::Rotation(p) => Some(p.namespace),
             Self::Release(p) => Some(p.namespace),
@@ -275,6 +287,7 @@ impl Statement {
             Predicate::Erasure(p) => serde_json::to_value(p),
             Predicate::RevocationList(p) => serde_json::to_value(p),
             Predicate::Successor(p) => serde_json::to_value(p),
+            Predicate::CharterAdopted(p) => serde_json::to_value(p),
             Predicate::Scorecard(p) => serde_json::to_value(p),
         }
         .expect("predicates hold only strings, integers, lists and objects");
@@ -323,6 +336,7 @@ impl Statement {
             "erasure" => json::from_value(json.predicate).map(Predicate::Erasure),
             "revocation-list" => json::from_value(json.predicate).map(Predicate::RevocationList),
             "successor" => json::from_value(json.predicate).map(Predicate::Successor),
+            "charter-adopted" => json::from_value(json.predicate).map(Predicate::CharterAdopted),
             "scorecard" => json::from_value(json.predicate).map(Predicate::Scorecard),
             _ => {
                 return Err(malformed(&format_args!(
@@ -338,7 +352,10 @@ impl Statement {
                 Subject::Namespace(subject.name.parse().map_err(|e| malformed(&e))?)
             }
             Predicate::Residency(_) => Subject::Artifact(subject.name.parse().map_err(|e| malformed(&e))?),
-            Predicate::Erasure(_) | Predicate::RevocationList(_) | Predicate::Successor(_) => {
+            Predicate::Erasure(_)
+            | Predicate::RevocationList(_)
+            | Predicate::Successor(_)
+            | Predicate::CharterAdopted(_) => {
                 let id = subject.name.strip_prefix(SITE_PREFIX).unwrap_or_default();
                 Subject::Site(id.parse().map_err(|e| malformed(&e))?)
             }

@@ -24,10 +24,7 @@ fn any_place() -> impl Strategy<Value = Place> {
 }
 
 fn any_facts() -> impl Strategy<Value = Facts> {
-    (0..2_000_000_000_u64).prop_map(|seconds| Facts {
-        home: site('a'),
-        at: Timestamp::from_unix(seconds),
-    })
+    (0..2_000_000_000_u64).prop_map(|seconds| Facts::new(site('a'), Timestamp::from_unix(seconds)))
 }
 
 fn any_action() -> impl Strategy<Value = Action> {
