@@ -77,12 +77,8 @@ fn what_something_was_made_from_binds_it_as_well() {
     let ada = &scene.ada;
     ada.create_namespace("acme");
     let (data, base) = (model(&scene, "data"), model(&scene, "base"));
-    ada.try_push(
-        &data,
-        "acme/data:1",
-        &["--kind", "dataset", "--residency", "*"],
-    )
-    .ok();
+    ada.try_push(&data, "acme/data:1", &["--kind", "dataset", "--residency", "*"])
+        .ok();
     ada.try_push(
         &base,
         "acme/base:1",

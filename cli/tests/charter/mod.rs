@@ -149,7 +149,9 @@ fn a_federation_is_founded_and_its_sites_go_by_one_charter() {
         // Once more changes nothing.
         let again = person.run(["charter", "adopt", &file, "--json"]).json();
         assert_eq!(again, adopted);
-        let entry = person.run(["ledger", "show", "--from", &adopted["entry"].to_string()]).ok();
+        let entry = person
+            .run(["ledger", "show", "--from", &adopted["entry"].to_string()])
+            .ok();
         assert!(entry.contains("charter-adopted"), "{entry}");
     }
 

@@ -1314,7 +1314,8 @@ def decide(labels, home, time, action, place, groups=()):
     def judge(number, rules):
         for effect, reason in (("deny", "denied_by"), ("allow", "allowed_by")):
             for index, rule in enumerate(rules):
-                if rule["effect"] == effect and action in rule["actions"] and matches(rule["where"], place, time):
+                if rule["effect"] == effect and action in rule["actions"] and matches(
+                        rule["where"], place, time, groups, effect == "deny"):
                     return {"reason": reason, "label": number, "rule": index, "cited": rule}
         if any(rule["effect"] == "allow" for rule in rules):
             return {"reason": "no_rule_matches", "label": number, "action": action, "place": place}
@@ -1656,7 +1657,7 @@ def check_release(checks, v):
 
 def check_statements(checks, v):
     for row in v["pae"]:
-        checks.equal("PAE", lambda: pae(row["payload"].encode()), bytes.fromhex(row["pae"]))
+        checks.equal("PAE", lambda: pae(row["payload"].encode(), PAYLOAD_TYPE), bytes.fromhex(row["pae"]))
     for row in v["statements"]:
         checks.equal("statement", lambda: Statement(row["payload"].encode()).predicate, row["predicate"])
         checks.equal("payload", lambda: Envelope(row["envelope"].encode()).payload, row["payload"].encode())

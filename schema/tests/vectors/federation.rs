@@ -29,15 +29,16 @@ fn envelope(terms: &Terms, seeds: &[u8]) -> String {
 fn first_refused() -> Vec<Value> {
     let terms: Terms = from_value(document()).unwrap();
     let as_statement = Envelope::sign(&terms.to_bytes(), &[&key(1), &key(2)]);
-    let renamed = text(as_statement.bytes()).replace(
-        PayloadType::Statement.as_str(),
-        PayloadType::Charter.as_str(),
-    );
+    let renamed =
+        text(as_statement.bytes()).replace(PayloadType::Statement.as_str(), PayloadType::Charter.as_str());
     let rows = [
         ("one of two root keys signed", envelope(&terms, &[1])),
         ("one root key signed twice", envelope(&terms, &[3, 3])),
         ("keys of a site signed", envelope(&terms, &[1, 10, 11])),
-        ("it is signed as a statement", text(as_statement.bytes()).to_owned()),
+        (
+            "it is signed as a statement",
+            text(as_statement.bytes()).to_owned(),
+        ),
         ("signatures of a statement", renamed),
     ];
     rows.into_iter()
@@ -66,14 +67,20 @@ fn next_refused() -> Vec<Value> {
     let rows = [
         ("the old root keys did not sign", envelope(&rotated, &[4, 5])),
         ("the new root keys did not sign", envelope(&rotated, &[1, 2])),
-        ("a version is left out", envelope(&changed(&|terms| terms.version = 3), &[1, 2])),
+        (
+            "a version is left out",
+            envelope(&changed(&|terms| terms.version = 3), &[1, 2]),
+        ),
         (
             "it follows another charter",
             envelope(&changed(&|terms| terms.previous = Some(site_digest())), &[1, 2]),
         ),
         (
             "another federation",
-            envelope(&changed(&|terms| terms.federation = "other".parse().unwrap()), &[1, 2]),
+            envelope(
+                &changed(&|terms| terms.federation = "other".parse().unwrap()),
+                &[1, 2],
+            ),
         ),
         ("the same version", text(first().bytes()).to_owned()),
     ];
@@ -97,7 +104,12 @@ fn documents_refused() -> Vec<Value> {
     };
     let push = |pointer: &str, value: Value| {
         let mut changed = document();
-        changed.pointer_mut(pointer).unwrap().as_array_mut().unwrap().push(value);
+        changed
+            .pointer_mut(pointer)
+            .unwrap()
+            .as_array_mut()
+            .unwrap()
+            .push(value);
         changed
     };
     let public = |seed: u8| json!(key(seed).public());
@@ -109,27 +121,63 @@ fn documents_refused() -> Vec<Value> {
         ("threshold 4 of 3", set("/root/threshold", json!(4))),
         ("a root key twice", push("/root/keys", public(1))),
         ("a root key is a log key", push("/root/keys", public(20))),
-        ("a site key is another's witness key", set("/sites/0/site_key", public(22))),
+        (
+            "a site key is another's witness key",
+            set("/sites/0/site_key", public(22)),
+        ),
         ("no site", set("/sites", json!([]))),
-        ("a site's id twice", push("/sites", {
-            let mut twice = site(10, "athens", "GR");
-            twice["url"] = json!("https://athens.example");
-            twice
-        })),
+        (
+            "a site's id twice",
+            push("/sites", {
+                let mut twice = site(10, "athens", "GR");
+                twice["url"] = json!("https://athens.example");
+                twice
+            }),
+        ),
         ("a name twice", set("/sites/1/name", json!("stuttgart"))),
-        ("an address twice", set("/sites/1/url", json!("https://oslo.example"))),
-        ("an address of another spelling", set("/sites/1/url", json!("https://oslo.example:443"))),
+        (
+            "an address twice",
+            set("/sites/1/url", json!("https://oslo.example")),
+        ),
+        (
+            "an address of another spelling",
+            set("/sites/1/url", json!("https://oslo.example:443")),
+        ),
         ("no country", set("/sites/1/jurisdiction", json!("EU"))),
-        ("a ledger of another site", set("/sites/1/ledgers/0", ledger(10, 1))),
-        ("a ledger without an end before another", push("/sites/1/ledgers", ledger(20, 2))),
-        ("a witness key of another name", set("/sites/1/witness_key", document()["sites"][0]["witness_key"].clone())),
-        ("a namespace with two owners", push("/sites/1/owns", json!("oslo"))),
-        ("a namespace within a family", push("/sites/1/owns", json!("oslo-climate"))),
+        (
+            "a ledger of another site",
+            set("/sites/1/ledgers/0", ledger(10, 1)),
+        ),
+        (
+            "a ledger without an end before another",
+            push("/sites/1/ledgers", ledger(20, 2)),
+        ),
+        (
+            "a witness key of another name",
+            set(
+                "/sites/1/witness_key",
+                document()["sites"][0]["witness_key"].clone(),
+            ),
+        ),
+        (
+            "a namespace with two owners",
+            push("/sites/1/owns", json!("oslo")),
+        ),
+        (
+            "a namespace within a family",
+            push("/sites/1/owns", json!("oslo-climate")),
+        ),
         ("a family of all", push("/sites/1/owns", json!("*"))),
-        ("more witnesses than there are countries", set("/witnesses/jurisdictions", json!(3))),
+        (
+            "more witnesses than there are countries",
+            set("/witnesses/jurisdictions", json!(3)),
+        ),
         ("a group without members", set("/groups/0/members", json!([]))),
         ("a group twice", push("/groups", document()["groups"][0].clone())),
-        ("a membership that ends before it begins", set("/groups/0/members/1/until", json!("2023-07-10T00:00:00Z"))),
+        (
+            "a membership that ends before it begins",
+            set("/groups/0/members/1/until", json!("2023-07-10T00:00:00Z")),
+        ),
         ("a key that is not known", {
             let mut more = document();
             more["more"] = json!(1);
@@ -174,8 +222,10 @@ fn verdicts() -> Vec<Value> {
                 groups: groups.clone().into(),
             };
             let verdict = decide(&given, &facts, Action::Hold, &asked);
-            rows.push(json!({"labels": labels, "home": site_id(10), "at": at, "groups": document()["groups"],
-                "action": "hold", "place": place, "allowed": verdict.allowed, "reasons": verdict.reasons}));
+            rows.push(
+                json!({"labels": labels, "home": site_id(10), "at": at, "groups": document()["groups"],
+                "action": "hold", "place": place, "allowed": verdict.allowed, "reasons": verdict.reasons}),
+            );
         }
     }
     rows

@@ -10,8 +10,8 @@ use waag_schema::statement::namespace::{Genesis, KeySet, Rotation};
 use waag_schema::statement::predicate::{Residency, Withdrawal};
 use waag_schema::statement::scorecard::{Amount, Details, Device, Harness, Measure, Scorecard, Section};
 use waag_schema::statement::{
-    Chain, Content, Envelope, Erasure, Link, NamespaceState, Predicate, Release, RevocationList, Seen,
-    Statement, Subject, Successor, TagMove, Visibility,
+    Chain, CharterAdopted, Content, Envelope, Erasure, Link, NamespaceState, Predicate, Release,
+    RevocationList, Seen, Statement, Subject, Successor, TagMove, Visibility,
 };
 use waag_schema::{ArtifactName, ChunkDigest, Sha256, SiteId, Timestamp};
 
