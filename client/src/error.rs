@@ -5,6 +5,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use waag_schema::federation::CharterError;
 use waag_schema::wire::Problem;
 use waag_schema::{ArtifactName, FilePath, Namespace, Reference, Sha256, SiteId, Tag};
 
@@ -222,6 +223,9 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A charter is not to be believed or signed.
+    #[error(transparent)]
+    Charter(#[from] CharterError),
     /// The directory cannot be published as it is.
     #[error(transparent)]
     Scan(#[from] ScanError),

@@ -19,7 +19,9 @@ const ANSWER_MAX: usize = 1 << 20;
 /// # Errors
 /// When the token is no admin's.
 pub async fn status(site: &Site) -> Result<MirrorStatus> {
-    site.transport().json(Ask::get("/api/v1/federation/mirrors")).await
+    site.transport()
+        .json(Ask::get("/api/v1/federation/mirrors"))
+        .await
 }
 
 /// Adds a rule.
@@ -37,7 +39,9 @@ pub async fn add(site: &Site, rule: &MirrorRule) -> Result<()> {
 /// When the token is no admin's, or the charter names no such site.
 pub async fn run(site: &Site, other: Option<String>) -> Result<RunAnswer> {
     let ask = Ask::post("/api/v1/federation/run", &RunRequest { site: other });
-    site.transport().json(ask.work(RUN_WORK_BYTES).called("releases to be fetched")).await
+    site.transport()
+        .json(ask.work(RUN_WORK_BYTES).called("releases to be fetched"))
+        .await
 }
 
 /// Has the site believe another one again, after what was found against that.
@@ -50,7 +54,10 @@ pub async fn trust(site: &Site, other: &str) -> Result<()> {
         let text = format!("`{}` is no site's id or name", other.escape_debug());
         return Err(crate::ClientError::Usage(text));
     }
-    let ask = Ask::post(format!("/api/v1/federation/sites/{other}/trust"), &RunRequest::default());
+    let ask = Ask::post(
+        format!("/api/v1/federation/sites/{other}/trust"),
+        &RunRequest::default(),
+    );
     site.transport().bytes(ask, ANSWER_MAX).await.map(drop)
 }
 

@@ -11,8 +11,10 @@ use waag_schema::ledger::tile::tiles_for;
 use waag_schema::ledger::{Checkpoint, LedgerError, SignedCheckpoint, TilePath, TileSource, entry_number};
 use waag_schema::statement::{Envelope, NamespaceState, Predicate, Successor};
 use waag_schema::wire::FRAMES_TYPE;
-use waag_schema::wire::artifact::{ArtifactView, ChunksRequest, Proof, Recipes, RecipesRequest, Resolved};
-use waag_schema::wire::site::{NamespaceRequest, NamespaceView, SiteView};
+use waag_schema::wire::artifact::{
+    ArtifactView, ChunksRequest, Labels, Proof, Recipes, RecipesRequest, Resolved,
+};
+use waag_schema::wire::site::{CharterRequest, CharterView, NamespaceRequest, NamespaceView, SiteView};
 use waag_schema::wire::token::{TokenCreated, TokenRequest, TokenView, WhoAmI};
 use waag_schema::wire::upload::{
     ChunksReceived, FileRecipe, PlanAnswer, PlanRequest, PublishRequest, StatementsRequest, UploadRequest,
@@ -143,6 +145,14 @@ impl Site {
         self.transport.wait("", tried, None, error).await;
     }
 
+    /// Returns what the site says of itself. Nothing of it is believed beyond the pin.
+    ///
+    /// # Errors
+    /// When the site does not answer.
+    pub async fn view(&self) -> Result<SiteView> {
+        self.transport.json(Ask::get("/api/v1/site")).await
+    }
+
     /// Asks who the caller is.
     ///
     /// # Errors
@@ -193,6 +203,25 @@ impl Site {
         self.transport
             .json(Ask::get(format!("/api/v1/namespaces/{name}")))
             .await
+    }
+
+    /// Returns the labels that an artifact is under, as the site shows them.
+    pub(crate) async fn labels(&self, artifact: &ArtifactName) -> Result<Labels> {
+        self.transport
+            .json(Ask::get(format!("/api/v1/artifacts/{artifact}/labels")))
+            .await
+    }
+
+    /// Returns the charter that the site goes by, as it shows it.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub async fn charter(&self) -> Result<CharterView> {
+        self.transport.json(Ask::get("/api/v1/charter")).await
+    }
+
+    pub(crate) async fn adopt_charter(&self, request: &CharterRequest) -> Result<CharterView> {
+        self.transport.json(Ask::post("/api/v1/charter", request)).await
     }
 
     pub(crate) async fn create_namespace(&self, request: &NamespaceRequest) -> Result<Proof> {
@@ -259,10 +288,13 @@ impl Site {
         if *home == self.pin.site {
             return Ok(self.clone());
         }
-        let pin = self.trust.by_site(home)?.ok_or_else(|| ClientError::UnknownHome {
-            mirror: self.url().to_string(),
-            home: home.clone(),
-        })?;
+        let pin = self
+            .trust
+            .by_site(home)?
+            .ok_or_else(|| ClientError::UnknownHome {
+                mirror: self.url().to_string(),
+                home: home.clone(),
+            })?;
         Ok(Self {
             pin,
             copy: true,

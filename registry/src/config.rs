@@ -232,6 +232,7 @@ mod tests {
                 jurisdiction: None,
                 tls: None,
                 limits,
+                mirror: Vec::new(),
                 ..all
             },
             Config::default()

@@ -4,6 +4,7 @@
     reason = "what the tests set up must work, helpers included"
 )]
 
+mod charter;
 mod content;
 mod erasure;
 mod failure_table;

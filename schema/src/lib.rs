@@ -10,6 +10,7 @@
 
 pub mod base;
 pub mod content;
+pub mod federation;
 pub mod ledger;
 pub mod policy;
 pub mod release;

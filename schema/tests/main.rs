@@ -5,6 +5,7 @@
 )]
 
 mod content;
+mod federation;
 mod ledger;
 mod policy;
 mod vectors;

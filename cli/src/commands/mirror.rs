@@ -10,7 +10,7 @@ use super::open_site;
 use crate::args::{Mirror, MirrorAdd, Where};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::ui::{Page, Report, Ui, size};
+use crate::ui::{Bytes, Page, Report, Ui};
 
 pub(crate) async fn run(command: Mirror, config: &Config, ui: Ui) -> Result<(), Failure> {
     let site = open_site(config, ui)?;
@@ -49,7 +49,11 @@ fn rule(args: MirrorAdd) -> MirrorRule {
         site: args.other,
         artifacts: args.artifacts,
         kinds: args.kind,
-        when: if args.on_demand { When::OnDemand } else { When::Always },
+        when: if args.on_demand {
+            When::OnDemand
+        } else {
+            When::Always
+        },
         bytes_per_second: args.bandwidth,
     }
 }
@@ -73,7 +77,10 @@ pub(crate) async fn holders(args: Where, config: &Config, ui: Ui) -> Result<(), 
         Version::Tag(tag) if tag.moves() => None,
         Version::Tag(tag) => {
             let view = site.artifact(artifact).await?;
-            view.tags.iter().find(|view| view.tag == *tag).map(|view| view.manifest)
+            view.tags
+                .iter()
+                .find(|view| view.tag == *tag)
+                .map(|view| view.manifest)
         }
     };
     let mut holders = mirror::holders(&site, artifact).await?;
@@ -124,7 +131,7 @@ fn described(rule: &MirrorRule) -> String {
         text.push_str(", once somebody asks");
     }
     if let Some(rate) = rule.bytes_per_second {
-        text.push_str(&format!(", at most {}/s", size(rate)));
+        text.push_str(&format!(", at most {}/s", Bytes(rate)));
     }
     text
 }
@@ -142,7 +149,7 @@ impl Report for Rules {
                 view.error.clone().unwrap_or_default(),
             ]
         };
-        page.table(["rule", "releases", ""], self.0.rules.iter().map(row).collect());
+        page.table(["rule", "releases", ""], self.0.rules.iter().map(row));
     }
 
     fn essential(&self) -> String {
@@ -175,18 +182,23 @@ impl Report for Status {
                 view.artifact.to_string(),
                 view.manifest.to_string().chars().take(19).collect(),
                 word(&view.state).to_owned(),
-                size(view.bytes),
+                Bytes(view.bytes).to_string(),
                 view.reason.clone().unwrap_or_default(),
             ]
         };
         page.table(
             ["artifact", "release", "state", "size", "reason"],
-            self.0.releases.iter().map(row).collect(),
+            self.0.releases.iter().map(row),
         );
     }
 
     fn essential(&self) -> String {
-        let held = self.0.releases.iter().filter(|view| view.state == State::Held).count();
+        let held = self
+            .0
+            .releases
+            .iter()
+            .filter(|view| view.state == State::Held)
+            .count();
         format!("{held} of {}", self.0.releases.len())
     }
 }
@@ -244,12 +256,18 @@ impl Report for Holders {
         };
         page.table(
             ["site", "in", "state", "release", "since", "as known at", "reason"],
-            self.holders.iter().map(row).collect(),
+            self.holders.iter().map(row),
         );
     }
 
     fn essential(&self) -> String {
-        let holds = self.holders.iter().filter(|view| matches!(view.state.as_str(), "home" | "holds"));
-        holds.map(|view| view.site.to_string()).collect::<Vec<_>>().join("\n")
+        let holds = self
+            .holders
+            .iter()
+            .filter(|view| matches!(view.state.as_str(), "home" | "holds"));
+        holds
+            .map(|view| view.site.to_string())
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }

@@ -6,8 +6,8 @@
 
 use std::collections::HashSet;
 
-use waag_schema::statement::Keeping;
 use waag_schema::ChunkDigest;
+use waag_schema::statement::Keeping;
 
 use super::mirror::Wanted;
 use super::sites::{Federation, SitesError};
@@ -111,7 +111,10 @@ impl Federation {
         for row in own {
             for followed in self.ledgers.all() {
                 let (artifact, manifest) = (row.artifact.clone(), row.manifest);
-                let found = followed.index.ask(move |q| q.release(&artifact, &manifest)).await?;
+                let found = followed
+                    .index
+                    .ask(move |q| q.release(&artifact, &manifest))
+                    .await?;
                 let Some(view) = found else { continue };
                 let other = Wanted::of(row.artifact.clone(), view);
                 let (_, statement) = self.statement(&followed, &other).await?;
@@ -121,12 +124,17 @@ impl Federation {
         }
         let mut after = None;
         loop {
-            let keys = self.store.list(&Key::upload_prefix(), after.as_ref(), LISTED_AT_ONCE).await?;
+            let keys = self
+                .store
+                .list(&Key::upload_prefix(), after.as_ref(), LISTED_AT_ONCE)
+                .await?;
             let Some(last) = keys.last().cloned() else { break };
             for key in keys.iter().filter(|key| key.as_str().contains(".sealed/")) {
                 match self.store.get(key).await {
                     Ok(mark) => {
-                        let hex = std::str::from_utf8(&mark).ok().and_then(|hex| ChunkDigest::from_hex(hex).ok());
+                        let hex = std::str::from_utf8(&mark)
+                            .ok()
+                            .and_then(|hex| ChunkDigest::from_hex(hex).ok());
                         needed.extend(hex);
                     }
                     Err(StoreError::NotFound(_)) => {}

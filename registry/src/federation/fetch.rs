@@ -76,7 +76,10 @@ impl Fetch<'_> {
         };
         let found = Sha256::of(&bytes);
         if found != self.manifest {
-            return Err(lies(format_args!("the manifest {} was asked for, {found} came", self.manifest)));
+            return Err(lies(format_args!(
+                "the manifest {} was asked for, {found} came",
+                self.manifest
+            )));
         }
         let parsed = Manifest::parse(bytes.to_vec()).map_err(lies)?;
         self.release.check_manifest(&parsed).map_err(lies)?;
@@ -98,7 +101,11 @@ impl Fetch<'_> {
             let files: Vec<Sha256> = batch.iter().map(|content| content.sha256).collect();
             let came = self.peer.recipes(self.artifact, &files).await?;
             if came.is_empty() || came.len() > batch.len() {
-                return Err(lies(format_args!("{} recipes came for {} files", came.len(), batch.len())));
+                return Err(lies(format_args!(
+                    "{} recipes came for {} files",
+                    came.len(),
+                    batch.len()
+                )));
             }
             for (content, bytes) in batch.iter().zip(&came) {
                 recipes.push((content.sha256, check(content, bytes)?));
@@ -121,7 +128,9 @@ impl Fetch<'_> {
         for (file, recipe) in recipes {
             moved = self.file(*file, recipe, (began, moved)).await?;
             let bytes = Bytes::from(recipe.canonical());
-            self.store.put_if_absent(&Key::recipe(&recipe.digest()), bytes).await?;
+            self.store
+                .put_if_absent(&Key::recipe(&recipe.digest()), bytes)
+                .await?;
         }
         for view in scorecards {
             let Some(details) = &view.scorecard.details else {
@@ -133,11 +142,16 @@ impl Fetch<'_> {
             }
             let bytes = self.peer.scorecard(self.artifact, &details.sha256).await?;
             if bytes.len() > DETAILS_MAX || Sha256::of(&bytes) != details.sha256 {
-                return Err(lies(format_args!("the details {} of a scorecard are others", details.sha256)));
+                return Err(lies(format_args!(
+                    "the details {} of a scorecard are others",
+                    details.sha256
+                )));
             }
             self.store.put_if_absent(&key, bytes).await?;
         }
-        self.store.put_if_absent(&Key::manifest(&self.manifest), manifest).await?;
+        self.store
+            .put_if_absent(&Key::manifest(&self.manifest), manifest)
+            .await?;
         Ok(())
     }
 
@@ -178,14 +192,20 @@ impl Fetch<'_> {
 
     async fn is_here(&self, chunk: &ChunkDigest, end: u32) -> Result<bool, FetchError> {
         let key = Key::chunk(chunk);
-        let header = match self.store.get_range(&key, 0..waag_schema::content::chunk::HEADER_BYTES as u64).await {
+        let header = match self
+            .store
+            .get_range(&key, 0..waag_schema::content::chunk::HEADER_BYTES as u64)
+            .await
+        {
             Ok(header) => header,
             Err(StoreError::NotFound(_)) => return Ok(false),
             Err(error) => return Err(error.into()),
         };
         let length = header.first_chunk().map_or(0, claimed_length);
         if length < end {
-            return Err(lies(format_args!("a recipe takes {end} bytes of the chunk {chunk}, which has {length}")));
+            return Err(lies(format_args!(
+                "a recipe takes {end} bytes of the chunk {chunk}, which has {length}"
+            )));
         }
         Ok(true)
     }
@@ -205,7 +225,11 @@ impl Fetch<'_> {
             };
             let came = self.peer.chunks(self.artifact, &request).await?;
             if came.is_empty() || came.len() > chunks.len() {
-                return Err(lies(format_args!("{} chunks came where {} were asked for", came.len(), chunks.len())));
+                return Err(lies(format_args!(
+                    "{} chunks came where {} were asked for",
+                    came.len(),
+                    chunks.len()
+                )));
             }
             let session = self.manifest;
             let mut names = Vec::with_capacity(came.len());
@@ -214,12 +238,19 @@ impl Fetch<'_> {
                     return Err(lies(format_args!("the chunk {found} came for {asked}")));
                 }
                 let (digest, bytes) = (*asked, stored.clone());
-                let raw = self.content.on_pool(move || Content::opened(&bytes, digest)).await;
+                let raw = self
+                    .content
+                    .on_pool(move || Content::opened(&bytes, digest))
+                    .await;
                 let Some(raw) = raw else {
-                    return Err(lies(format_args!("the bytes of the chunk {asked} have another digest")));
+                    return Err(lies(format_args!(
+                        "the bytes of the chunk {asked} have another digest"
+                    )));
                 };
                 if raw.len() < ends.get(asked).map_or(0, |end| *end as usize) {
-                    return Err(lies(format_args!("a recipe takes more of the chunk {asked} than it has")));
+                    return Err(lies(format_args!(
+                        "a recipe takes more of the chunk {asked} than it has"
+                    )));
                 }
                 moved += raw.len() as u64;
                 self.received.inc_by(raw.len() as u64);

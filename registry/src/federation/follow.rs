@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use waag_schema::Timestamp;
 use waag_schema::ledger::merkle::{consistency_nodes, prove_consistency, root_nodes, verify_consistency};
 use waag_schema::ledger::note::NOTE_BYTES_MAX;
 use waag_schema::ledger::tile::tiles_for;
@@ -25,7 +26,6 @@ use waag_schema::ledger::{
     SaltedOpening, SignedCheckpoint, Stream, TileKind, TilePath, TileSource, Tree, bundle, entry_number,
     entry_place,
 };
-use waag_schema::Timestamp;
 use waag_schema::statement::{Envelope, Predicate};
 use waag_schema::wire::federation::Evidence;
 
@@ -33,7 +33,7 @@ use super::peer::{Peer, PeerError, PeerSite};
 use crate::clock::Clock;
 use crate::index::{Folded, Home, Index, IndexError, Reader, Rejection};
 use crate::ledger::{
-    AppendError, Followed, Folding, Reads, Standing, erase_slot, load_bundle, load_tiles, prepare, root_at,
+    AppendError, Folding, Followed, Reads, Standing, erase_slot, load_bundle, load_tiles, prepare, root_at,
 };
 use crate::store::{Cell, Key, Store, StoreError, Swap};
 
@@ -202,7 +202,11 @@ impl Follower {
             ledger: self.copy.as_ref(),
             content: self.content.as_ref(),
             index: &mut self.index,
-            trees: self.trees.iter().map(|signed| signed.checkpoint().clone()).collect(),
+            trees: self
+                .trees
+                .iter()
+                .map(|signed| signed.checkpoint().clone())
+                .collect(),
             reads: Reads::Open,
         }
     }
@@ -285,12 +289,18 @@ impl Follower {
     /// Returns the trees that lead from what is known to the newest one: the last of each series.
     async fn targets(&mut self, newest: &SignedCheckpoint) -> Result<Vec<SignedCheckpoint>, FollowError> {
         let series = newest.checkpoint().origin.series();
-        let from = self.trees.last().map_or(1, |last| last.checkpoint().origin.series());
+        let from = self
+            .trees
+            .last()
+            .map_or(1, |last| last.checkpoint().origin.series());
         if series < from {
             return Err(self.behind(newest));
         }
         if series - from > SERIES_MAX {
-            return Err(lies(format_args!("it began {} series since it was seen last", series - from)));
+            return Err(lies(format_args!(
+                "it began {} series since it was seen last",
+                series - from
+            )));
         }
         let mut targets = Vec::new();
         for earlier in from..series {
@@ -356,13 +366,19 @@ impl Follower {
     }
 
     /// Holds a tree against the one that was followed.
-    async fn compare(&mut self, known: &SignedCheckpoint, found: &SignedCheckpoint) -> Result<(), FollowError> {
+    async fn compare(
+        &mut self,
+        known: &SignedCheckpoint,
+        found: &SignedCheckpoint,
+    ) -> Result<(), FollowError> {
         let (old, new) = (known.checkpoint(), found.checkpoint());
         if new.size == old.size {
             if new.root == old.root {
                 return Ok(());
             }
-            return Err(self.convict("it signed two trees of one size", &[known, found]).await?);
+            return Err(self
+                .convict("it signed two trees of one size", &[known, found])
+                .await?);
         }
         if new.size < old.size {
             let here = root_at(self.copy.as_ref(), new.size, old).await?;
@@ -402,7 +418,9 @@ impl Follower {
                 continue;
             }
             let (found, bytes) = self.tile(tree.origin.series(), path).await?;
-            source.insert(&found, &bytes).map_err(|e| lies(format_args!("its tiles: {e}")))?;
+            source
+                .insert(&found, &bytes)
+                .map_err(|e| lies(format_args!("its tiles: {e}")))?;
             if let TileKind::Hashes(level) = path.kind()
                 && path.is_full()
             {
@@ -466,7 +484,11 @@ impl Follower {
 
         let openings = self.openings(series, &leaves).await?;
         let partial = load_bundle(self.copy.as_ref(), series, start / WIDTH, start).await?;
-        let partial = if start.is_multiple_of(WIDTH) { Vec::new() } else { partial };
+        let partial = if start.is_multiple_of(WIDTH) {
+            Vec::new()
+        } else {
+            partial
+        };
         let bundles = bundle::grow(start, &partial, &leaves).map_err(lies)?;
 
         self.index.begin()?;
@@ -506,7 +528,10 @@ impl Follower {
             let (found, bytes) = self.tile(tree.origin.series(), path).await?;
             let all = bundle::decode(&found, &bytes).map_err(lies)?;
             let first = index * WIDTH;
-            let own = all.into_iter().zip(first..).filter(|(_, at)| (start..end).contains(at));
+            let own = all
+                .into_iter()
+                .zip(first..)
+                .filter(|(_, at)| (start..end).contains(at));
             leaves.extend(own.map(|(leaf, _)| leaf));
         }
         if leaves.len() as u64 != end - start {
@@ -548,7 +573,9 @@ impl Follower {
                 let pack = Pack::decode(&bytes).map_err(|e| lies(format_args!("{path}: {e}")))?;
                 let cell = self.copy.read_cell(&Key::pack(series, &path)).await?;
                 let own = cell.map_or_else(|| Ok(Pack::default()), |cell| Pack::decode(&cell.bytes));
-                openings.packs.push((path.clone(), own.map_err(AppendError::from)?));
+                openings
+                    .packs
+                    .push((path.clone(), own.map_err(AppendError::from)?));
                 served = Some((path, pack));
             }
             let Some(((path, pack), (_, own))) = served.as_ref().zip(openings.packs.last_mut()) else {
@@ -607,7 +634,9 @@ impl Follower {
         opened: &SaltedOpening,
     ) -> Result<(), Wrong> {
         if Commitment::to(&tree.origin, &opened.salt, &opened.opening) != leaf.commitment {
-            return Err(Wrong::Served(format!("the opening of entry {number} is another one's")));
+            return Err(Wrong::Served(format!(
+                "the opening of entry {number} is another one's"
+            )));
         }
         let recorded = |why: &dyn std::fmt::Display| Wrong::Recorded(format!("its entry {number}: {why}"));
         let header = opened.opening.header();
@@ -623,7 +652,9 @@ impl Follower {
             Ok(prepared) => prepared,
             // Perhaps said in a later version of these rules: that convicts nobody, and is not gone past either.
             Err(AppendError::Statement(error)) => {
-                return Err(Wrong::Served(format!("its entry {number} cannot be read: {error}")));
+                return Err(Wrong::Served(format!(
+                    "its entry {number} cannot be read: {error}"
+                )));
             }
             Err(error) => return Err(Wrong::Here(error)),
         };
@@ -678,7 +709,8 @@ impl Follower {
         let first = entry_number(series, start).map_err(AppendError::from)?;
         let mut found = Vec::new();
         for (leaf, number) in leaves.iter().zip(first..) {
-            let Some((RefKind::Erases, target)) = leaf.reference.filter(|(_, target)| *target < number) else {
+            let Some((RefKind::Erases, target)) = leaf.reference.filter(|(_, target)| *target < number)
+            else {
                 continue;
             };
             if let Some((stream, seq)) = self.index.questions().place_of(target)? {
@@ -724,7 +756,11 @@ impl Follower {
         };
         let bytes = Bytes::from(serde_json::to_vec(&watermark).map_err(|e| damaged(&e))?);
         let version = self.cell.as_ref().map(|cell| &cell.version);
-        match self.copy.swap_cell(&Key::watermark(), version, bytes.clone()).await? {
+        match self
+            .copy
+            .swap_cell(&Key::watermark(), version, bytes.clone())
+            .await?
+        {
             Swap::Swapped(version) => {
                 self.cell = Some(Cell { bytes, version });
                 self.kept = self.heard;

@@ -10,20 +10,22 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use waag_schema::ledger::Origin;
-use waag_schema::policy::{Action, Facts, Label, Verdict, decide};
+use waag_schema::policy::{Action, Label, Verdict, decide};
+use waag_schema::release::Manifest;
 use waag_schema::release::kind::Kind;
 use waag_schema::statement::{Custody, Envelope, Keeping, Predicate, Release, Statement, Subject};
 use waag_schema::wire::artifact::ReleaseView;
 use waag_schema::wire::federation::{MirrorRule, MirroredView, State, When};
 use waag_schema::{ArtifactName, ChunkDigest, Sha256, SiteId, Timestamp};
 
-use super::sites::SitesError;
 use super::fetch::{Fetch, chunks_of};
 use super::peer::PeerSite;
 use super::rules::{is_of, takes};
+use super::sites::SitesError;
 use super::sites::{Federation, Member};
-use crate::index::{CustodyRow, Prepared};
+use crate::index::{CustodyRow, IndexError, Prepared, Questions};
 use crate::ledger::{AppendError, Followed, Standing, prepare};
 
 /// What was tried in vain, since the start.
@@ -52,7 +54,7 @@ pub(super) struct Wanted {
     pub(super) artifact: ArtifactName,
     pub(super) view: ReleaseView,
     pub(super) kind: Option<Kind>,
-    label: Option<Label>,
+    labels: Vec<Label>,
     erase: bool,
     when: When,
     bytes_per_second: Option<u64>,
@@ -66,7 +68,7 @@ impl Wanted {
             artifact,
             view,
             kind: None,
-            label: None,
+            labels: Vec::new(),
             erase: false,
             when: When::OnDemand,
             bytes_per_second: None,
@@ -75,7 +77,9 @@ impl Wanted {
     }
 
     fn is_held(&self) -> bool {
-        self.custody.as_ref().is_some_and(|row| row.state == Keeping::Holds)
+        self.custody
+            .as_ref()
+            .is_some_and(|row| row.state == Keeping::Holds)
     }
 }
 
@@ -125,7 +129,7 @@ impl Federation {
                 }
                 found.push(Wanted {
                     kind,
-                    label: row.and_then(|row| row.label),
+                    labels: labels_of(q, &artifact)?,
                     erase: q.is_to_be_erased(&artifact, &view.manifest)?,
                     when: rule.map_or(When::OnDemand, |rule| rule.when),
                     bytes_per_second: rule.and_then(|rule| rule.bytes_per_second),
@@ -139,14 +143,10 @@ impl Federation {
         Ok(found.await?)
     }
 
-    /// May this site hold a release under this label?
-    fn may_hold(&self, home: &SiteId, label: Option<&Label>) -> Verdict {
-        let labels: Vec<Label> = label.cloned().into_iter().collect();
-        let facts = Facts {
-            home: home.clone(),
-            at: self.clock.now(),
-        };
-        decide(&labels, &facts, Action::Hold, &self.here.place())
+    /// May this site hold a release under these labels?
+    fn may_hold(&self, home: &SiteId, labels: &[Label]) -> Verdict {
+        let facts = self.here.facts(home, self.clock.now());
+        decide(labels, &facts, Action::Hold, &self.here.place())
     }
 
     /// Does for each release of a site what rules, labels and withdrawals ask for.
@@ -158,7 +158,9 @@ impl Federation {
     ) -> Result<Mirrored, SitesError> {
         let mut done = Mirrored::default();
         let wanted = self.wanted(&member.site, followed, rules).await?;
-        let on_demand = wanted.iter().filter(|one| one.when == When::OnDemand && !one.is_held());
+        let on_demand = wanted
+            .iter()
+            .filter(|one| one.when == When::OnDemand && !one.is_held());
         let on_demand = on_demand.filter(|one| one.view.withdrawn.is_none());
         self.demand.offer(
             &member.site.id,
@@ -192,7 +194,7 @@ impl Federation {
         followed: &Followed,
         release: &Wanted,
     ) -> Result<Step, SitesError> {
-        let verdict = self.may_hold(&followed.site, release.label.as_ref());
+        let verdict = self.may_hold(&followed.site, &release.labels);
         if release.is_held() {
             let reason = if release.erase {
                 let said = release.view.withdrawn.as_deref().unwrap_or_default();
@@ -214,16 +216,24 @@ impl Federation {
             return Ok(Step::Nothing);
         }
         if !verdict.allowed {
-            let said = release.custody.as_ref().is_some_and(|row| row.state == Keeping::Refused);
+            let said = release
+                .custody
+                .as_ref()
+                .is_some_and(|row| row.state == Keeping::Refused);
             // Erased because a label forbids it is refused already.
-            let erased = release.custody.as_ref().is_some_and(|row| row.state == Keeping::Erased);
+            let erased = release
+                .custody
+                .as_ref()
+                .is_some_and(|row| row.state == Keeping::Erased);
             if said || erased {
                 return Ok(Step::Nothing);
             }
-            self.say(followed, release, Keeping::Refused, Some(&verdict.to_string())).await?;
+            self.say(followed, release, Keeping::Refused, Some(&verdict.to_string()))
+                .await?;
             return Ok(Step::Refused);
         }
-        if release.when == When::OnDemand && !self.demand.contains(&release.artifact, &release.view.manifest) {
+        if release.when == When::OnDemand && !self.demand.contains(&release.artifact, &release.view.manifest)
+        {
             return Ok(Step::Nothing);
         }
         self.fetch(member, followed, release).await?;
@@ -251,21 +261,31 @@ impl Federation {
             received: &self.metrics.mirrored_bytes,
         };
         let (bytes, recipes) = fetch.plan().await?;
+        // What it was made from stands in its manifest, and those labels hold as well.
+        let ancestors: Vec<ArtifactName> = ancestors(&bytes);
+        if self.deny_made_from(followed, release, &ancestors).await? {
+            return Ok(());
+        }
         // From here on nobody deletes these chunks, whoever else needs them no more.
         let underway = self.underway.begin(manifest, chunks_of(&recipes)).await;
         let artifact = release.artifact.clone();
-        let scorecards = followed.index.ask(move |q| q.scorecards(&artifact, usize::from(u16::MAX)));
+        let scorecards = followed
+            .index
+            .ask(move |q| q.scorecards(&artifact, usize::from(u16::MAX)));
         let mut scorecards = scorecards.await?;
         scorecards.retain(|view| view.manifest == manifest);
         fetch.fetch(bytes, &recipes, &scorecards).await?;
         // The label may have been tightened while bytes moved: what counts is what is known now.
         let artifact = release.artifact.clone();
         let now = followed.index.ask(move |q| {
-            let label = q.artifact(&artifact)?.and_then(|row| row.label);
-            Ok((label, q.is_to_be_erased(&artifact, &manifest)?))
+            let mut labels = labels_of(q, &artifact)?;
+            for ancestor in &ancestors {
+                labels.extend(labels_of(q, ancestor)?);
+            }
+            Ok((labels, q.is_to_be_erased(&artifact, &manifest)?))
         });
-        let (label, erase) = now.await?;
-        let verdict = self.may_hold(&followed.site, label.as_ref());
+        let (labels, erase) = now.await?;
+        let verdict = self.may_hold(&followed.site, &labels);
         if erase || !verdict.allowed {
             let reason = if erase {
                 "withdrawn with erasure".to_owned()
@@ -278,7 +298,40 @@ impl Federation {
         self.say(followed, release, Keeping::Holds, None).await?;
         drop(underway);
         let prepared = prepare(self.store.as_ref(), envelope).await?;
-        member.arrived(release.view.entry, release.view.at, prepared).await
+        member
+            .arrived(release.view.entry, release.view.at, prepared)
+            .await
+    }
+
+    /// Does a label of what a release was made from forbid to hold it? Then that is on record.
+    async fn deny_made_from(
+        &self,
+        followed: &Followed,
+        release: &Wanted,
+        ancestors: &[ArtifactName],
+    ) -> Result<bool, SitesError> {
+        let (mut labels, ancestors) = (release.labels.clone(), ancestors.to_vec());
+        let theirs = followed.index.ask(move |q| {
+            let mut found = Vec::new();
+            for ancestor in &ancestors {
+                found.extend(labels_of(q, ancestor)?);
+            }
+            Ok(found)
+        });
+        labels.extend(theirs.await?);
+        let verdict = self.may_hold(&followed.site, &labels);
+        if verdict.allowed {
+            return Ok(false);
+        }
+        if release
+            .custody
+            .as_ref()
+            .is_none_or(|row| row.state != Keeping::Refused)
+        {
+            self.say(followed, release, Keeping::Refused, Some(&verdict.to_string()))
+                .await?;
+        }
+        Ok(true)
     }
 
     /// Reads the signed statement of a release from the copy of its ledger.
@@ -289,11 +342,16 @@ impl Federation {
     ) -> Result<(Envelope, Release), SitesError> {
         let entry = release.view.entry;
         let proof = followed.prove(&[entry]).await?;
-        let parts = proof.earlier.iter().map(|part| &part.entries).chain([&proof.entries]);
+        let parts = proof
+            .earlier
+            .iter()
+            .map(|part| &part.entries)
+            .chain([&proof.entries]);
         for proven in parts.flatten() {
             let envelope = Envelope::parse(proven.opening.envelope()).map_err(AppendError::from)?;
             let said = Statement::parse(envelope.payload()).map_err(AppendError::from)?;
-            if let (Predicate::Release(found), Subject::Manifest(artifact, manifest)) = (said.predicate, said.subject)
+            if let (Predicate::Release(found), Subject::Manifest(artifact, manifest)) =
+                (said.predicate, said.subject)
                 && artifact == release.artifact
                 && manifest == release.view.manifest
             {
@@ -340,12 +398,15 @@ impl Federation {
         rules: &[MirrorRule],
     ) -> Result<Vec<MirroredView>, SitesError> {
         let all = self.wanted(site, followed, rules).await?;
-        Ok(all.into_iter().map(|release| self.standing(followed, release)).collect())
+        Ok(all
+            .into_iter()
+            .map(|release| self.standing(followed, release))
+            .collect())
     }
 
     fn standing(&self, followed: &Followed, release: Wanted) -> MirroredView {
         let row = release.custody.as_ref();
-        let verdict = self.may_hold(&followed.site, release.label.as_ref());
+        let verdict = self.may_hold(&followed.site, &release.labels);
         let trouble = self.trouble.of(&release.artifact, &release.view.manifest);
         let (state, reason) = match (row.map(|row| row.state), trouble) {
             (_, Some(trouble)) => (State::Failed, Some(trouble)),
@@ -371,6 +432,16 @@ impl Federation {
             artifact: release.artifact,
         }
     }
+}
+
+/// What a manifest says that its files were made from.
+fn ancestors(manifest: &Bytes) -> Vec<ArtifactName> {
+    Manifest::parse(manifest.to_vec()).map_or_else(|_| Vec::new(), |manifest| manifest.ancestors())
+}
+
+/// The labels that an artifact is under, its own and those of what it was made from.
+fn labels_of(q: &Questions<'_>, artifact: &ArtifactName) -> Result<Vec<Label>, IndexError> {
+    Ok(q.labels(artifact)?.into_iter().map(|row| row.label).collect())
 }
 
 /// What was done for one release.
@@ -417,7 +488,9 @@ impl Drop for Noted {
         // Whoever holds the lock is deleting, and then the note stays until the same release is fetched again: it
         // keeps too much rather than too little.
         if let Ok(mut all) = self.all.0.try_write()
-            && all.get(&self.manifest).is_some_and(|noted| Arc::ptr_eq(noted, &self.chunks))
+            && all
+                .get(&self.manifest)
+                .is_some_and(|noted| Arc::ptr_eq(noted, &self.chunks))
         {
             all.remove(&self.manifest);
         }
@@ -438,6 +511,8 @@ impl Member {
             }
             index.commit(folded)
         };
-        Ok(tokio::task::spawn_blocking(write).await.expect("folding does not panic")?)
+        Ok(tokio::task::spawn_blocking(write)
+            .await
+            .expect("folding does not panic")?)
     }
 }

@@ -62,7 +62,8 @@ impl RemotePeer {
         let base = Url::parse(&site.url).map_err(|_| bad("no address"))?;
         let host = base.host_str().ok_or_else(|| bad("no address"))?.to_owned();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let loopback = bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        let loopback =
+            bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
         if base.scheme() != "https" && !loopback {
             return Err(bad("not https, and not this machine"));
         }
@@ -78,7 +79,9 @@ impl RemotePeer {
         }
         Ok(Self {
             http: builder.build().map_err(|e| bad(&e.to_string()))?,
-            authority: base.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}")),
+            authority: base
+                .port()
+                .map_or_else(|| host.clone(), |port| format!("{host}:{port}")),
             base,
             own,
             key,
@@ -196,14 +199,17 @@ impl Peer for RemotePeer {
             let same = response.headers().get(ETAG).and_then(|found| found.to_str().ok());
             return match tag {
                 Some(tag) if same == Some(tag.as_str()) => Ok(None),
-                _ => Err(PeerError::Odd("nothing was modified of what was not asked for".to_owned())),
+                _ => Err(PeerError::Odd(
+                    "nothing was modified of what was not asked for".to_owned(),
+                )),
             };
         }
         read(response, NOTE_BYTES_MAX).await.map(Some)
     }
 
     async fn tile(&self, series: u32, path: &TilePath) -> Result<Bytes, PeerError> {
-        self.bytes(&format!("/ledger/{series}/{path}"), path.byte_len()).await
+        self.bytes(&format!("/ledger/{series}/{path}"), path.byte_len())
+            .await
     }
 
     async fn pack(&self, series: u32, path: &PackPath) -> Result<Bytes, PeerError> {
@@ -223,9 +229,15 @@ impl Peer for RemotePeer {
 
     async fn recipes(&self, artifact: &ArtifactName, files: &[Sha256]) -> Result<Vec<Bytes>, PeerError> {
         let path = format!("/api/v1/artifacts/{artifact}/recipes");
-        let request = RecipesRequest { files: files.to_vec() };
+        let request = RecipesRequest {
+            files: files.to_vec(),
+        };
         let recipes: Recipes = self.json(Method::POST, &path, Some(&request)).await?;
-        Ok(recipes.recipes.into_iter().map(|recipe| recipe.0.into()).collect())
+        Ok(recipes
+            .recipes
+            .into_iter()
+            .map(|recipe| recipe.0.into())
+            .collect())
     }
 
     async fn chunks(

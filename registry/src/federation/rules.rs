@@ -96,9 +96,8 @@ impl AddedRules {
 
     pub(super) async fn all(&self) -> Result<Vec<MirrorRule>, RuleError> {
         match self.store.read_cell(&Key::mirror_rules()).await? {
-            Some(cell) => {
-                serde_json::from_slice(&cell.bytes).map_err(|e| RuleError::Bad(format!("the stored rules: {e}")))
-            }
+            Some(cell) => serde_json::from_slice(&cell.bytes)
+                .map_err(|e| RuleError::Bad(format!("the stored rules: {e}"))),
             None => Ok(Vec::new()),
         }
     }
@@ -116,7 +115,11 @@ impl AddedRules {
         rules.push(rule);
         let bytes = serde_json::to_vec(&rules).map_err(|e| RuleError::Bad(e.to_string()))?;
         let version = cell.as_ref().map(|cell| &cell.version);
-        match self.store.swap_cell(&Key::mirror_rules(), version, Bytes::from(bytes)).await? {
+        match self
+            .store
+            .swap_cell(&Key::mirror_rules(), version, Bytes::from(bytes))
+            .await?
+        {
             Swap::Swapped(_) => Ok(()),
             Swap::Lost => Err(RuleError::Busy),
         }
@@ -140,7 +143,11 @@ mod tests {
             ("acme/t?ny", "acme/tiny", true),
             ("", "", true),
         ] {
-            assert_eq!(matches(glob.as_bytes(), text.as_bytes()), expected, "{glob} {text}");
+            assert_eq!(
+                matches(glob.as_bytes(), text.as_bytes()),
+                expected,
+                "{glob} {text}"
+            );
         }
     }
 }

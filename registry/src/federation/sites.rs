@@ -2,10 +2,11 @@
 //!
 //! A site is followed and mirrored from by one task at a time; reading needs none of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use tokio::task::JoinSet;
 use waag_schema::wire::federation::{HolderView, MirrorRule, MirrorStatus, PeerView, RuleView, RunAnswer};
 use waag_schema::{ArtifactName, SiteId};
 
@@ -201,7 +202,10 @@ impl Federation {
     }
 
     pub(super) fn authority(&self) -> Option<String> {
-        self.authority.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.authority
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn members(&self) -> Vec<Arc<Member>> {
@@ -233,7 +237,9 @@ impl Federation {
     /// When it does not answer, or what it shows does not hold.
     pub async fn look(&self, site: &SiteId) -> Result<Looked, SitesError> {
         let member = self.member(site)?;
-        let looked = self.follower(&member, async |follower| follower.look().await).await;
+        let looked = self
+            .follower(&member, async |follower| follower.look().await)
+            .await;
         let label = OfPeer {
             peer: site.to_string(),
         };
@@ -280,7 +286,9 @@ impl Federation {
     /// When there is no such site, or what is kept of it cannot be used.
     pub async fn absolve(&self, site: &SiteId) -> Result<(), SitesError> {
         let member = self.member(site)?;
-        Ok(self.follower(&member, async |follower| follower.absolve().await).await?)
+        Ok(self
+            .follower(&member, async |follower| follower.absolve().await)
+            .await?)
     }
 
     /// Fetches, refuses and deletes what rules, labels and withdrawals of a site ask for, as far as it was followed.
@@ -304,7 +312,11 @@ impl Federation {
     pub async fn run_now(&self, site: Option<&str>) -> Result<RunAnswer, SitesError> {
         let sites = match site {
             Some(text) => vec![self.find(text)?],
-            None => self.members().iter().map(|member| member.site.id.clone()).collect(),
+            None => self
+                .members()
+                .iter()
+                .map(|member| member.site.id.clone())
+                .collect(),
         };
         let mut answer = RunAnswer::default();
         for site in sites {
@@ -330,21 +342,30 @@ impl Federation {
     pub async fn run(self: Arc<Self>) {
         let mut looks = tokio::time::interval(LOOKED_EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut running: BTreeMap<SiteId, tokio::task::JoinHandle<()>> = BTreeMap::new();
+        // What is under way ends with this.
+        let mut running: JoinSet<SiteId> = JoinSet::new();
+        let mut busy: BTreeSet<SiteId> = BTreeSet::new();
         loop {
             tokio::select! {
                 _ = looks.tick() => {}
                 () = self.demand.asked() => {}
-            }
-            running.retain(|_, task| !task.is_finished());
-            for member in self.members() {
-                let id = member.site.id.clone();
-                if running.contains_key(&id) {
+                Some(done) = running.join_next(), if !running.is_empty() => {
+                    match done {
+                        Ok(site) => drop(busy.remove(&site)),
+                        Err(_) => busy.clear(),
+                    }
                     continue;
                 }
-                let (federation, site) = (Arc::clone(&self), id.clone());
-                let turn = tokio::spawn(async move { federation.turn(&site).await });
-                running.insert(id, turn);
+            }
+            for member in self.members() {
+                let id = member.site.id.clone();
+                if busy.insert(id.clone()) {
+                    let federation = Arc::clone(&self);
+                    running.spawn(async move {
+                        federation.turn(&id).await;
+                        id
+                    });
+                }
             }
         }
     }
@@ -391,7 +412,9 @@ impl Federation {
         let members = self.members();
         for member in &members {
             if let Some(followed) = self.ledgers.of(&member.site.id) {
-                status.releases.extend(self.standings(&member.site, &followed, &rules).await?);
+                status
+                    .releases
+                    .extend(self.standings(&member.site, &followed, &rules).await?);
             }
         }
         for rule in rules {
@@ -402,7 +425,10 @@ impl Federation {
             {
                 let alone = [rule.clone()];
                 let found = self.wanted(&member.site, &followed, &alone).await?;
-                matches = found.iter().filter(|one| takes(&rule, &one.artifact, one.kind)).count() as u64;
+                matches = found
+                    .iter()
+                    .filter(|one| takes(&rule, &one.artifact, one.kind))
+                    .count() as u64;
             }
             let error = match of {
                 None => Some(format!("the charter names no other site `{}`", rule.site)),
@@ -425,7 +451,11 @@ impl Federation {
             let Some(followed) = self.ledgers.of(&site.id) else {
                 continue;
             };
-            let trouble = member.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let trouble = member
+                .trouble
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
             let evidence = followed.store.read_cell(&Key::evidence()).await?;
             views.push(PeerView {
                 site: site.id.clone(),
@@ -453,10 +483,7 @@ impl Federation {
         let now = self.clock.now();
         let own = (self.here.clone(), self.reader.clone(), now);
         let theirs = self.ledgers.all().into_iter().map(|followed| {
-            let here = Here {
-                site: followed.site.clone(),
-                jurisdiction: followed.jurisdiction,
-            };
+            let here = Here::new(followed.site.clone(), followed.jurisdiction);
             (here, followed.index.clone(), followed.heard)
         });
         let mut holders = Vec::new();
@@ -502,5 +529,8 @@ impl Federation {
 fn authority_of(url: &str) -> Option<String> {
     let url = reqwest::Url::parse(url).ok()?;
     let host = url.host_str()?;
-    Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+    Some(
+        url.port()
+            .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")),
+    )
 }

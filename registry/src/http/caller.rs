@@ -69,7 +69,9 @@ impl FromRequestParts<Arc<Site>> for Asking {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, Refusal> {
-        Ok(Self(Claim::of(&parts.headers, &parts.extensions).caller(site).await?))
+        Ok(Self(
+            Claim::of(&parts.headers, &parts.extensions).caller(site).await?,
+        ))
     }
 }
 
@@ -99,9 +101,12 @@ impl FromRequestParts<Arc<Site>> for Transferring {
         let Asking(caller) = Asking::from_request_parts(parts, site).await?;
         let who = match (caller.token(), parts.extensions.get::<Peer>()) {
             (Some(token), _) => Who::Token(token.id.clone()),
-            (None, _) if caller.site().is_some() => {
-                Who::Token(caller.site().map(|here| format!("site:{}", here.site)).unwrap_or_default())
-            }
+            (None, _) if caller.site().is_some() => Who::Token(
+                caller
+                    .site()
+                    .map(|here| format!("site:{}", here.site))
+                    .unwrap_or_default(),
+            ),
             (None, Some(peer)) => Who::Address(peer.address()),
             (None, None) => Who::Nobody,
         };

@@ -6,12 +6,13 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use waag_schema::federation::CharterError;
 use waag_schema::statement::namespace::AdmitError;
 use waag_schema::wire::{Code, Problem};
 
 use crate::access::AccessError;
 use crate::content::ContentError;
-use crate::federation::{RuleError, SitesError};
+use crate::federation::{FederationError, RuleError, SitesError};
 use crate::index::{IndexError, Rejection};
 use crate::ledger::AppendError;
 use crate::publish::PublishError;
@@ -230,6 +231,7 @@ impl From<PublishError> for Refusal {
             PublishError::Forbidden { .. } | PublishError::NotAdmin(_) => {
                 Self::new(Code::Forbidden, error.to_string())
             }
+            PublishError::OwnedElsewhere { .. } => Self::new(Code::Taken, error.to_string()),
             PublishError::NotFound(_) => Self::new(Code::NotFound, error.to_string()),
             PublishError::Denied { ref reasons, .. } => {
                 let reasons = reasons.clone();
@@ -279,6 +281,32 @@ impl From<SitesError> for Refusal {
             SitesError::Index(error) => error.into(),
             SitesError::Follow(_) | SitesError::Fetch(_) | SitesError::Io { .. } => Self::failed(&error),
         }
+    }
+}
+
+impl From<FederationError> for Refusal {
+    fn from(error: FederationError) -> Self {
+        let code = match &error {
+            FederationError::NotAdmin | FederationError::Charter(CharterError::Threshold { .. }) => {
+                Code::Forbidden
+            }
+            FederationError::NotFound(_) => Code::NotFound,
+            FederationError::Fork { .. } => Code::Conflict,
+            FederationError::Nothing
+            | FederationError::Charter(_)
+            | FederationError::Expired { .. }
+            | FederationError::NotNamed(_)
+            | FederationError::Differs { .. } => Code::Invalid,
+            FederationError::Damaged { .. } => return Self::failed(&error),
+            FederationError::Append(_) | FederationError::Index(_) | FederationError::Store(_) => {
+                return match error {
+                    FederationError::Append(error) => error.into(),
+                    FederationError::Store(error) => error.into(),
+                    error => Self::failed(&error),
+                };
+            }
+        };
+        Self::new(code, error.to_string())
     }
 }
 

@@ -40,7 +40,10 @@ async fn signed(site: &Site, request: Request) -> Result<Request, Refusal> {
         let value = headers.get(name).and_then(|value| value.to_str().ok());
         value.map(str::to_owned)
     };
-    let authority = parts.uri.authority().map(|authority| authority.as_str().to_owned());
+    let authority = parts
+        .uri
+        .authority()
+        .map(|authority| authority.as_str().to_owned());
     let authority = authority.or_else(|| text(&parts.headers, HOST.as_str()));
     let authority = authority.unwrap_or_default().to_ascii_lowercase();
     let headers = SignedHeaders {

@@ -63,7 +63,9 @@ pub(super) async fn newest_of(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let followed = followed(&site, &of)?;
-    let signed = followed.newest().ok_or_else(|| Refusal::not_found("ledger of this site"))?;
+    let signed = followed
+        .newest()
+        .ok_or_else(|| Refusal::not_found("ledger of this site"))?;
     Ok(note(signed, &headers))
 }
 
@@ -101,7 +103,10 @@ pub(super) async fn pack(
     let path = path.ok_or_else(|| Refusal::not_found("pack of this name"))?;
     let bytes = site.ledger().pack(series, &path).await?;
     let bytes = bytes.ok_or_else(|| Refusal::not_found("pack of this name"))?;
-    let headers = [(CONTENT_TYPE, "application/octet-stream"), (CACHE_CONTROL, "no-store")];
+    let headers = [
+        (CONTENT_TYPE, "application/octet-stream"),
+        (CACHE_CONTROL, "no-store"),
+    ];
     Ok((headers, bytes).into_response())
 }
 

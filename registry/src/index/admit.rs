@@ -176,7 +176,10 @@ impl Index {
             return Ok(namespace.rotate(&prepared.envelope).map(drop)?);
         };
         if predicate.is_a_sites() {
-            return Ok(prepared.envelope.verify(&[*home.key], 1).map_err(AdmitError::from)?);
+            return Ok(prepared
+                .envelope
+                .verify(&[*home.key], 1)
+                .map_err(AdmitError::from)?);
         }
         let row = self.questions().artifact(artifact)?;
         let known = row.map_or_else(Chain::default, |r| r.chain);

@@ -27,6 +27,8 @@ pub struct Prepared {
     pub config: Option<ModelConfig>,
     /// What the manifest of a release says of packed files, if it is at this site and has any.
     pub packed: Option<Packed>,
+    /// What the manifest of a release names as its base and training data, if it is at this site.
+    pub ancestors: Vec<ArtifactName>,
 }
 
 impl Prepared {
@@ -42,6 +44,7 @@ impl Prepared {
             recipes: HashMap::new(),
             config: None,
             packed: None,
+            ancestors: Vec::new(),
         })
     }
 
@@ -140,7 +143,13 @@ impl Index {
                         "INSERT INTO tag (artifact, tag, manifest, position, at) VALUES (?, ?, ?, ?, ?)
                          ON CONFLICT DO UPDATE SET manifest = excluded.manifest, position = excluded.position,
                              at = excluded.at",
-                        params![artifact.as_str(), tag.tag.as_str(), manifest.as_bytes(), position, at.unix()],
+                        params![
+                            artifact.as_str(),
+                            tag.tag.as_str(),
+                            manifest.as_bytes(),
+                            position,
+                            at.unix()
+                        ],
                     ),
                     (Predicate::Residency(residency), _) => {
                         let label = serde_json::to_string(&residency.label)
@@ -323,6 +332,12 @@ impl Index {
             self.run(
                 "INSERT OR IGNORE INTO packed (artifact, position, manifest) VALUES (?, ?, ?)",
                 params![artifact.as_str(), recorded.position, manifest.as_bytes()],
+            )?;
+        }
+        for ancestor in prepared.ancestors.iter().filter(|ancestor| *ancestor != artifact) {
+            self.run(
+                "INSERT OR IGNORE INTO lineage (artifact, ancestor) VALUES (?, ?)",
+                params![artifact.as_str(), ancestor.as_str()],
             )?;
         }
         self.run(

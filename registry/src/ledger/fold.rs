@@ -158,8 +158,7 @@ impl Folding<'_> {
         };
         let prepared = prepare(self.content, Envelope::parse(opened.opening.envelope())?).await?;
         let at = opened.opening.header().at;
-        self.index
-            .fold(number, at, stream.as_str(), seq, &prepared)?;
+        self.index.fold(number, at, stream.as_str(), seq, &prepared)?;
         Ok(true)
     }
 
@@ -176,7 +175,6 @@ impl Folding<'_> {
         };
         Ok(*root.as_bytes() == folded.root)
     }
-
 }
 
 /// Returns the root that a tree had at an earlier size.

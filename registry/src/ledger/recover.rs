@@ -16,8 +16,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, watch};
 use waag_schema::ledger::merkle::root_nodes;
 use waag_schema::ledger::{
-    Checkpoint, CommitRecord, Edge, HashSource, Leaf, Node, Root,
-    SignedCheckpoint, Tree, WriterId,
+    Checkpoint, CommitRecord, Edge, HashSource, Leaf, Node, Root, SignedCheckpoint, Tree, WriterId,
 };
 
 use super::fold::{self, Folding, Reads};

@@ -5,23 +5,25 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use waag_schema::base::name::Version;
-use waag_schema::policy::{Action, Facts, Label, decide};
+use waag_schema::policy::{Action, Label, decide};
 use waag_schema::release::files::LIST_MAX_BYTES;
 use waag_schema::release::{Files, Manifest};
 use waag_schema::statement::{Chain, NamespaceState};
-use waag_schema::wire::artifact::{ArtifactPage, ArtifactView, Proof, Resolved, ScorecardView, Scorecards};
+use waag_schema::wire::artifact::{
+    ArtifactPage, ArtifactView, LabelView, Labels, Proof, Resolved, ScorecardView, Scorecards,
+};
 use waag_schema::wire::site::NamespaceView;
 use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, SiteId};
 
 use super::PublishError;
+use super::demand::Demand;
 use super::packed::{PackedFiles, Whereabouts};
+use super::shelf::Shelf;
 use crate::access::{Caller, Here};
 use crate::clock::Clock;
 use crate::content::Content;
 use crate::evaluation::{Progress, engine};
 use crate::index::{ContentRow, Reader, Wanted};
-use super::demand::Demand;
-use super::shelf::Shelf;
 use crate::ledger::{FollowedLedgers, Ledger};
 use crate::store::{Key, Store, StoreError};
 
@@ -94,7 +96,10 @@ impl Catalogue {
     pub async fn namespace_proof(&self, caller: &Caller, name: &Namespace) -> Result<Proof, PublishError> {
         let (_, shelf) = self.readable(caller, name).await?;
         let wanted = name.clone();
-        let entries = shelf.index(self).ask(move |q| q.namespace_entries(&wanted)).await?;
+        let entries = shelf
+            .index(self)
+            .ask(move |q| q.namespace_entries(&wanted))
+            .await?;
         Ok(shelf.prove(self, &entries).await?)
     }
 
@@ -151,6 +156,52 @@ impl Catalogue {
             label: row.and_then(|r| r.label),
             tags,
             releases,
+        })
+    }
+
+    /// Returns the labels that an artifact is under, its own and those of what it was made from, proven as far as the
+    /// caller may know of them.
+    ///
+    /// # Errors
+    /// When there is no such artifact that the caller may know of.
+    pub async fn labels(&self, caller: &Caller, name: &ArtifactName) -> Result<Labels, PublishError> {
+        let (namespace, shelf) = self.readable(caller, &name.namespace()).await?;
+        let (wanted, asking) = (name.clone(), caller.clone());
+        let (row, labels, entries) = shelf
+            .index(self)
+            .ask(move |q| {
+                let (mut labels, mut entries) = (Vec::new(), Vec::new());
+                for row in q.labels(&wanted)? {
+                    let namespace = row.artifact.namespace();
+                    let state = q.namespace(&namespace)?;
+                    let known = state.is_some_and(|state| asking.may_read(&state));
+                    if known {
+                        entries.extend(q.namespace_entries(&namespace)?);
+                        entries.push(row.position);
+                    }
+                    labels.push(LabelView {
+                        artifact: known.then_some(row.artifact),
+                        label: row.label,
+                        entry: known.then_some(row.position),
+                    });
+                }
+                Ok((q.artifact(&wanted)?, labels, entries))
+            })
+            .await?;
+        if row.is_none() {
+            return Err(PublishError::NotFound(format!("artifact {name}")));
+        }
+        let mut entries = entries;
+        entries.sort_unstable();
+        entries.dedup();
+        let proof = match entries.as_slice() {
+            [] => None,
+            entries => Some(shelf.prove(self, entries).await?),
+        };
+        Ok(Labels {
+            home: namespace.home,
+            labels,
+            proof,
         })
     }
 
@@ -220,7 +271,10 @@ impl Catalogue {
     ) -> Result<Bytes, PublishError> {
         let (_, shelf) = self.readable(caller, &name.namespace()).await?;
         let (wanted, digest) = (name.clone(), *details);
-        let known = shelf.index(self).ask(move |q| q.has_details(&wanted, &digest)).await?;
+        let known = shelf
+            .index(self)
+            .ask(move |q| q.has_details(&wanted, &digest))
+            .await?;
         if !known {
             return Err(PublishError::NotFound(format!(
                 "scorecard of {name} with {details}"
@@ -294,7 +348,10 @@ impl Catalogue {
     ) -> Result<ContentRow, PublishError> {
         let shelf = self.may_serve(caller, name).await?;
         let (artifact, wanted) = (name.clone(), *file);
-        let row = shelf.index(self).ask(move |q| q.content_of(&artifact, &wanted)).await?;
+        let row = shelf
+            .index(self)
+            .ask(move |q| q.content_of(&artifact, &wanted))
+            .await?;
         row.ok_or_else(|| PublishError::NotFound(format!("file {file} of {name}")))
     }
 
@@ -415,17 +472,21 @@ impl Catalogue {
     async fn may_serve(&self, caller: &Caller, name: &ArtifactName) -> Result<Shelf, PublishError> {
         let (_, shelf) = self.readable(caller, &name.namespace()).await?;
         let wanted = name.clone();
-        let row = shelf.index(self).ask(move |q| q.artifact(&wanted)).await?;
-        let row = row.ok_or_else(|| PublishError::NotFound(format!("artifact {name}")))?;
+        let (row, rows) = shelf
+            .index(self)
+            .ask(move |q| Ok((q.artifact(&wanted)?, q.labels(&wanted)?)))
+            .await?;
+        row.ok_or_else(|| PublishError::NotFound(format!("artifact {name}")))?;
         let now = self.clock.now();
         shelf.check_known(name, now)?;
-        let labels: Vec<Label> = row.label.into_iter().collect();
-        let facts = Facts {
-            home: shelf.home(&self.here),
-            at: now,
-        };
+        let labels: Vec<Label> = rows.into_iter().map(|row| row.label).collect();
+        let facts = self.here.facts(&shelf.home(&self.here), now);
         // A copy is served by who may hold it; the home serves what it may serve.
-        let own = if shelf.is_own() { Action::Serve } else { Action::Hold };
+        let own = if shelf.is_own() {
+            Action::Serve
+        } else {
+            Action::Hold
+        };
         for (action, place) in [(own, self.here.place()), (Action::Serve, caller.place())] {
             let verdict = decide(&labels, &facts, action, &place);
             if !verdict.allowed {

@@ -32,13 +32,18 @@ impl Demand {
     pub(crate) fn offer(&self, site: &SiteId, releases: impl Iterator<Item = (ArtifactName, Sha256)>) {
         let mut state = self.state();
         state.offered.retain(|(of, ..)| of != site);
-        state.offered.extend(releases.map(|(artifact, manifest)| (site.clone(), artifact, manifest)));
+        state
+            .offered
+            .extend(releases.map(|(artifact, manifest)| (site.clone(), artifact, manifest)));
     }
 
     /// Asks for a release, and says whether it will be fetched.
     pub(crate) fn is_wanted(&self, site: &SiteId, artifact: &ArtifactName, manifest: &Sha256) -> bool {
         let mut state = self.state();
-        if !state.offered.contains(&(site.clone(), artifact.clone(), *manifest)) {
+        if !state
+            .offered
+            .contains(&(site.clone(), artifact.clone(), *manifest))
+        {
             return false;
         }
         if state.asked.len() < DEMAND_MAX && state.asked.insert((artifact.clone(), *manifest)) {

@@ -38,6 +38,20 @@ pub enum PublishError {
     /// Only an admin token may do it.
     #[error("only an admin token may {0}")]
     NotAdmin(&'static str),
+    /// The charter gives the namespace to another site.
+    #[error(
+        "by the charter of version {version} the namespace `{namespace}` belongs to the site {site} at {url}"
+    )]
+    OwnedElsewhere {
+        /// The namespace.
+        namespace: Namespace,
+        /// What the charter calls its owner.
+        site: String,
+        /// Where the owner answers.
+        url: String,
+        /// The charter's version.
+        version: u64,
+    },
     /// Nothing of this name, or nothing the caller may know of.
     #[error("there is no {0} here")]
     NotFound(String),
@@ -50,7 +64,9 @@ pub enum PublishError {
         reasons: Vec<String>,
     },
     /// Its home has not been heard from for so long that what it may have forbidden since is not known here.
-    #[error("{artifact} is a copy, and its home {home} has not been heard from since {since}: no copy is given out after 24 hours of silence")]
+    #[error(
+        "{artifact} is a copy, and its home {home} has not been heard from since {since}: no copy is given out after 24 hours of silence"
+    )]
     Silent {
         /// The artifact.
         artifact: ArtifactName,

@@ -74,7 +74,10 @@ impl Shelf {
 
 impl Catalogue {
     /// Finds where a namespace is recorded: here, or at the site whose own the charter says it is.
-    pub(super) async fn shelf(&self, name: &Namespace) -> Result<Option<(NamespaceState, Shelf)>, PublishError> {
+    pub(super) async fn shelf(
+        &self,
+        name: &Namespace,
+    ) -> Result<Option<(NamespaceState, Shelf)>, PublishError> {
         let wanted = name.clone();
         if let Some(state) = self.reader.ask(move |q| q.namespace(&wanted)).await? {
             return Ok(Some((state, Shelf::Own)));
@@ -141,7 +144,9 @@ impl Catalogue {
                 home: followed.site.clone(),
             });
         }
-        Err(PublishError::NotFound(format!("copy of {manifest} of {artifact}")))
+        Err(PublishError::NotFound(format!(
+            "copy of {manifest} of {artifact}"
+        )))
     }
 
     /// Lists the copies that fit, site by site.
@@ -168,7 +173,10 @@ impl Catalogue {
             let mut asked = wanted.clone();
             loop {
                 let (reach, page) = (reach.clone(), asked.clone());
-                let found = followed.index.ask(move |q| q.artifacts(&reach, &page, limit)).await?;
+                let found = followed
+                    .index
+                    .ask(move |q| q.artifacts(&reach, &page, limit))
+                    .await?;
                 let last = found.last().map(|summary| summary.name.clone());
                 let full = found.len() == limit;
                 list.extend(found.into_iter().filter_map(|summary| {

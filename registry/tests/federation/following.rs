@@ -36,16 +36,27 @@ async fn a_ledger_is_followed_entry_by_entry_and_the_fold_of_the_copy_is_the_fol
     }
     withdraw(home, &acme, &drafts[0], false).await;
     sites.turn(1, 0).await;
-    let followed = sites.world(1).site.catalogue().ledgers.of(home.site.id()).unwrap();
+    let followed = sites
+        .world(1)
+        .site
+        .catalogue()
+        .ledgers
+        .of(home.site.id())
+        .unwrap();
     assert_eq!(followed.newest().unwrap(), &home.site.ledger().checkpoint());
     // Recipes are at home only, and with them what says of which chunks files are made.
     let rows = |dump: String| -> Vec<String> {
         let of_statements = |line: &&str| {
-            ["entry", "stream", "namespace", "release", "tag", "content |"].iter().any(|t| line.starts_with(t))
+            ["entry", "stream", "namespace", "release", "tag", "content |"]
+                .iter()
+                .any(|t| line.starts_with(t))
         };
         dump.lines().filter(of_statements).map(str::to_owned).collect()
     };
-    assert_eq!(rows(followed.index.dump().await.unwrap()), rows(home.index().await));
+    assert_eq!(
+        rows(followed.index.dump().await.unwrap()),
+        rows(home.index().await)
+    );
     let size = home.site.ledger().checkpoint().checkpoint().size;
     for entry in 0..size {
         followed.prove(&[entry]).await.unwrap();
@@ -66,7 +77,11 @@ async fn more_than_a_bundle_is_followed_at_once_and_the_index_can_be_deleted() {
     sites.turn(1, 0).await;
     let ledgers = &sites.world(1).site.catalogue().ledgers;
     let before = ledgers.of(home.site.id()).unwrap().index.dump().await.unwrap();
-    let index = sites.world(1).data().join("peers").join(format!("{}.db", home.site.id()));
+    let index = sites
+        .world(1)
+        .data()
+        .join("peers")
+        .join(format!("{}.db", home.site.id()));
     for suffix in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{suffix}", index.display()));
     }
@@ -100,7 +115,17 @@ async fn openings_that_are_withheld_are_noticed() {
     let federation = sites.world(1).site.federation();
     let error = federation.look(home.site.id()).await.unwrap_err().to_string();
     assert!(error.contains("is not served"), "{error}");
-    assert!(sites.world(1).site.catalogue().ledgers.of(home.site.id()).unwrap().newest().is_none());
+    assert!(
+        sites
+            .world(1)
+            .site
+            .catalogue()
+            .ledgers
+            .of(home.site.id())
+            .unwrap()
+            .newest()
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -114,13 +139,21 @@ async fn what_is_erased_at_home_is_erased_in_the_copy() {
     let entry = 1;
     home.site.ledger().erase(entry, "gdpr-17").await.unwrap();
     sites.turn(1, 0).await;
-    let followed = sites.world(1).site.catalogue().ledgers.of(home.site.id()).unwrap();
+    let followed = sites
+        .world(1)
+        .site
+        .catalogue()
+        .ledgers
+        .of(home.site.id())
+        .unwrap();
     assert!(followed.prove(&[entry]).await.is_err());
     let dump = followed.index.dump().await.unwrap();
     assert!(!dump.contains("entry | 1 |"), "{dump}");
     let packs = |store: &waag_registry::store::MemoryStore, prefix: &str| {
         let dump = store.dump();
-        let own = dump.into_iter().filter(|(key, _)| key.starts_with(prefix) && key.contains("/body/"));
+        let own = dump
+            .into_iter()
+            .filter(|(key, _)| key.starts_with(prefix) && key.contains("/body/"));
         own.map(|(_, bytes)| bytes).collect::<Vec<_>>()
     };
     let copied = packs(&sites.members[1].store, "federation/");
@@ -129,7 +162,10 @@ async fn what_is_erased_at_home_is_erased_in_the_copy() {
     let late = Sites::open(&[("late", "IT", vec![])], 9).await;
     let peer = waag_registry::federation::LocalPeer::new(&home.site, late.members[0].terms.here());
     let federation = late.world(0).site.federation();
-    federation.meet(vec![(sites.members[0].terms.clone(), std::sync::Arc::new(peer))]).await.unwrap();
+    federation
+        .meet(vec![(sites.members[0].terms.clone(), std::sync::Arc::new(peer))])
+        .await
+        .unwrap();
     federation.look(home.site.id()).await.unwrap();
 }
 
@@ -145,8 +181,17 @@ async fn an_older_tree_moves_nothing_and_convicts_nobody() {
     federation.look(home.site.id()).await.unwrap();
     bent.bend(Bend::Shows(old));
     let error = federation.look(home.site.id()).await.unwrap_err().to_string();
-    assert!(error.contains("1 entries") && error.contains("2 were seen"), "{error}");
-    let followed = sites.world(1).site.catalogue().ledgers.of(home.site.id()).unwrap();
+    assert!(
+        error.contains("1 entries") && error.contains("2 were seen"),
+        "{error}"
+    );
+    let followed = sites
+        .world(1)
+        .site
+        .catalogue()
+        .ledgers
+        .of(home.site.id())
+        .unwrap();
     assert_eq!(followed.newest().unwrap().checkpoint().size, 2);
     assert_eq!(followed.standing, Standing::Sound);
 }
@@ -182,9 +227,14 @@ async fn a_second_history_is_kept_as_evidence_and_ends_the_trust_until_an_admin_
     ));
     let catalogue = sites.world(1).site.catalogue();
     let tag = "v1".parse().unwrap();
-    let refused = catalogue.resolve(&super::anybody(), &"home-acme/tiny".parse().unwrap(), &tag).await;
+    let refused = catalogue
+        .resolve(&super::anybody(), &"home-acme/tiny".parse().unwrap(), &tag)
+        .await;
     assert!(refused.unwrap_err().to_string().contains("not believed"));
     federation.absolve(home.site.id()).await.unwrap();
     federation.look(home.site.id()).await.unwrap();
-    catalogue.resolve(&super::anybody(), &"home-acme/tiny".parse().unwrap(), &tag).await.unwrap();
+    catalogue
+        .resolve(&super::anybody(), &"home-acme/tiny".parse().unwrap(), &tag)
+        .await
+        .unwrap();
 }

@@ -35,13 +35,19 @@ fn files(seed: u64) -> Vec<File> {
 /// The state and reason of each release, as the mirror tells it.
 async fn states(world: &World) -> Vec<(State, Option<String>)> {
     let status = world.site.federation().status().await.unwrap();
-    status.releases.into_iter().map(|view| (view.state, view.reason)).collect()
+    status
+        .releases
+        .into_iter()
+        .map(|view| (view.state, view.reason))
+        .collect()
 }
 
 /// What the mirror and its peers say of custody: country and state.
 async fn holders(world: &World) -> Vec<(String, String)> {
     let holders = world.site.federation().holders(&tiny()).await.unwrap();
-    let brief = holders.into_iter().map(|view| (view.jurisdiction.unwrap_or_default(), view.state));
+    let brief = holders
+        .into_iter()
+        .map(|view| (view.jurisdiction.unwrap_or_default(), view.state));
     brief.collect()
 }
 
@@ -65,18 +71,44 @@ async fn a_copy_is_shown_served_and_proven_by_its_homes_ledger() {
     let refused = catalogue.resolve(&anybody(), &tiny(), &version("v1")).await;
     assert!(matches!(refused, Err(PublishError::Denied { .. })));
     let from_italy = waag_registry::access::Caller::peer(sites.members[1].terms.here());
-    let resolved = catalogue.resolve(&from_italy, &tiny(), &version("v1")).await.unwrap();
+    let resolved = catalogue
+        .resolve(&from_italy, &tiny(), &version("v1"))
+        .await
+        .unwrap();
     let at_home = home.site.catalogue();
-    let at_home = at_home.resolve(&from_italy, &tiny(), &version("v1")).await.unwrap();
+    let at_home = at_home
+        .resolve(&from_italy, &tiny(), &version("v1"))
+        .await
+        .unwrap();
     assert_eq!(resolved, at_home);
     for file in &draft.files {
-        let found = catalogue.bytes(&from_italy, &tiny(), &file.sha256()).await.unwrap();
-        let recipe = mirror.site.content().recipe(&found.recipe).await.unwrap().unwrap();
-        let bytes: Vec<_> = mirror.site.content().range(&recipe, found.within).try_collect().await.unwrap();
+        let found = catalogue
+            .bytes(&from_italy, &tiny(), &file.sha256())
+            .await
+            .unwrap();
+        let recipe = mirror
+            .site
+            .content()
+            .recipe(&found.recipe)
+            .await
+            .unwrap()
+            .unwrap();
+        let bytes: Vec<_> = mirror
+            .site
+            .content()
+            .range(&recipe, found.within)
+            .try_collect()
+            .await
+            .unwrap();
         assert_eq!(bytes.concat(), file.bytes);
     }
     assert_eq!(states(mirror).await, [(State::Held, None)]);
-    let both = |first: &str, second: &str| vec![(first.to_owned(), "holds".to_owned()), (second.to_owned(), "home".to_owned())];
+    let both = |first: &str, second: &str| {
+        vec![
+            (first.to_owned(), "holds".to_owned()),
+            (second.to_owned(), "home".to_owned()),
+        ]
+    };
     assert_eq!(holders(mirror).await, both("IT", "DE"));
     // Home learns it from the mirror's ledger.
     sites.turn(0, 1).await;
@@ -124,7 +156,14 @@ async fn a_chunk_that_is_another_leaves_nothing_shown() {
     let (state, reason) = states(mirror).await.remove(0);
     assert_eq!(state, State::Failed);
     assert!(reason.unwrap().contains("another digest"));
-    assert!(mirror.site.catalogue().artifact(&anybody(), &tiny()).await.is_err());
+    assert!(
+        mirror
+            .site
+            .catalogue()
+            .artifact(&anybody(), &tiny())
+            .await
+            .is_err()
+    );
     bent.bend(Bend::Nothing);
     sites.turn(1, 0).await;
     assert_eq!(states(mirror).await, [(State::Held, None)]);
@@ -162,7 +201,10 @@ async fn a_withdrawal_with_erasure_deletes_what_nothing_else_needs() {
     let acme = publisher(home, "home-acme").await;
     let gone = publish(home, &acme, "home-acme/tiny", "v1", files(1), Some(at(&["EU"]))).await;
     // Another release shares a file with it.
-    let shared = vec![File::new("b.txt", noise(101, 500)), File::new("c.txt", noise(5, 700))];
+    let shared = vec![
+        File::new("b.txt", noise(101, 500)),
+        File::new("c.txt", noise(5, 700)),
+    ];
     publish(home, &acme, "home-acme/tiny", "v2", shared, None).await;
     sites.turn(1, 0).await;
     assert_eq!(states(mirror).await.len(), 2);
@@ -175,7 +217,13 @@ async fn a_withdrawal_with_erasure_deletes_what_nothing_else_needs() {
     assert_eq!(state, State::Erased);
     assert!(reason.unwrap().contains("withdrawn with erasure"));
     let left: Vec<String> = sites.chunks(1);
-    let of = |file: &File| file.recipe.pieces().iter().map(|p| p.chunk.hex()).collect::<Vec<_>>();
+    let of = |file: &File| {
+        file.recipe
+            .pieces()
+            .iter()
+            .map(|p| p.chunk.hex())
+            .collect::<Vec<_>>()
+    };
     let is_left = |chunk: &String| left.iter().any(|key| key.ends_with(chunk.as_str()));
     assert!(!of(&gone.files[0]).iter().any(is_left));
     assert!(of(&gone.files[1]).iter().all(is_left));
@@ -201,7 +249,11 @@ async fn a_tightened_label_takes_the_copy_away() {
     // Followed, and not yet acted on: it is served no more.
     mirror.site.federation().look(home.site.id()).await.unwrap();
     let caller = waag_registry::access::Caller::peer(sites.members[0].terms.here());
-    let refused = mirror.site.catalogue().resolve(&caller, &tiny(), &version("v1")).await;
+    let refused = mirror
+        .site
+        .catalogue()
+        .resolve(&caller, &tiny(), &version("v1"))
+        .await;
     assert!(matches!(refused, Err(PublishError::Denied { .. })));
     sites.turn(1, 0).await;
     assert_eq!(sites.chunks(1), Vec::<String>::new());
@@ -244,10 +296,19 @@ async fn what_is_fetched_on_demand_comes_once_somebody_asks() {
     sites.turn(1, 0).await;
     let mirror = sites.world(1);
     assert_eq!(states(mirror).await, [(State::OnDemand, None)]);
-    let asked = mirror.site.catalogue().resolve(&anybody(), &tiny(), &version("v1")).await;
+    let asked = mirror
+        .site
+        .catalogue()
+        .resolve(&anybody(), &tiny(), &version("v1"))
+        .await;
     assert!(matches!(asked, Err(PublishError::Coming { .. })));
     sites.turn(1, 0).await;
-    mirror.site.catalogue().resolve(&anybody(), &tiny(), &version("v1")).await.unwrap();
+    mirror
+        .site
+        .catalogue()
+        .resolve(&anybody(), &tiny(), &version("v1"))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

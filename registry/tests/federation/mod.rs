@@ -81,10 +81,7 @@ impl Sites {
 
     /// How a site is asked by another one, if nobody bends what it says.
     pub(crate) fn peer(&self, asked: usize, asking: usize) -> LocalPeer {
-        LocalPeer::new(
-            &self.members[asked].world.site,
-            self.members[asking].terms.here(),
-        )
+        LocalPeer::new(&self.members[asked].world.site, self.members[asking].terms.here())
     }
 
     /// Lets a site know all others.
@@ -93,7 +90,13 @@ impl Sites {
         for (other, member) in self.members.iter().enumerate() {
             peers.push((member.terms.clone(), Arc::new(self.peer(other, site))));
         }
-        self.members[site].world.site.federation().meet(peers).await.unwrap();
+        self.members[site]
+            .world
+            .site
+            .federation()
+            .meet(peers)
+            .await
+            .unwrap();
     }
 
     /// Lets a site know one other, whose answers can be bent.
@@ -101,7 +104,13 @@ impl Sites {
         let bent = Bent::new(self.peer(other, site));
         let peers: Vec<(PeerSite, Arc<dyn Peer>)> =
             vec![(self.members[other].terms.clone(), Arc::new(bent.clone()))];
-        self.members[site].world.site.federation().meet(peers).await.unwrap();
+        self.members[site]
+            .world
+            .site
+            .federation()
+            .meet(peers)
+            .await
+            .unwrap();
         bent
     }
 
@@ -119,7 +128,9 @@ impl Sites {
     /// Every chunk that a site has.
     pub(crate) fn chunks(&self, site: usize) -> Vec<String> {
         let dump = self.members[site].store.dump();
-        dump.into_keys().filter(|key| key.starts_with("chunks/")).collect()
+        dump.into_keys()
+            .filter(|key| key.starts_with("chunks/"))
+            .collect()
     }
 
     /// The key of a site's ledger.
@@ -167,7 +178,10 @@ pub(crate) async fn relabel(world: &World, publisher: &Publisher, artifact: &str
     let envelope = publisher.sign(Subject::Artifact(name(artifact)), Predicate::Residency(residency));
     let envelopes = [envelope.bytes().to_vec()];
     let artifact = name(artifact);
-    let recorded = world.site.intake().statements(&world.admin, &artifact, &envelopes);
+    let recorded = world
+        .site
+        .intake()
+        .statements(&world.admin, &artifact, &envelopes);
     recorded.await.unwrap();
 }
 
@@ -182,7 +196,10 @@ pub(crate) async fn withdraw(world: &World, publisher: &Publisher, draft: &Draft
     let subject = Subject::Manifest(draft.artifact.clone(), draft.digest);
     let envelope = publisher.sign(subject, Predicate::Withdrawal(withdrawal));
     let envelopes = [envelope.bytes().to_vec()];
-    let recorded = world.site.intake().statements(&world.admin, &draft.artifact, &envelopes);
+    let recorded = world
+        .site
+        .intake()
+        .statements(&world.admin, &draft.artifact, &envelopes);
     recorded.await.unwrap();
 }
 

@@ -69,7 +69,13 @@ const LABELS: [&[&str]; 5] = [&["*"], &["EU"], &["DE"], &["NO", "IT"], &["EEA"]]
 
 impl Simulation {
     async fn new(seed: u64) -> Self {
-        let others = |own: &str| ["one", "two", "six"].iter().filter(|s| **s != own).map(|s| rule(s)).collect();
+        let others = |own: &str| {
+            ["one", "two", "six"]
+                .iter()
+                .filter(|s| **s != own)
+                .map(|s| rule(s))
+                .collect()
+        };
         let named = [
             ("one", COUNTRIES[0], others("one")),
             ("two", COUNTRIES[1], others("two")),
@@ -101,11 +107,20 @@ impl Simulation {
             peers.push((self.sites.members[other].terms.clone(), Arc::new(bent.clone())));
             self.links.insert((site, other), bent);
         }
-        self.sites.world(site).site.federation().meet(peers).await.unwrap();
+        self.sites
+            .world(site)
+            .site
+            .federation()
+            .meet(peers)
+            .await
+            .unwrap();
     }
 
-    fn label(&mut self) -> Label {
-        at(LABELS[self.dice.below(LABELS.len() as u64)])
+    /// A label that lets the home site hold it, and perhaps others.
+    fn label(&mut self, home: usize) -> Label {
+        let mut places = LABELS[self.dice.below(LABELS.len() as u64)].to_vec();
+        places.push(COUNTRIES[home]);
+        at(&places)
     }
 
     /// A site publishes: a new artifact, or another release of one, which may share files.
@@ -128,9 +143,19 @@ impl Simulation {
                 artifact.releases.push((draft, false));
             }
             None => {
-                let label = at(LABELS[self.dice.below(LABELS.len() as u64)]);
+                let mut places = LABELS[self.dice.below(LABELS.len() as u64)].to_vec();
+                places.push(COUNTRIES[site]);
+                let label = at(&places);
                 let name = format!("{}-lab/a{}", names[site], self.made);
-                let draft = publish(world, &self.publishers[site], &name, &tag, files, Some(label.clone())).await;
+                let draft = publish(
+                    world,
+                    &self.publishers[site],
+                    &name,
+                    &tag,
+                    files,
+                    Some(label.clone()),
+                )
+                .await;
                 self.artifacts[site].push(Artifact {
                     name,
                     releases: vec![(draft, false)],
@@ -146,9 +171,15 @@ impl Simulation {
         }
         let which = self.dice.below(self.artifacts[site].len() as u64);
         if self.dice.below(2) == 0 {
-            let label = self.label();
+            let label = self.label(site);
             let artifact = &mut self.artifacts[site][which];
-            relabel(self.sites.world(site), &self.publishers[site], &artifact.name, label.clone()).await;
+            relabel(
+                self.sites.world(site),
+                &self.publishers[site],
+                &artifact.name,
+                label.clone(),
+            )
+            .await;
             artifact.label = label;
         } else {
             let artifact = &mut self.artifacts[site][which];
@@ -163,7 +194,10 @@ impl Simulation {
         let federation = self.sites.world(asking).site.federation();
         // What fails is tried again later; a failure changes nothing that counts.
         let _ = federation.look(&self.sites.members[asked].terms.id).await;
-        federation.mirror(&self.sites.members[asked].terms.id).await.unwrap();
+        federation
+            .mirror(&self.sites.members[asked].terms.id)
+            .await
+            .unwrap();
     }
 
     async fn step(&mut self) {
@@ -197,6 +231,7 @@ impl Simulation {
                     let facts = Facts {
                         home: self.sites.members[home].terms.id.clone(),
                         at: waag_registry::clock::Clock::now(self.sites.clock.as_ref()),
+                        groups: std::sync::Arc::default(),
                     };
                     let labels = [artifact.label.clone()];
                     let place = member.terms.here().place();
@@ -211,7 +246,11 @@ impl Simulation {
             }
             for key in self.sites.chunks(site) {
                 let chunk = key.rsplit('/').next().unwrap();
-                assert!(allowed.contains(chunk), "{} has {key}, which no label allows", member.terms.name);
+                assert!(
+                    allowed.contains(chunk),
+                    "{} has {key}, which no label allows",
+                    member.terms.name
+                );
             }
         }
     }
@@ -235,25 +274,42 @@ impl Simulation {
         for asking in 0..3 {
             let site = &self.sites.world(asking).site;
             for asked in (0..3).filter(|asked| *asked != asking) {
-                let followed = site.catalogue().ledgers.of(&self.sites.members[asked].terms.id).unwrap();
+                let followed = site
+                    .catalogue()
+                    .ledgers
+                    .of(&self.sites.members[asked].terms.id)
+                    .unwrap();
                 let size = followed.newest().unwrap().checkpoint().size;
-                let acknowledged: u64 = 1 + self.artifacts[asked].iter().map(|a| 2 * a.releases.len() as u64).sum::<u64>();
+                let acknowledged: u64 = 1 + self.artifacts[asked]
+                    .iter()
+                    .map(|a| 2 * a.releases.len() as u64)
+                    .sum::<u64>();
                 assert!(size >= acknowledged, "{size} of {acknowledged}");
                 for artifact in &self.artifacts[asked] {
                     for (draft, gone) in &artifact.releases {
                         let (name, manifest) = (draft.artifact.clone(), draft.digest);
-                        let known = followed.index.ask(move |q| q.release(&name, &manifest)).await.unwrap();
+                        let known = followed
+                            .index
+                            .ask(move |q| q.release(&name, &manifest))
+                            .await
+                            .unwrap();
                         assert_eq!(known.unwrap().withdrawn.is_some(), *gone);
                         let facts = Facts {
                             home: self.sites.members[asked].terms.id.clone(),
                             at: waag_registry::clock::Clock::now(self.sites.clock.as_ref()),
+                            groups: std::sync::Arc::default(),
                         };
                         let labels = [artifact.label.clone()];
                         let place = self.sites.members[asking].terms.here().place();
                         let may = decide(&labels, &facts, Action::Hold, &place).allowed && !gone;
                         let (name, manifest) = (draft.artifact.clone(), draft.digest);
-                        let row = site.reader().ask(move |q| q.custody_of(&name, &manifest)).await.unwrap();
-                        let holds = row.is_some_and(|row| row.state == waag_schema::statement::Keeping::Holds);
+                        let row = site
+                            .reader()
+                            .ask(move |q| q.custody_of(&name, &manifest))
+                            .await
+                            .unwrap();
+                        let holds =
+                            row.is_some_and(|row| row.state == waag_schema::statement::Keeping::Holds);
                         assert_eq!(holds, may, "{} of {}", draft.digest, draft.artifact);
                     }
                 }
@@ -275,7 +331,10 @@ impl Simulation {
         let federation = self.sites.world(1).site.federation();
         federation.look(home.site.id()).await.unwrap_err();
         let views = federation.peers().await.unwrap();
-        let view = views.into_iter().find(|view| view.site == *home.site.id()).unwrap();
+        let view = views
+            .into_iter()
+            .find(|view| view.site == *home.site.id())
+            .unwrap();
         assert_eq!(view.evidence.unwrap().checkpoints.len(), 2);
     }
 }
@@ -292,8 +351,12 @@ async fn live(seed: u64) {
 
 #[tokio::test]
 async fn whatever_happens_between_three_sites_labels_hold_and_views_converge() {
-    let from = std::env::var("WAAG_SIM_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
-    let runs = std::env::var("WAAG_SIM_RUNS").ok().and_then(|runs| runs.parse::<u64>().ok());
+    let from = std::env::var("WAAG_SIM_SEED")
+        .ok()
+        .and_then(|seed| seed.parse::<u64>().ok());
+    let runs = std::env::var("WAAG_SIM_RUNS")
+        .ok()
+        .and_then(|runs| runs.parse::<u64>().ok());
     match from {
         Some(seed) => live(seed).await,
         None => {

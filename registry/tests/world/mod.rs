@@ -70,9 +70,16 @@ impl World {
     /// Opens a new site over this store.
     pub(crate) async fn over(store: Arc<dyn Store>) -> Self {
         let directory = Directory::Own(tempfile::tempdir().unwrap());
-        Self::open(directory, store, Arc::new(ManualClock::at(NOON)), 1, Restored::No, Config::default())
-            .await
-            .unwrap()
+        Self::open(
+            directory,
+            store,
+            Arc::new(ManualClock::at(NOON)),
+            1,
+            Restored::No,
+            Config::default(),
+        )
+        .await
+        .unwrap()
     }
 
     /// Opens one of several sites that share a clock.
@@ -91,10 +98,17 @@ impl World {
     /// Opens a site in this directory, new or not.
     pub(crate) async fn at(data: &Path, store: Arc<dyn Store>) -> Self {
         let directory = Directory::Given(data.to_owned());
-        Self::open(directory, store, Arc::new(ManualClock::at(NOON)), 1, Restored::No, Config::default())
-            .await
-            .map_err(|e| e.1)
-            .unwrap()
+        Self::open(
+            directory,
+            store,
+            Arc::new(ManualClock::at(NOON)),
+            1,
+            Restored::No,
+            Config::default(),
+        )
+        .await
+        .map_err(|e| e.1)
+        .unwrap()
     }
 
     /// Stops the site.

@@ -9,11 +9,13 @@
 //! is outside of it.
 
 pub mod decide;
+pub mod group;
 pub mod label;
 pub mod place;
 pub mod verdict;
 
 pub use decide::{Facts, decide};
+pub use group::{GroupName, GroupTerms, Member};
 pub use label::{Action, Effect, Label, Rule};
 pub use place::{Country, Group, Place, Where};
 pub use verdict::{Reason, Verdict};
@@ -35,9 +37,17 @@ pub enum PolicyError {
         /// What was found.
         text: String,
     },
+    /// The text is no name for a group of a charter.
+    #[error(
+        "`{text}` is no name for a group of countries: it has 1 to 31 lower-case letters and digits, joined by single `-`"
+    )]
+    GroupName {
+        /// What was found.
+        text: String,
+    },
     /// The text names no place.
     #[error(
-        "`{text}` is not a place: write a country (DE), a group (EU, EEA), site:<id> or *{}",
+        "`{text}` is not a place: write a country (DE), a group (EU, EEA, or group:<name> of the charter), site:<id> or *{}",
         hint(.meant.as_deref())
     )]
     Where {

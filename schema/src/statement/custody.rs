@@ -79,6 +79,10 @@ impl Custody {
             end -= 1;
         }
         let cut = &text[..end];
-        if cut.is_empty() { "none given".to_owned() } else { cut.to_owned() }
+        if cut.is_empty() {
+            "none given".to_owned()
+        } else {
+            cut.to_owned()
+        }
     }
 }

@@ -11,16 +11,46 @@ use crate::base::digest::Sha256;
 use crate::base::json;
 use crate::base::key::{KeyPair, PublicKey};
 
-/// The payload type of every envelope that waag makes or accepts.
-pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
-/// The largest envelope accepted. A release of 1,000 files takes about 250 KiB.
-pub const ENVELOPE_SIZE_MAX: usize = 512 << 10;
+/// The payload type of every statement's envelope.
+pub const PAYLOAD_TYPE: &str = PayloadType::Statement.as_str();
+/// The largest statement's envelope accepted. A release of 1,000 files takes about 250 KiB.
+pub const ENVELOPE_SIZE_MAX: usize = PayloadType::Statement.size_max();
 /// The most signatures on one envelope.
 pub const SIGNATURES_MAX: usize = 32;
+
+/// What an envelope holds. A signature covers it, so what is signed as one is never taken for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PayloadType {
+    /// An in-toto Statement.
+    Statement,
+    /// A federation's charter.
+    Charter,
+}
+
+impl PayloadType {
+    /// Returns the text that stands in the envelope.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Statement => "application/vnd.in-toto+json",
+            Self::Charter => "application/vnd.waag.charter+json",
+        }
+    }
+
+    /// Returns how many bytes an envelope with it may have.
+    #[must_use]
+    pub const fn size_max(self) -> usize {
+        match self {
+            Self::Statement => 512 << 10,
+            Self::Charter => 1 << 20,
+        }
+    }
+}
 
 /// A signed payload: the exact bytes, and what they say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
+    payload_type: PayloadType,
     bytes: Vec<u8>,
     payload: Vec<u8>,
     signatures: Vec<Signature>,
@@ -49,17 +79,24 @@ struct SignatureJson {
 }
 
 /// DSSE's pre-authentication encoding: the bytes that a signature covers.
-fn pre_authentication(payload: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), payload.len()).into_bytes();
+fn pre_authentication(payload_type: PayloadType, payload: &[u8]) -> Vec<u8> {
+    let name = payload_type.as_str();
+    let mut bytes = format!("DSSEv1 {} {name} {} ", name.len(), payload.len()).into_bytes();
     bytes.extend_from_slice(payload);
     bytes
 }
 
 impl Envelope {
-    /// Signs a payload with each of these keys.
+    /// Signs a statement with each of these keys.
     #[must_use]
     pub fn sign(payload: &[u8], keys: &[&KeyPair]) -> Self {
-        let covered = pre_authentication(payload);
+        Self::sign_as(PayloadType::Statement, payload, keys)
+    }
+
+    /// Signs a payload of this type with each of these keys.
+    #[must_use]
+    pub fn sign_as(payload_type: PayloadType, payload: &[u8], keys: &[&KeyPair]) -> Self {
+        let covered = pre_authentication(payload_type, payload);
         let signatures: Vec<Signature> = keys
             .iter()
             .map(|k| Signature {
@@ -67,7 +104,7 @@ impl Envelope {
                 bytes: k.sign(&covered),
             })
             .collect();
-        Self::assemble(payload, signatures)
+        Self::assemble(payload_type, payload, signatures)
     }
 
     /// Returns the same payload with the signatures of both envelopes, each key once.
@@ -75,7 +112,7 @@ impl Envelope {
     /// # Errors
     /// When the payloads differ, or there would be more signatures than are accepted.
     pub fn merge(&self, other: &Self) -> Result<Self, StatementError> {
-        if self.payload != other.payload {
+        if self.payload_type != other.payload_type || self.payload != other.payload {
             return Err(StatementError::Envelope(
                 "the two envelopes sign different payloads".to_owned(),
             ));
@@ -92,13 +129,13 @@ impl Envelope {
                 signatures.len()
             )));
         }
-        Ok(Self::assemble(&self.payload, signatures))
+        Ok(Self::assemble(self.payload_type, &self.payload, signatures))
     }
 
-    fn assemble(payload: &[u8], signatures: Vec<Signature>) -> Self {
+    fn assemble(payload_type: PayloadType, payload: &[u8], signatures: Vec<Signature>) -> Self {
         let json = EnvelopeJson {
             payload: BASE64.encode(payload),
-            payload_type: PAYLOAD_TYPE.to_owned(),
+            payload_type: payload_type.as_str().to_owned(),
             signatures: signatures
                 .iter()
                 .map(|s| SignatureJson {
@@ -109,22 +146,34 @@ impl Envelope {
         };
         let bytes = serde_json::to_vec(&json).expect("strings always serialise");
         Self {
+            payload_type,
             bytes,
             payload: payload.to_vec(),
             signatures,
         }
     }
 
-    /// Reads an envelope and keeps its exact bytes. No signature is checked yet.
+    /// Reads a statement's envelope and keeps its exact bytes. No signature is checked yet.
+    ///
+    /// # Errors
+    /// When the bytes are not an envelope of a statement with 1 to 32 ed25519 signatures.
+    pub fn parse(bytes: &[u8]) -> Result<Self, StatementError> {
+        Self::parse_as(PayloadType::Statement, bytes)
+    }
+
+    /// Reads an envelope of this type and keeps its exact bytes. No signature is checked yet.
     ///
     /// # Errors
     /// When the bytes are not an envelope of this payload type with 1 to 32 ed25519 signatures.
-    pub fn parse(bytes: &[u8]) -> Result<Self, StatementError> {
+    pub fn parse_as(payload_type: PayloadType, bytes: &[u8]) -> Result<Self, StatementError> {
         let malformed = |text: String| StatementError::Envelope(text);
         let json: EnvelopeJson =
-            json::from_slice(bytes, ENVELOPE_SIZE_MAX).map_err(|e| malformed(e.to_string()))?;
-        if json.payload_type != PAYLOAD_TYPE {
-            return Err(malformed(format!("its payload type is not {PAYLOAD_TYPE}")));
+            json::from_slice(bytes, payload_type.size_max()).map_err(|e| malformed(e.to_string()))?;
+        if json.payload_type != payload_type.as_str() {
+            return Err(malformed(format!(
+                "its payload type is not {}",
+                payload_type.as_str()
+            )));
         }
         if json.signatures.is_empty() || json.signatures.len() > SIGNATURES_MAX {
             return Err(malformed(format!(
@@ -153,6 +202,7 @@ impl Envelope {
             })
             .collect::<Result<_, StatementError>>()?;
         Ok(Self {
+            payload_type,
             bytes: bytes.to_vec(),
             payload,
             signatures,
@@ -167,7 +217,23 @@ impl Envelope {
     /// # Errors
     /// When a known key's signature does not hold, or too few signed.
     pub fn verify(&self, keys: &[PublicKey], threshold: usize) -> Result<(), StatementError> {
-        let covered = pre_authentication(&self.payload);
+        let signed = self.signers(keys)?;
+        let needed = threshold.max(1);
+        if signed.len() < needed {
+            return Err(StatementError::Threshold {
+                found: signed.len(),
+                needed,
+            });
+        }
+        Ok(())
+    }
+
+    /// Returns those of these keys that signed, each once.
+    ///
+    /// # Errors
+    /// When a signature that claims one of them does not hold.
+    pub fn signers(&self, keys: &[PublicKey]) -> Result<Vec<PublicKey>, StatementError> {
+        let covered = pre_authentication(self.payload_type, &self.payload);
         let mut signed: Vec<PublicKey> = Vec::new();
         for signature in &self.signatures {
             let Some(key) = keys.iter().find(|k| k.fingerprint() == signature.key_id) else {
@@ -178,14 +244,7 @@ impl Envelope {
                 signed.push(*key);
             }
         }
-        let needed = threshold.max(1);
-        if signed.len() < needed {
-            return Err(StatementError::Threshold {
-                found: signed.len(),
-                needed,
-            });
-        }
-        Ok(())
+        Ok(signed)
     }
 
     /// Returns the exact bytes of the envelope.
@@ -224,9 +283,20 @@ mod tests {
     fn the_signature_covers_the_encoding_of_the_dsse_specification() {
         // The specification's example, with its own payload type in place of ours.
         assert_eq!(
-            pre_authentication(b"hello"),
+            pre_authentication(PayloadType::Statement, b"hello"),
             b"DSSEv1 28 application/vnd.in-toto+json 5 hello"
         );
+    }
+
+    #[test]
+    fn what_is_signed_as_one_thing_is_never_another() {
+        let charter = Envelope::sign_as(PayloadType::Charter, b"{}", &[&key(1)]);
+        assert!(Envelope::parse(charter.bytes()).is_err());
+        let text = String::from_utf8(charter.bytes().to_vec()).unwrap();
+        let renamed = text.replace(PayloadType::Charter.as_str(), PAYLOAD_TYPE);
+        let renamed = Envelope::parse(renamed.as_bytes()).unwrap();
+        assert!(renamed.verify(&[key(1).public()], 1).is_err());
+        assert!(renamed.merge(&charter).is_err());
     }
 
     #[test]

@@ -25,5 +25,8 @@ pub const CHUNKS_ASKED_MAX: usize = 4096;
 /// Returns the `ETag` of a checkpoint: what is asked for with it is sent only if it is another one by now.
 #[must_use]
 pub fn note_tag(note: &str) -> String {
-    format!("\"{}\"", &crate::base::digest::Sha256::of(note.as_bytes()).hex()[..32])
+    format!(
+        "\"{}\"",
+        &crate::base::digest::Sha256::of(note.as_bytes()).hex()[..32]
+    )
 }

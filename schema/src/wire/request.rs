@@ -161,7 +161,8 @@ impl Claims {
         now: Timestamp,
     ) -> Result<(), RequestError> {
         let (created, seconds) = (self.created.unix(), now.unix());
-        if created > seconds.saturating_add(AHEAD_SECONDS) || seconds > created.saturating_add(HOLDS_SECONDS) {
+        if created > seconds.saturating_add(AHEAD_SECONDS) || seconds > created.saturating_add(HOLDS_SECONDS)
+        {
             return Err(RequestError::Time {
                 created: self.created,
                 now,
@@ -201,7 +202,10 @@ impl Claims {
         if let Some(digest) = &digest {
             base.push_str(&format!("\"content-digest\": {digest}\n"));
         }
-        base.push_str(&format!("\"@signature-params\": {}", self.parameters(body.is_some())));
+        base.push_str(&format!(
+            "\"@signature-params\": {}",
+            self.parameters(body.is_some())
+        ));
         (base, digest)
     }
 }
@@ -232,7 +236,14 @@ mod tests {
     #[test]
     fn what_is_signed_is_read_and_holds() {
         let (key, claims, covered) = world();
-        for covered in [covered, Covered { body: None, query: Some("a=b"), ..covered }] {
+        for covered in [
+            covered,
+            Covered {
+                body: None,
+                query: Some("a=b"),
+                ..covered
+            },
+        ] {
             let headers = claims.sign(&covered, &key);
             assert_eq!(Claims::parse(&headers.input).unwrap(), claims);
             claims.verify(&covered, &headers, &key.public(), NOW).unwrap();
@@ -246,24 +257,46 @@ mod tests {
         let other = KeyPair::from_seed(&[2; 32]).public();
         assert!(claims.verify(&covered, &headers, &other, NOW).is_err());
         for changed in [
-            Covered { method: "GET", ..covered },
-            Covered { authority: "other.example", ..covered },
+            Covered {
+                method: "GET",
+                ..covered
+            },
+            Covered {
+                authority: "other.example",
+                ..covered
+            },
             Covered { path: "/", ..covered },
-            Covered { query: Some("x"), ..covered },
-            Covered { body: Some(b"{ }"), ..covered },
-            Covered { body: None, ..covered },
+            Covered {
+                query: Some("x"),
+                ..covered
+            },
+            Covered {
+                body: Some(b"{ }"),
+                ..covered
+            },
+            Covered {
+                body: None,
+                ..covered
+            },
         ] {
             assert!(claims.verify(&changed, &headers, &key.public(), NOW).is_err());
         }
-        let without = SignedHeaders { content_digest: None, ..headers };
-        assert_eq!(claims.verify(&covered, &without, &key.public(), NOW), Err(RequestError::Body));
+        let without = SignedHeaders {
+            content_digest: None,
+            ..headers
+        };
+        assert_eq!(
+            claims.verify(&covered, &without, &key.public(), NOW),
+            Err(RequestError::Body)
+        );
     }
 
     #[test]
     fn a_signature_holds_for_a_minute() {
         let (key, claims, covered) = world();
         let headers = claims.sign(&covered, &key);
-        let at = |seconds: u64| claims.verify(&covered, &headers, &key.public(), Timestamp::from_unix(seconds));
+        let at =
+            |seconds: u64| claims.verify(&covered, &headers, &key.public(), Timestamp::from_unix(seconds));
         let now = NOW.unix();
         assert!(at(now + 60).is_ok());
         assert!(at(now + 61).is_err());
