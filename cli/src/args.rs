@@ -3,7 +3,9 @@
 //!
 //! Names are parsed here, into the types of `waag-schema`: what a command gets has the right form.
 
+mod charter;
 mod ledger;
+mod mirrors;
 mod owners;
 mod weighing;
 
@@ -20,9 +22,14 @@ use waag_schema::release::gate::Unsafe;
 use waag_schema::release::kind::Kind;
 use waag_schema::{Namespace, Reference, SiteId, Tag};
 
+pub(crate) use charter::{
+    CharterAddSite, CharterAdopt, CharterCommand, CharterInit, CharterRemoveSite, CharterShow, CharterSign,
+    Explain, LabelArgs,
+};
 #[cfg(feature = "server")]
 pub(crate) use ledger::LedgerFsck;
 pub(crate) use ledger::{LedgerCommand, LedgerErase, LedgerProve, LedgerShow, LedgerVerify};
+pub(crate) use mirrors::{Holders, Mirror, MirrorAdd};
 pub(crate) use owners::{NamespaceRotate, NamespaceSubmit, Out, Sign, Withdraw};
 pub(crate) use weighing::{Scorecard, Weigh};
 
@@ -78,6 +85,23 @@ pub(crate) struct CommandLine {
     pub(crate) command: Command,
 }
 
+impl CommandLine {
+    /// `waag explain --site bologna` names a place by the word with which all other commands name an address.
+    pub(crate) fn with_place(mut self) -> Self {
+        if let Command::Explain(explain) = &mut self.command
+            && explain.at.is_none()
+            && self
+                .global
+                .site
+                .as_ref()
+                .is_some_and(|text| !text.contains("://"))
+        {
+            explain.at = self.global.site.take();
+        }
+        self
+    }
+}
+
 /// What every command understands.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Everywhere")]
@@ -124,9 +148,16 @@ pub(crate) enum Command {
     Diff(Diff),
     Tag(TagArgs),
     Sign(Sign),
+    Label(LabelArgs),
     Withdraw(Withdraw),
     Weigh(Weigh),
     Scorecard(Scorecard),
+    Explain(Explain),
+    #[command(subcommand)]
+    Charter(CharterCommand),
+    #[command(subcommand)]
+    Mirror(Mirror),
+    Where(Holders),
     #[command(subcommand)]
     Ledger(LedgerCommand),
     #[command(subcommand)]
@@ -299,7 +330,7 @@ pub(crate) struct Push {
     /// What it is
     #[arg(long, default_value = "model", value_name = "model|dataset|suite")]
     pub(crate) kind: Kind,
-    /// Where it may be: countries (DE), EU, EEA, site:ID or `*`
+    /// Where it may be: countries (DE), EU, EEA, group:NAME of the charter, site:ID or `*`
     #[arg(long, value_name = "PLACE,...", value_delimiter = ',')]
     pub(crate) residency: Vec<Where>,
     /// What may be done there: hold, serve, evaluate [default: all]
@@ -321,9 +352,12 @@ pub(crate) struct Push {
     /// Its licence, as an SPDX expression
     #[arg(long, value_name = "SPDX")]
     pub(crate) license: Option<String>,
-    /// The release that it was made from
+    /// The release that it was made from; its label holds for this as well
     #[arg(long, value_name = "REF")]
     pub(crate) base: Option<Reference>,
+    /// Releases that it was trained on; their labels hold for this as well
+    #[arg(long, value_name = "REF,...", value_delimiter = ',')]
+    pub(crate) trained_on: Vec<Reference>,
     /// Move the tag if it names another release (`latest` and `main` always move)
     #[arg(long = "move")]
     pub(crate) move_tag: bool,

@@ -8,6 +8,7 @@ use serde::Serialize;
 use waag_client::error::{ClientError, Fault};
 use waag_client::keys::KeyFileError;
 use waag_client::scan::ScanError;
+use waag_schema::federation::CharterError;
 use waag_schema::wire::Code;
 
 /// The exit codes, which scripts rely on.
@@ -142,7 +143,7 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::Denied { message, reasons } => Self::new(Exit::Refused, message)
                 .details(reasons)
-                .hint("the label decides: `waag show NAMESPACE/NAME` shows it; a publisher changes it with --residency"),
+                .hint("the label decides: `waag show NAMESPACE/NAME` shows it; a publisher changes it with `waag label`"),
             ClientError::RunsCode(files) => {
                 let number = crate::ui::count(files.len() as u64, "file");
                 Self::new(Exit::Refused, format!("{number} of a format that runs code; nothing was published"))
@@ -170,6 +171,10 @@ impl From<ClientError> for Failure {
                 "compare the fingerprint with what `waag serve` printed there, then `waag login {url} --trust {site}`"
             )),
             ClientError::NoPin { url } => failure.hint(format!("waag login {url}")),
+            ClientError::UnknownHome { home, .. } => failure.hint(format!(
+                "ask the people of the site {home} for its address, and pin it: waag login URL --trust {home}"
+            )),
+            ClientError::Lagging { .. } => failure.hint("try again when it has caught up, or pull from the home itself"),
             ClientError::WrongSite { url, found, .. } => failure.hint(format!(
                 "if another site has moved to this address on purpose: `waag login {url} --trust {found}`"
             )),
@@ -178,6 +183,12 @@ impl From<ClientError> for Failure {
                 failure.hint(format!("repeat it: `waag pull {reference} {}`", directory.display()))
             }
             ClientError::Unreachable { reason, .. } => failure.hint(unreachable_hint(&reason)),
+            ClientError::Charter(CharterError::Threshold { .. }) => {
+                failure.hint("pass it on to the holders of the other root keys: `waag charter sign FILE`")
+            }
+            ClientError::Charter(CharterError::NotNext { .. }) => {
+                failure.hint("name every charter from the first one that is lacking, the oldest first")
+            }
             ClientError::Conflict(_) => failure.hint("somebody else published at the same time: run the same command again"),
             ClientError::Taken(_) => failure.hint("choose another name, or ask its owners for a key"),
             ClientError::Unauthorized(_) => failure.hint("`waag login URL --token-file FILE` keeps another token"),
@@ -223,7 +234,8 @@ impl From<ClientError> for Failure {
             }
             ClientError::Answer { .. } => failure.hint("is this the address of a waag site of the same version?"),
             ClientError::Withdrawn { .. } => failure.hint("--withdrawn takes it all the same"),
-            ClientError::Absent(_)
+            ClientError::Charter(_)
+            | ClientError::Absent(_)
             | ClientError::Usage(_)
             | ClientError::Verification { .. }
             | ClientError::Io { .. } => failure,
@@ -233,9 +245,10 @@ impl From<ClientError> for Failure {
 
 fn exit_of(error: &ClientError) -> Exit {
     match error {
-        ClientError::Unpinned { .. } | ClientError::NoPin { .. } | ClientError::Insecure { .. } => {
-            Exit::Usage
-        }
+        ClientError::Unpinned { .. }
+        | ClientError::UnknownHome { .. }
+        | ClientError::NoPin { .. }
+        | ClientError::Insecure { .. } => Exit::Usage,
         ClientError::Denied { .. }
         | ClientError::Unauthorized(_)
         | ClientError::RunsCode(_)
@@ -255,6 +268,13 @@ fn exit_of(error: &ClientError) -> Exit {
         // A file or directory that the command line named.
         ClientError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Exit::NotFound,
         ClientError::Unreachable { .. } => Exit::Unreachable,
+        ClientError::Charter(error) => match error {
+            CharterError::Threshold { .. } => Exit::Refused,
+            CharterError::Malformed(_) | CharterError::Rule(_) | CharterError::TooManySteps { .. } => {
+                Exit::Failed
+            }
+            _ => Exit::Verification,
+        },
         ClientError::Key(KeyFileError::Name(_)) => Exit::Usage,
         ClientError::Refused(problem) => match problem.code {
             Code::DigestMismatch | Code::Damaged => Exit::Verification,
@@ -276,6 +296,7 @@ fn exit_of(error: &ClientError) -> Exit {
         | ClientError::Scan(_)
         | ClientError::Key(_)
         | ClientError::Answer { .. }
+        | ClientError::Lagging { .. }
         | ClientError::Io { .. } => Exit::Failed,
     }
 }

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => return misunderstood(&error, &words),
     };
+    let line = line.with_place();
     let environment = Environment::read();
     let ui = Ui::new(&line.global, environment.allows_colour());
     match Config::load(&line.global, environment).and_then(|config| run(line, &config, ui)) {

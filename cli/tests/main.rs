@@ -6,9 +6,11 @@
 
 mod asking;
 mod bad_input;
+mod charter;
 mod comparing;
 mod doctor;
 mod end_to_end;
+mod federation;
 mod help;
 mod independent;
 mod kill;

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use waag_schema::federation::CharterError;
 use waag_schema::wire::Problem;
 use waag_schema::{ArtifactName, FilePath, Namespace, Reference, Sha256, SiteId, Tag};
 
@@ -67,6 +68,26 @@ pub enum ClientError {
     NoPin {
         /// The address.
         url: String,
+    },
+    /// A site gives out a copy of what another one records, and nobody has decided about that one.
+    #[error("{mirror} holds this as a copy; it is recorded by the site {home}, which is not pinned here")]
+    UnknownHome {
+        /// Where the copy is.
+        mirror: String,
+        /// The site that records it.
+        home: SiteId,
+    },
+    /// A copy of a ledger is behind what is known of that ledger, so that it can be checked against nothing.
+    #[error("{mirror} has followed the ledger of {home} to {shown} entries, {known} are known here")]
+    Lagging {
+        /// Where the copy is.
+        mirror: String,
+        /// Whose ledger.
+        home: SiteId,
+        /// How many entries the copy has.
+        shown: u64,
+        /// How many were seen.
+        known: u64,
     },
     /// Another site answers than the one that was pinned or asked for.
     #[error("the site at {url} is {found}, expected {expected}")]
@@ -202,6 +223,9 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A charter is not to be believed or signed.
+    #[error(transparent)]
+    Charter(#[from] CharterError),
     /// The directory cannot be published as it is.
     #[error(transparent)]
     Scan(#[from] ScanError),

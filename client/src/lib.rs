@@ -29,32 +29,39 @@
 //! url, pace, line            where a site is, how much at once, over which connections
 //! transport, site            requests, and what can be asked
 //! search
-//! trust, proof               what is believed, and what a proof shows
+//! trust, charter, proof      what is believed, and what a proof shows
 //! ledger                     entries, proofs as files, the whole tree computed anew
 //! scan, ignore, read,        which files there are, read once, the small ones of many as tars
 //! packed, sources
 //! scorecard                  what a site has measured
-//! push, tag, withdraw,       signing and sending
-//! namespace, rotation, draft
+//! mirror                     copies of other sites' releases, and who holds what
+//! push, tag, label,          signing and sending
+//! withdraw, namespace,
+//! rotation, draft
 //! listing, recipes, pull,    fetching, writing, and proving without a network
 //! kept, verify
+//! explain                    why something may be done somewhere
 //! doctor                     what is wrong here and there
 //! diff                       what two releases or directories have in common
 //! ```
 
 pub mod cache;
+pub mod charter;
 pub mod diff;
 pub mod doctor;
 pub mod draft;
 pub mod error;
 pub mod event;
+pub mod explain;
 pub mod home;
 pub mod ignore;
 mod kept;
 pub mod keys;
+pub mod label;
 pub mod ledger;
 mod line;
 pub mod listing;
+pub mod mirror;
 pub mod namespace;
 mod pace;
 pub mod packed;

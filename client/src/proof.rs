@@ -9,6 +9,8 @@
 //! anybody offline; that nothing older was slipped in between is proven where two statements of one chain
 //! stand side by side.
 
+use std::collections::HashMap;
+
 use waag_schema::base::name::Version;
 use waag_schema::ledger::SignedCheckpoint;
 use waag_schema::policy::label::Label;
@@ -18,7 +20,7 @@ use waag_schema::statement::predicate::Release;
 use waag_schema::statement::{
     Chain, Content, Envelope, NamespaceState, Predicate, RevocationList, Statement, Subject,
 };
-use waag_schema::wire::artifact::Proof;
+use waag_schema::wire::artifact::{LabelView, Proof};
 use waag_schema::{ArtifactName, Namespace, Sha256, Timestamp};
 
 use crate::error::{ClientError, Result};
@@ -45,8 +47,8 @@ pub struct Proven {
     pub namespace: NamespaceState,
     /// The ledger entry that lets the tag name it, where a tag was asked for.
     pub tag_entry: Option<u64>,
-    /// The artifact's newest label.
-    pub label: Option<Label>,
+    /// The artifact's newest label, behind the ledger entry that says so.
+    pub label: Option<(u64, Label)>,
     /// Why the publisher withdrew it, if so.
     pub withdrawn: Option<String>,
     /// As of when the site said which releases are withdrawn, if it has said so.
@@ -194,6 +196,66 @@ pub fn check_namespace(
     Ok((read.newest, state))
 }
 
+/// Checks that the owners of each artifact's namespace signed the labels that a site shows, and returns the checkpoint
+/// under which they were proven.
+///
+/// # Errors
+/// [`ClientError::Verification`], saying what does not hold.
+pub fn check_labels(
+    pin: &Pin,
+    artifact: &ArtifactName,
+    labels: &[LabelView],
+    proof: &Proof,
+) -> Result<SignedCheckpoint> {
+    let what = format!("labels of {artifact}");
+    let refused = |reason: String| ClientError::verification(&what, reason);
+    let read = read(pin, &what, proof)?;
+    let mut namespaces: HashMap<Namespace, NamespaceState> = HashMap::new();
+    let mut proven: HashMap<u64, (ArtifactName, Label)> = HashMap::new();
+    for said in read.statements() {
+        let at = |reason: String| refused(format!("entry {}: {reason}", said.index));
+        let Statement { subject, predicate } = &said.statement;
+        let name = subject.namespace();
+        let name = name.ok_or_else(|| at(format!("it is about {}", subject.name())))?;
+        match (predicate, namespaces.get(&name)) {
+            (Predicate::Genesis(_), None) => {
+                let begun =
+                    NamespaceState::begin(&said.envelope, &pin.site).map_err(|e| at(e.to_string()))?;
+                namespaces.insert(name, begun);
+            }
+            (Predicate::Rotation(_), Some(state)) => {
+                let rotated = state.rotate(&said.envelope).map_err(|e| at(e.to_string()))?;
+                namespaces.insert(name, rotated);
+            }
+            (Predicate::Residency(residency), Some(state)) => {
+                // What stands between the statements of an artifact is not asked for here.
+                let chain = Chain {
+                    counter: residency.link.counter.saturating_sub(1),
+                    head: residency.link.previous,
+                };
+                state
+                    .admit(&said.envelope, &said.statement, &chain)
+                    .map_err(|e| at(e.to_string()))?;
+                if let Subject::Artifact(about) = subject {
+                    proven.insert(said.index, (about.clone(), residency.label.clone()));
+                }
+            }
+            _ => return Err(at("it is no statement that a label rests on".to_owned())),
+        }
+    }
+    for view in labels {
+        let Some(entry) = view.entry else { continue };
+        let shown = view
+            .artifact
+            .clone()
+            .map(|artifact| (artifact, view.label.clone()));
+        if shown.as_ref() != proven.get(&entry) {
+            return Err(refused(format!("entry {entry} does not say what the site shows")));
+        }
+    }
+    Ok(read.newest)
+}
+
 struct Found {
     release: Release,
     entry: u64,
@@ -212,7 +274,7 @@ struct Reading<'a> {
     chain: Chain,
     release: Option<Found>,
     tag_entry: Option<u64>,
-    label: Option<Label>,
+    label: Option<(u64, Label)>,
     withdrawn: Option<String>,
     revocations: Option<RevocationList>,
     /// Whether what the site says is signed by the key that is known to be its own.
@@ -305,7 +367,9 @@ impl<'a> Reading<'a> {
             Predicate::Tag(tag) if matches!(self.version, Version::Tag(asked) if *asked == tag.tag) => {
                 self.tag_entry = about_it.then_some(said.index);
             }
-            Predicate::Residency(residency) => self.label = Some(residency.label.clone()),
+            Predicate::Residency(residency) => {
+                self.label = Some((said.index, residency.label.clone()));
+            }
             Predicate::Withdrawal(withdrawal) if about_it => self.withdrawn = Some(withdrawal.reason.clone()),
             _ => {}
         }

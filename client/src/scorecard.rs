@@ -78,7 +78,8 @@ pub async fn read(site: &Site, artifact: &ArtifactName) -> Result<Cards> {
             Err(refused("they are not proven".to_owned()))
         };
     };
-    let read = said::read(site.pin(), &what, proof)?;
+    let home = site.recording(proof)?;
+    let read = said::read(home.pin(), &what, proof)?;
     if !read.site_signed {
         return Err(refused(
             "they do not show which key the site signs with".to_owned(),
@@ -102,13 +103,13 @@ pub async fn read(site: &Site, artifact: &ArtifactName) -> Result<Cards> {
         }
         cards.push(Card {
             manifest,
-            site: site.pin().site.clone(),
+            site: home.pin().site.clone(),
             entry,
             recorded: found.at,
             scorecard,
         });
     }
-    site.observe(&read.newest).await?;
+    home.observe(&read.newest).await?;
     cards.sort_by_key(|card| std::cmp::Reverse(card.entry));
     Ok(Cards {
         cards,

@@ -11,8 +11,10 @@ use waag_schema::ledger::tile::tiles_for;
 use waag_schema::ledger::{Checkpoint, LedgerError, SignedCheckpoint, TilePath, TileSource, entry_number};
 use waag_schema::statement::{Envelope, NamespaceState, Predicate, Successor};
 use waag_schema::wire::FRAMES_TYPE;
-use waag_schema::wire::artifact::{ArtifactView, ChunksRequest, Proof, Recipes, RecipesRequest, Resolved};
-use waag_schema::wire::site::{NamespaceRequest, NamespaceView, SiteView};
+use waag_schema::wire::artifact::{
+    ArtifactView, ChunksRequest, Labels, Proof, Recipes, RecipesRequest, Resolved,
+};
+use waag_schema::wire::site::{CharterRequest, CharterView, NamespaceRequest, NamespaceView, SiteView};
 use waag_schema::wire::token::{TokenCreated, TokenRequest, TokenView, WhoAmI};
 use waag_schema::wire::upload::{
     ChunksReceived, FileRecipe, PlanAnswer, PlanRequest, PublishRequest, StatementsRequest, UploadRequest,
@@ -35,6 +37,8 @@ pub struct Site {
     pin: Pin,
     trust: Trust,
     transport: Transport,
+    /// Set where the site at this address is not the pinned one, but holds copies of what that records.
+    copy: bool,
 }
 
 /// What a login found and kept.
@@ -106,6 +110,7 @@ impl Site {
             pin,
             trust,
             transport,
+            copy: false,
         })
     }
 
@@ -138,6 +143,14 @@ impl Site {
     /// Waits before something is tried again that failed for this reason, longer each time.
     pub(crate) async fn pause(&self, tried: u32, error: &ClientError) {
         self.transport.wait("", tried, None, error).await;
+    }
+
+    /// Returns what the site says of itself. Nothing of it is believed beyond the pin.
+    ///
+    /// # Errors
+    /// When the site does not answer.
+    pub async fn view(&self) -> Result<SiteView> {
+        self.transport.json(Ask::get("/api/v1/site")).await
     }
 
     /// Asks who the caller is.
@@ -192,6 +205,25 @@ impl Site {
             .await
     }
 
+    /// Returns the labels that an artifact is under, as the site shows them.
+    pub(crate) async fn labels(&self, artifact: &ArtifactName) -> Result<Labels> {
+        self.transport
+            .json(Ask::get(format!("/api/v1/artifacts/{artifact}/labels")))
+            .await
+    }
+
+    /// Returns the charter that the site goes by, as it shows it.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub async fn charter(&self) -> Result<CharterView> {
+        self.transport.json(Ask::get("/api/v1/charter")).await
+    }
+
+    pub(crate) async fn adopt_charter(&self, request: &CharterRequest) -> Result<CharterView> {
+        self.transport.json(Ask::post("/api/v1/charter", request)).await
+    }
+
     pub(crate) async fn create_namespace(&self, request: &NamespaceRequest) -> Result<Proof> {
         self.transport
             .json(Ask::post("/api/v1/namespaces", request))
@@ -240,10 +272,43 @@ impl Site {
     ) -> Result<(Proven, Proof)> {
         let path = format!("/api/v1/artifacts/{artifact}/resolve/{version}");
         let answer: Resolved = self.transport.json(Ask::get(path)).await?;
-        let proven = proof::check_release(&self.pin, artifact, version, &answer.manifest.0, &answer.proof)?;
-        self.believe_namespace(&proven.namespace)?;
-        self.observe(&proven.checkpoint).await?;
+        let home = self.recording(&answer.proof)?;
+        let proven = proof::check_release(&home.pin, artifact, version, &answer.manifest.0, &answer.proof)?;
+        home.believe_namespace(&proven.namespace)?;
+        home.observe(&proven.checkpoint).await?;
         Ok((proven, answer.proof))
+    }
+
+    /// Returns the site in whose ledger a proof is: this one, or the home of what it holds a copy of. That is asked here,
+    /// about the copy of its ledger, and only its own pin is believed.
+    pub(crate) fn recording(&self, proof: &Proof) -> Result<Self> {
+        let signed = SignedCheckpoint::parse(proof.checkpoint.as_bytes())
+            .map_err(|e| ClientError::verification("proof", e))?;
+        let home = signed.checkpoint().origin.site();
+        if *home == self.pin.site {
+            return Ok(self.clone());
+        }
+        let pin = self
+            .trust
+            .by_site(home)?
+            .ok_or_else(|| ClientError::UnknownHome {
+                mirror: self.url().to_string(),
+                home: home.clone(),
+            })?;
+        Ok(Self {
+            pin,
+            copy: true,
+            ..self.clone()
+        })
+    }
+
+    /// The path of something of the pinned site's ledger.
+    fn ledger_path(&self, rest: &str) -> String {
+        if self.copy {
+            format!("/ledger/of/{}/{rest}", self.pin.site)
+        } else {
+            format!("/ledger/{rest}")
+        }
     }
 
     pub(crate) async fn recipes(&self, artifact: &ArtifactName, files: Vec<Sha256>) -> Result<Recipes> {
@@ -319,7 +384,7 @@ impl Site {
         while series > 1 {
             let (successor, _) = self.successor(series).await?;
             series = successor.origin.series();
-            let ask = Ask::get(format!("/ledger/{series}/checkpoint"));
+            let ask = Ask::get(self.ledger_path(&format!("{series}/checkpoint")));
             let bytes = self.transport.bytes(ask, NOTE_BYTES_MAX).await?;
             let signed =
                 SignedCheckpoint::parse(&bytes).map_err(|e| ClientError::verification("checkpoint", e))?;
@@ -378,6 +443,15 @@ impl Site {
                     // Asked first: a site that was set back has no tiles of what is remembered.
                     let newest = self.newest().await?;
                     if let Standing::Older(_) = self.trust.compare(&self.pin, &newest)? {
+                        if self.copy {
+                            // A copy may be behind: that convicts nobody, and cannot be checked here either.
+                            return Err(ClientError::Lagging {
+                                mirror: self.url().to_string(),
+                                home: self.pin.site.clone(),
+                                shown: newest.checkpoint().size,
+                                known: known.size,
+                            });
+                        }
                         return Err(self.trust.set_back(&self.pin, &newest));
                     }
                     return self.check_continues(signed.checkpoint(), known, signed).await;
@@ -438,8 +512,12 @@ impl Site {
         let what = format!("series {series} of the ledger");
         let refused = |reason: &dyn std::fmt::Display| ClientError::verification(&what, reason);
         let entry = entry_number(series, 0).map_err(|e| refused(&e))?;
-        let ask = Ask::get(format!("/api/v1/ledger/entries/{entry}"));
-        let proof: Proof = self.transport.json(ask).await?;
+        let path = if self.copy {
+            format!("/api/v1/ledger/of/{}/entries/{entry}", self.pin.site)
+        } else {
+            format!("/api/v1/ledger/entries/{entry}")
+        };
+        let proof: Proof = self.transport.json(Ask::get(path)).await?;
         let read = said::read(&self.pin, &what, &proof)?;
         let found = read.entries.into_iter().find(|said| said.index == entry);
         match found.map(|said| said.statement.predicate) {
@@ -451,6 +529,14 @@ impl Site {
     }
 
     pub(crate) async fn newest(&self) -> Result<SignedCheckpoint> {
+        if self.copy {
+            let ask = Ask::get(self.ledger_path("checkpoint"));
+            let bytes = self.transport.bytes(ask, NOTE_BYTES_MAX).await?;
+            let signed =
+                SignedCheckpoint::parse(&bytes).map_err(|e| ClientError::verification("checkpoint", e))?;
+            self.pin.check_signed(&signed)?;
+            return Ok(signed);
+        }
         self.transport.newest(&self.pin).await
     }
 
@@ -484,7 +570,7 @@ impl Site {
     /// Fetches a tile; a partial one may have been swept away once it was full.
     pub(crate) async fn tile(&self, series: u32, path: TilePath) -> Result<(TilePath, Vec<u8>)> {
         let fetch = async |path: TilePath| {
-            let ask = Ask::get(format!("/ledger/{series}/{path}"));
+            let ask = Ask::get(self.ledger_path(&format!("{series}/{path}")));
             let bytes = self.transport.bytes(ask, path.byte_len()).await?;
             Ok::<_, ClientError>((path, bytes))
         };
@@ -502,6 +588,12 @@ impl Site {
     }
 
     pub(crate) fn believe_namespace(&self, state: &NamespaceState) -> Result<()> {
+        if self.copy {
+            // A mirror chooses whose namespace it shows. Of two homes of one name none is believed.
+            for other in self.trust.pins()?.iter().filter(|pin| pin.site != self.pin.site) {
+                self.trust.check_namespace(other, &state.name, &state.id)?;
+            }
+        }
         self.trust.believe_namespace(&self.pin, &state.name, &state.id)
     }
 

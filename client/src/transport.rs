@@ -571,6 +571,8 @@ fn meaning(problem: Problem, url: &SiteUrl, path: &str) -> ClientError {
         Code::Format => ClientError::RunsCode(reasons),
         Code::NotFound => ClientError::NotFound(message),
         Code::Taken => ClientError::Taken(message),
+        // Nobody wrote in between: root keys have signed two charters.
+        Code::Conflict if path == "/api/v1/charter" => ClientError::verification("charter", message),
         Code::Conflict => ClientError::Conflict(message),
         Code::Busy => ClientError::Unreachable {
             url: url.to_string(),

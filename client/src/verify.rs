@@ -149,6 +149,12 @@ pub async fn verify(home: &Home, directory: &Path, progress: &Progress) -> Resul
     })
 }
 
+/// Checks the proof that lies in a directory; its files are not looked at. Returns the site whose ledger proves it.
+pub(crate) fn proven(trust: &Trust, directory: &Path) -> Result<(SiteId, Proven)> {
+    let (kept, proven, _) = prove(trust, directory)?;
+    Ok((kept.site, proven))
+}
+
 /// Checks the proof that lies in the directory against the pin of its site.
 fn prove(trust: &Trust, directory: &Path) -> Result<(Kept, Proven, Files)> {
     let kept = Kept::read(directory)?;

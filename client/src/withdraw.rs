@@ -39,7 +39,7 @@ pub struct Withdrawn {
 pub async fn withdraw(
     site: &Site,
     reference: &Reference,
-    reason: &str,
+    (reason, erase): (&str, bool),
     keys: &[KeyPair],
 ) -> Result<Withdrawn> {
     check_reason(reason)?;
@@ -47,7 +47,7 @@ pub async fn withdraw(
     let digest = find(site, reference).await?;
     let mut tried = 0;
     loop {
-        let statement = match look(site, artifact, digest, reason).await? {
+        let statement = match look(site, artifact, digest, (reason, erase)).await? {
             Found::Done(reason) => {
                 return Ok(Withdrawn {
                     name: artifact.clone(),
@@ -89,11 +89,16 @@ pub async fn withdraw(
 ///
 /// # Errors
 /// As for [`withdraw`], but one owner's key is enough; also when it is withdrawn already.
-pub async fn draft(site: &Site, reference: &Reference, reason: &str, keys: &[KeyPair]) -> Result<Draft> {
+pub async fn draft(
+    site: &Site,
+    reference: &Reference,
+    (reason, erase): (&str, bool),
+    keys: &[KeyPair],
+) -> Result<Draft> {
     check_reason(reason)?;
     let artifact = &reference.artifact;
     let digest = find(site, reference).await?;
-    match look(site, artifact, digest, reason).await? {
+    match look(site, artifact, digest, (reason, erase)).await? {
         Found::Done(known) => Err(ClientError::Usage(format!(
             "{artifact}@{digest} was withdrawn before: {known}"
         ))),
@@ -112,12 +117,18 @@ enum Found {
     Say(Box<Statement>),
 }
 
-async fn look(site: &Site, artifact: &ArtifactName, digest: Sha256, reason: &str) -> Result<Found> {
+async fn look(
+    site: &Site,
+    artifact: &ArtifactName,
+    digest: Sha256,
+    (reason, erase): (&str, bool),
+) -> Result<Found> {
     let view = site.artifact(artifact).await?;
     let release = view.releases.iter().find(|release| release.manifest == digest);
     let release = release
         .ok_or_else(|| ClientError::NotFound(format!("{artifact} has no release of the digest {digest}")))?;
-    if let Some(known) = &release.withdrawn {
+    // That copies have to go may be said later, too.
+    if let Some(known) = release.withdrawn.as_ref().filter(|_| !erase) {
         return Ok(Found::Done(known.clone()));
     }
     Ok(Found::Say(Box::new(Statement {
@@ -126,7 +137,7 @@ async fn look(site: &Site, artifact: &ArtifactName, digest: Sha256, reason: &str
             namespace: view.namespace,
             link: view.chain.next(),
             reason: reason.to_owned(),
-            erase: false,
+            erase,
         }),
     })))
 }

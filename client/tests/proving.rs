@@ -168,6 +168,8 @@ impl Book {
             id: self.site.public().site_id(),
             origin: self.origin().to_string(),
             log_key: self.origin().verifier(self.site.public()).to_string(),
+            site_key: self.site.public(),
+            witness_key: String::new(),
             jurisdiction: None,
             version: "0".to_owned(),
         };

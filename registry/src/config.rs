@@ -7,7 +7,7 @@ use serde::Deserialize;
 use waag_schema::policy::place::Country;
 use waag_schema::release::gate::Unsafe;
 
-use crate::federation::MirrorRule;
+use waag_schema::wire::federation::MirrorRule;
 
 /// The commented file that the first start writes. A test reads it back and compares it with the defaults.
 pub const TEMPLATE: &str = include_str!("waag.toml");
@@ -200,7 +200,7 @@ impl Config {
             ));
         }
         for rule in &config.mirror {
-            rule.check().map_err(|error| format!("[[mirror]]: {error}"))?;
+            crate::federation::check_rule(rule).map_err(|error| format!("[[mirror]]: {error}"))?;
         }
         Ok(config)
     }
@@ -232,6 +232,7 @@ mod tests {
                 jurisdiction: None,
                 tls: None,
                 limits,
+                mirror: Vec::new(),
                 ..all
             },
             Config::default()

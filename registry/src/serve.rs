@@ -159,8 +159,13 @@ pub async fn serve(
     };
     let metrics = site.metrics().clone();
     let weighing = config.weigh.on.then(|| tokio::spawn(site.weigher().run()));
+    let charter = tokio::spawn(Arc::clone(&site).follow_charter());
+    let federation = tokio::spawn(Arc::clone(site.federation()).run());
     listen(listener, router(site), tls, settings, metrics, shutdown).await;
-    for task in [Some(fresh), weighing].into_iter().flatten() {
+    for task in [Some(fresh), weighing, Some(charter), Some(federation)]
+        .into_iter()
+        .flatten()
+    {
         task.abort();
         let _ = task.await;
     }

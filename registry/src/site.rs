@@ -4,6 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use waag_schema::SiteId;
+use waag_schema::base::key::PublicKey;
+use waag_schema::federation::SiteTerms;
+use waag_schema::ledger::{KeyKind, VerifierKey};
 use waag_schema::wire::site::SiteView;
 use waag_schema::wire::token::{Scope, TokenRequest};
 
@@ -12,7 +15,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::content::{Content, ContentError, Uploads};
 use crate::evaluation::{Progress, Weigher};
-use crate::federation::{Federation, FederationParts};
+use crate::federation::{
+    Charters, Federation, FederationError, Own, Peer, PeerSite, RemotePeer, SitesError, SitesParts,
+};
 use crate::index::{Index, IndexError, Reader};
 use crate::ledger::{self, AppendError, FollowedLedgers, Ledger, Parts, Restored};
 use crate::pool::Pool;
@@ -35,6 +40,9 @@ pub enum SiteError {
     /// The index can be neither opened nor replaced.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The charter cannot be gone by.
+    #[error(transparent)]
+    Federation(#[from] FederationError),
     /// The first token cannot be made.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -56,6 +64,7 @@ pub struct Collaborators {
 /// An open site.
 pub struct Site {
     here: Here,
+    charters: Charters,
     reader: Reader,
     tokens: Tokens,
     uploads: Uploads,
@@ -63,11 +72,12 @@ pub struct Site {
     ledger: Ledger,
     intake: Intake,
     catalogue: Catalogue,
-    federation: Federation,
+    federation: Arc<Federation>,
     weighing: Progress,
     metrics: Metrics,
     turns: Turns,
     clock: Arc<dyn Clock>,
+    random: Random,
     /// Held as long as the site is open, so that no second process writes here.
     vault: Vault,
 }
@@ -106,10 +116,7 @@ impl Site {
         restored: Restored,
     ) -> Result<OpenSite, SiteError> {
         let origin = vault.origin();
-        let here = Here {
-            site: origin.site().clone(),
-            jurisdiction: config.jurisdiction,
-        };
+        let here = Here::new(origin.site().clone(), config.jurisdiction);
         let metrics = Metrics::default();
         let pool = Pool::new();
         let index_path = vault.index_path();
@@ -168,7 +175,7 @@ impl Site {
             weighing: weighing.clone(),
             clock: Arc::clone(&parts.clock),
         };
-        let federation = Federation::new(FederationParts {
+        let federation = Federation::new(SitesParts {
             here: here.clone(),
             store: Arc::clone(&parts.store),
             content: content.clone(),
@@ -183,6 +190,19 @@ impl Site {
             rules: config.mirror.clone(),
         });
         let ledger = opened.ledger;
+        let charters = Charters::new(
+            here.clone(),
+            Own {
+                log_key: vault.key().public(),
+                site_key: Arc::clone(vault.site_key()),
+                witness_key: vault.witness_key().public(),
+            },
+            Arc::clone(&parts.store),
+            reader.clone(),
+            ledger.clone(),
+            Arc::clone(&parts.clock),
+        );
+        charters.resume().await?;
         let turns = Turns::new(turns::Limits {
             at_once: config.limits.transfers,
             for_each: config.limits.transfers_of_one,
@@ -191,6 +211,7 @@ impl Site {
         });
         let site = Self {
             here,
+            charters,
             reader,
             tokens,
             uploads,
@@ -198,11 +219,12 @@ impl Site {
             ledger,
             intake,
             catalogue,
-            federation,
+            federation: Arc::new(federation),
             weighing,
             metrics,
             turns,
             clock: parts.clock,
+            random: parts.random,
             vault,
         };
         site.make_admin_token().await?;
@@ -277,6 +299,14 @@ impl Site {
                 .origin()
                 .verifier(self.vault.key().public())
                 .to_string(),
+            site_key: self.vault.site_key().public(),
+            witness_key: VerifierKey::new(
+                &SiteTerms::witness_name(&self.here.site),
+                KeyKind::Witness,
+                self.vault.witness_key().public(),
+            )
+            .expect("a site's id holds neither space nor plus")
+            .to_string(),
             jurisdiction: self.here.jurisdiction.map(|c| c.to_string()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
@@ -328,6 +358,12 @@ impl Site {
         &self.reader
     }
 
+    /// Returns the charters.
+    #[must_use]
+    pub fn charters(&self) -> &Charters {
+        &self.charters
+    }
+
     /// Returns the tokens.
     #[must_use]
     pub fn tokens(&self) -> &Tokens {
@@ -360,8 +396,57 @@ impl Site {
 
     /// Returns what is done with other sites.
     #[must_use]
-    pub const fn federation(&self) -> &Federation {
+    pub const fn federation(&self) -> &Arc<Federation> {
         &self.federation
+    }
+
+    /// Takes these sites for those of the federation, and asks them at their addresses. One that cannot be asked is
+    /// left out, and said so in the log.
+    ///
+    /// # Errors
+    /// When what was kept of one of them cannot be used.
+    pub async fn join(&self, sites: Vec<PeerSite>) -> Result<(), SitesError> {
+        let mut peers: Vec<(PeerSite, Arc<dyn Peer>)> = Vec::new();
+        for site in sites {
+            let own = (self.here.site.clone(), Arc::clone(self.vault.site_key()));
+            let asked = RemotePeer::new(&site, own, Arc::clone(&self.clock), self.random.clone());
+            match asked {
+                Ok(peer) => peers.push((site, Arc::new(peer))),
+                Err(error) => {
+                    tracing::error!(site = %site.id, %error, "a site of the charter cannot be asked")
+                }
+            }
+        }
+        self.federation.meet(peers).await
+    }
+
+    /// Takes the sites of the charter that this one goes by for those of the federation, now and whenever another
+    /// charter is adopted. Ends never.
+    pub async fn follow_charter(self: Arc<Self>) {
+        let mut changes = self.here.adopted.changes();
+        loop {
+            let charter = changes.borrow_and_update().clone();
+            let sites = charter.iter().flat_map(|charter| &charter.terms().sites);
+            let sites: Vec<PeerSite> = sites.filter_map(PeerSite::of).collect();
+            if let Err(error) = self.join(sites).await {
+                tracing::error!(%error, "the sites of the charter cannot be followed");
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Returns the key that signs what this site says.
+    #[must_use]
+    pub fn site_key(&self) -> PublicKey {
+        self.vault.site_key().public()
+    }
+
+    /// Returns the key that signs this site's ledger.
+    #[must_use]
+    pub fn log_key(&self) -> PublicKey {
+        self.vault.key().public()
     }
 
     /// Returns what gives out.

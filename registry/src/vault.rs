@@ -26,6 +26,8 @@ const LOG_KEY: &str = "log";
 /// The key that signs the site's own statements. Another one than the ledger's, so that no signature can ever be
 /// taken for one of the other kind.
 const SITE_KEY: &str = "site";
+/// The key that cosigns other sites' checkpoints.
+const WITNESS_KEY: &str = "witness";
 
 /// A data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,7 @@ pub struct Vault {
     data: PathBuf,
     key: Arc<KeyPair>,
     site_key: Arc<KeyPair>,
+    witness_key: Arc<KeyPair>,
     /// Held as long as the vault is open.
     _lock: File,
 }
@@ -67,11 +70,12 @@ impl Vault {
         }
         let lock = lock(data)?;
         let load = |name| load_key(&key_path(data, name))?.ok_or_else(|| VaultError::NoSite(data.to_owned()));
-        let (key, site_key) = (load(LOG_KEY)?, load(SITE_KEY)?);
+        let (key, site_key, witness_key) = (load(LOG_KEY)?, load(SITE_KEY)?, load(WITNESS_KEY)?);
         Ok(Self {
             data: data.to_owned(),
             key: Arc::new(key),
             site_key: Arc::new(site_key),
+            witness_key: Arc::new(witness_key),
             _lock: lock,
         })
     }
@@ -98,13 +102,15 @@ impl Vault {
             let path = key_path(data, name);
             load_key(&path)?.map_or_else(|| make_key(&path, random), Ok)
         };
-        // The site key first: a crash between the two leaves no log key, so the next start makes both.
+        // The log key last: a crash before it leaves none, so the next start makes what is missing.
+        let witness_key = load_or_make(WITNESS_KEY)?;
         let site_key = load_or_make(SITE_KEY)?;
         let key = load_or_make(LOG_KEY)?;
         Ok(Self {
             data: data.to_owned(),
             key: Arc::new(key),
             site_key: Arc::new(site_key),
+            witness_key: Arc::new(witness_key),
             _lock: lock,
         })
     }
@@ -119,6 +125,12 @@ impl Vault {
     #[must_use]
     pub fn site_key(&self) -> &Arc<KeyPair> {
         &self.site_key
+    }
+
+    /// Returns the key that cosigns other sites' checkpoints.
+    #[must_use]
+    pub fn witness_key(&self) -> &Arc<KeyPair> {
+        &self.witness_key
     }
 
     /// Returns the name of the site's first ledger.

@@ -4,9 +4,11 @@
     reason = "what the tests set up must work, helpers included"
 )]
 
+mod charter;
 mod content;
 mod erasure;
 mod failure_table;
+mod federation;
 mod fsck;
 mod http;
 mod listen;

@@ -275,6 +275,7 @@ async fn a_label_that_denies_this_site_is_refused_before_anything_is_recorded() 
     let draft = acme.draft("acme/tiny", acme.chain(&world, &name("acme/tiny")).await, model());
     let label = Label::from_cli(&["EU".parse().unwrap()], &[], &[]).unwrap();
     let request = UploadRequest {
+        ancestors: Vec::new(),
         artifact: draft.artifact.clone(),
         manifest: draft.digest,
         label: Some(label.clone()),

@@ -1,13 +1,17 @@
 //! One file for each command: what it asks of the client, and how its result reads.
 
+mod charter;
 mod completions;
 mod diff;
 mod doctor;
+mod explain;
 mod key;
+mod label;
 mod language;
 mod ledger;
 mod list;
 mod login;
+mod mirror;
 mod namespace;
 mod pull;
 mod push;
@@ -25,8 +29,11 @@ mod verify;
 mod weigh;
 mod withdraw;
 
+use std::time::SystemTime;
+
 use waag_client::site::Site;
 use waag_client::transport::Settings;
+use waag_schema::Timestamp;
 
 use crate::args::Command;
 use crate::config::Config;
@@ -53,10 +60,15 @@ pub(crate) async fn run(command: Command, config: &Config, ui: Ui) -> Result<(),
         Command::Diff(args) => Box::pin(diff::run(args, config, ui)).await,
         Command::Tag(args) => tag::run(args, config, ui).await,
         Command::Sign(args) => sign::run(args, config, ui).await,
+        Command::Label(args) => label::run(args, config, ui).await,
         Command::Withdraw(args) => withdraw::run(args, config, ui).await,
         Command::Weigh(args) => weigh(args, config, ui).await,
         Command::Scorecard(args) => Box::pin(scorecard::run(args, config, ui)).await,
+        Command::Explain(args) => explain::run(args, config, ui).await,
+        Command::Charter(args) => Box::pin(charter::run(args, config, ui)).await,
         Command::Ledger(args) => Box::pin(ledger::run(args, config, ui)).await,
+        Command::Mirror(args) => mirror::run(args, config, ui).await,
+        Command::Where(args) => mirror::holders(args, config, ui).await,
         Command::Token(args) => token::run(args, config, ui).await,
         Command::Doctor(_) => Box::pin(doctor::run(config, ui)).await,
         Command::Completions(args) => completions::run(&args, ui),
@@ -87,6 +99,15 @@ async fn weigh(_: crate::args::Weigh, _: &Config, _: Ui) -> Result<(), Failure> 
 fn no_server() -> Failure {
     Failure::failed("this program was built without a site in it")
         .hint("build it with the feature `server`, which is on unless it is turned off")
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where a command asks for the time"
+)]
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Timestamp::from_unix(since.map_or(0, |since| since.as_secs()))
 }
 
 /// How requests are made in this run.

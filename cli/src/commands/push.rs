@@ -1,6 +1,7 @@
 //! `waag push`: plan, then deeds.
 
 use serde::Serialize;
+use waag_client::error::ClientError;
 use waag_client::keys;
 use waag_client::push::{Push as Work, PushPlan, PushRequest, Pushed};
 use waag_client::scan::Links;
@@ -66,6 +67,10 @@ async fn request(args: Push, signers: Vec<PublicKey>, site: &Site) -> Result<Pus
         Some(base) => Some(pinned(base, site).await?),
         None => None,
     };
+    let mut data = Vec::with_capacity(args.trained_on.len());
+    for reference in args.trained_on {
+        data.push(pinned(reference, site).await?);
+    }
     Ok(PushRequest {
         path: args.path,
         artifact: args.target.artifact,
@@ -76,7 +81,7 @@ async fn request(args: Push, signers: Vec<PublicKey>, site: &Site) -> Result<Pus
             ..About::default()
         },
         base,
-        data: Vec::new(),
+        data,
         label,
         move_tag: args.move_tag,
         encode: !args.no_encode,
@@ -89,7 +94,11 @@ async fn request(args: Push, signers: Vec<PublicKey>, site: &Site) -> Result<Pus
 
 /// What a tag names now: lineage must not change when the tag moves.
 async fn pinned(base: Reference, site: &Site) -> Result<Reference, Failure> {
-    let proven = site.resolve(&base.artifact, &base.version).await?;
+    let proven = match (site.resolve(&base.artifact, &base.version).await, &base.version) {
+        // Who builds on something need not be where its label lets it be served; a digest says enough.
+        (Err(ClientError::Denied { .. }), Version::Manifest(_)) => return Ok(base),
+        (proven, _) => proven?,
+    };
     Ok(Reference {
         artifact: base.artifact,
         version: Version::Manifest(proven.manifest.digest()),

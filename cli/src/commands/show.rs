@@ -52,7 +52,7 @@ async fn one(site: &Site, reference: &Reference) -> Result<One, Failure> {
         entry: proven.entry,
         at: proven.at,
         signed_by: proven.signed_by.clone(),
-        label: proven.label.clone(),
+        label: proven.label.clone().map(|(_, label)| label),
         withdrawn: proven.withdrawn.clone(),
         base: manifest.base().map(ToString::to_string),
         trained_on: manifest.data().iter().map(ToString::to_string).collect(),

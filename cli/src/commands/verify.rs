@@ -1,14 +1,12 @@
 //! `waag verify`
 
-use std::time::SystemTime;
-
 use serde::Serialize;
 use waag_client::error::ClientError;
 use waag_client::scorecard::{self, Card};
 use waag_client::verify::{self, Partial, Verified};
 use waag_schema::{Reference, Sha256, SiteId, Timestamp};
 
-use super::open_site;
+use super::{now, open_site};
 use crate::args::Verify;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -88,15 +86,6 @@ fn withdrawn(verified: &Verified, reason: &str) -> Failure {
     Failure::from(error)
         .details(vec![format!("{}: all as signed", count(verified.files, "file"))])
         .hint("--withdrawn accepts it all the same")
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place where a command asks for the time"
-)]
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    Timestamp::from_unix(since.map_or(0, |since| since.as_secs()))
 }
 
 /// What nobody signed is no reason to fail, but somebody may take it for part of the artifact.

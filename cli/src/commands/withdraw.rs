@@ -15,10 +15,10 @@ pub(crate) async fn run(args: Withdraw, config: &Config, ui: Ui) -> Result<(), F
     sign::check_place(args.out.out.as_deref())?;
     let keys = secrets::signers(&args.signing, config, ui)?;
     if let Some(file) = args.out.out {
-        let draft = withdraw::draft(&site, &args.reference, &args.reason, &keys).await?;
+        let draft = withdraw::draft(&site, &args.reference, (&args.reason, args.erase), &keys).await?;
         return sign::keep(file, &draft, ui);
     }
-    let withdrawn = withdraw::withdraw(&site, &args.reference, &args.reason, &keys).await?;
+    let withdrawn = withdraw::withdraw(&site, &args.reference, (&args.reason, args.erase), &keys).await?;
     if withdrawn.entry.is_none() {
         ui.note("it was withdrawn before; nothing was signed");
     }

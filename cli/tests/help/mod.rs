@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Every command, by the words that lead to it.
-const COMMANDS: [&str; 38] = [
+const COMMANDS: [&str; 47] = [
     "",
     "serve",
     "login",
@@ -27,9 +27,18 @@ const COMMANDS: [&str; 38] = [
     "diff",
     "tag",
     "sign",
+    "label",
     "withdraw",
     "weigh",
     "scorecard",
+    "explain",
+    "charter",
+    "charter init",
+    "charter add-site",
+    "charter remove-site",
+    "charter sign",
+    "charter show",
+    "charter adopt",
     "ledger",
     "ledger show",
     "ledger prove",

@@ -352,6 +352,19 @@ impl Answer {
         self.stdout()
     }
 
+    /// Expects failure with this exit code, and returns what it says of it.
+    pub(crate) fn failed(&self, code: i32) -> String {
+        assert_eq!(
+            self.code(),
+            code,
+            "{}\n{}\n{}",
+            self.command,
+            self.stdout(),
+            self.stderr()
+        );
+        self.stderr()
+    }
+
     /// Expects success and exactly one JSON object on one line.
     pub(crate) fn json(&self) -> Value {
         let text = self.ok();

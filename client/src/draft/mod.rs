@@ -281,6 +281,7 @@ pub(crate) fn relink(predicate: &mut Predicate, link: Link) {
         | Predicate::Erasure(_)
         | Predicate::RevocationList(_)
         | Predicate::Successor(_)
+        | Predicate::CharterAdopted(_)
         | Predicate::Scorecard(_)
         | Predicate::Custody(_) => {}
     }

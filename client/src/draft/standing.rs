@@ -220,6 +220,7 @@ impl Draft {
             | Predicate::Erasure(_)
             | Predicate::RevocationList(_)
             | Predicate::Successor(_)
+            | Predicate::CharterAdopted(_)
             | Predicate::Scorecard(_)
             | Predicate::Custody(_) => {}
         }

@@ -477,7 +477,8 @@ impl Prepared {
         let partial = self.partial()?;
         let Reference { artifact, version } = &self.request.reference;
         let kept = Kept {
-            site: self.site.pin().site.clone(),
+            // Its home, which need not be the site that it came from.
+            site: self.proven.checkpoint.checkpoint().origin.site().clone(),
             artifact: artifact.clone(),
             asked: version.clone(),
             manifest: self.proven.manifest.bytes().to_vec(),

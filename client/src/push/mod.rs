@@ -195,7 +195,7 @@ impl Push {
             check_statement_fits(&request, &prepared, &view)?;
         }
         // Also where all is recorded: what the site has lost since is sent again.
-        let upload = Upload::open(site, &request.artifact, request.label.as_ref(), &prepared).await?;
+        let upload = Upload::open(site, &request, &prepared).await?;
         let upload = Some(upload).filter(|upload| needs.release || !upload.unsealed.is_empty());
         let plan = prepared.plan(upload.as_ref(), needs, ignored);
         Ok(Self {
@@ -307,13 +307,7 @@ impl Push {
                 other => return other.map(|()| sent),
             }
             rounds += 1;
-            let mut opened = Upload::open(
-                &self.site,
-                &self.request.artifact,
-                self.request.label.as_ref(),
-                &self.prepared,
-            )
-            .await?;
+            let mut opened = Upload::open(&self.site, &self.request, &self.prepared).await?;
             if self.request.draft {
                 opened.unsealed = self.prepared.files.keys().copied().collect();
             }

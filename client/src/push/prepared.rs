@@ -9,7 +9,7 @@ use waag_schema::release::model::CONFIG_JSON_MAX_BYTES;
 use waag_schema::release::{Built, Kind, ManifestBuilder, ModelFacts};
 use waag_schema::statement::Content;
 use waag_schema::wire::upload::FileRecipe;
-use waag_schema::{ChunkDigest, FilePath, Sha256};
+use waag_schema::{ArtifactName, ChunkDigest, FilePath, Sha256};
 
 use super::statements::Needs;
 use super::upload::Upload;
@@ -80,6 +80,11 @@ impl Prepared {
             content,
             config,
         })
+    }
+
+    /// Returns what it was made from.
+    pub(super) fn ancestors(&self) -> Vec<ArtifactName> {
+        self.built.manifest.ancestors()
     }
 
     pub(super) fn plan(&self, upload: Option<&Upload>, needs: Needs, ignored: u64) -> PushPlan {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use waag_schema::policy::label::Label;
 use waag_schema::wire::Code;
 use waag_schema::wire::upload::UploadRequest;
-use waag_schema::{ArtifactName, ChunkDigest, Sha256};
+use waag_schema::{ChunkDigest, Sha256};
 
+use super::PushRequest;
 use super::prepared::Prepared;
 use crate::error::{ClientError, Result};
 use crate::event::{Event, Phase};
@@ -40,16 +40,12 @@ pub(super) struct Upload {
 
 impl Upload {
     /// Opens the session, or finds it again, and learns what is missing.
-    pub(super) async fn open(
-        site: &Site,
-        artifact: &ArtifactName,
-        label: Option<&Label>,
-        prepared: &Prepared,
-    ) -> Result<Self> {
+    pub(super) async fn open(site: &Site, push: &PushRequest, prepared: &Prepared) -> Result<Self> {
         let request = UploadRequest {
-            artifact: artifact.clone(),
+            artifact: push.artifact.clone(),
             manifest: prepared.digest,
-            label: label.cloned(),
+            label: push.label.clone(),
+            ancestors: prepared.ancestors(),
         };
         let id = site.open_upload(&request).await?;
         let mut ready = HashSet::new();

@@ -14,6 +14,7 @@ use waag_schema::ledger::{KeyKind, Origin, SignedCheckpoint, VerifierKey};
 use waag_schema::wire::site::SiteView;
 use waag_schema::{Namespace, Sha256, SiteId};
 
+use crate::charter::Believed;
 use crate::error::{ClientError, Result};
 use crate::home::Home;
 use crate::url::SiteUrl;
@@ -147,17 +148,31 @@ impl Trust {
         let mut pins = Vec::new();
         for name in self.home.names(&self.home.root().join("sites"))? {
             if let Ok(site) = name.parse() {
-                pins.extend(self.by_site(&site)?);
+                pins.extend(self.pinned(&site)?);
+            }
+        }
+        // Who believes a charter believes every site of it; a pin of one's own goes before.
+        for named in Believed::new(self.home.clone()).pins()? {
+            if pins.iter().all(|pin| pin.site != named.site) {
+                pins.push(named);
             }
         }
         Ok(pins)
     }
 
-    /// Returns the pin of a site.
+    /// Returns the pin of a site: one's own, or the one that follows from a charter.
     ///
     /// # Errors
     /// When it cannot be read, or is not what this crate writes.
     pub fn by_site(&self, site: &SiteId) -> Result<Option<Pin>> {
+        if let Some(pin) = self.pinned(site)? {
+            return Ok(Some(pin));
+        }
+        let named = Believed::new(self.home.clone()).pins()?;
+        Ok(named.into_iter().find(|pin| pin.site == *site))
+    }
+
+    fn pinned(&self, site: &SiteId) -> Result<Option<Pin>> {
         let path = self.home.site_dir(site).join("site.json");
         let Some(bytes) = self.home.read(&path)? else {
             return Ok(None);
@@ -317,6 +332,8 @@ mod tests {
             log_key: origin.verifier(key.public()).to_string(),
             origin: origin.to_string(),
             id,
+            site_key: key.public(),
+            witness_key: String::new(),
             jurisdiction: None,
             version: "0".to_owned(),
         }

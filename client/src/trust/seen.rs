@@ -274,6 +274,8 @@ mod tests {
             log_key: origin.verifier(key.public()).to_string(),
             origin: origin.to_string(),
             id,
+            site_key: key.public(),
+            witness_key: String::new(),
             jurisdiction: None,
             version: "0".to_owned(),
         }

@@ -4,6 +4,7 @@
 //! A token never publishes by itself: a namespace's key must sign as well. And a site cannot publish for a
 //! namespace, whatever token it makes.
 
+mod adopted;
 mod token;
 
 use waag_schema::policy::place::{Country, Place};
@@ -12,6 +13,7 @@ use waag_schema::statement::{NamespaceState, Visibility};
 use waag_schema::wire::token::{Scope, TokenView};
 use waag_schema::{Namespace, SiteId, Timestamp};
 
+pub use adopted::Adopted;
 pub use token::{AccessError, Tokens};
 
 /// The site as policy sees it.
@@ -21,9 +23,31 @@ pub struct Here {
     pub site: SiteId,
     /// Where its storage stands.
     pub jurisdiction: Option<Country>,
+    /// The charter that it goes by, if any.
+    pub adopted: Adopted,
 }
 
 impl Here {
+    /// Describes a site; no charter is adopted yet.
+    #[must_use]
+    pub fn new(site: SiteId, jurisdiction: Option<Country>) -> Self {
+        Self {
+            site,
+            jurisdiction,
+            adopted: Adopted::default(),
+        }
+    }
+
+    /// Returns what verdicts on an artifact of this home rest on.
+    #[must_use]
+    pub fn facts(&self, home: &SiteId, at: Timestamp) -> Facts {
+        Facts {
+            home: home.clone(),
+            at,
+            groups: self.adopted.groups(),
+        }
+    }
+
     /// Returns the place that labels are matched against.
     #[must_use]
     pub fn place(&self) -> Place {
@@ -33,27 +57,17 @@ impl Here {
         }
     }
 
-    /// May content under this label be served from here to this caller? A publisher of the artifact's own
+    /// May content under these labels be served from here to this caller? A publisher of the artifact's own
     /// namespace has the content already and may build on it wherever they are.
     #[must_use]
-    pub fn may_reuse(
-        &self,
-        caller: &Caller,
-        namespace: &Namespace,
-        label: Option<&Label>,
-        at: Timestamp,
-    ) -> bool {
+    pub fn may_reuse(&self, caller: &Caller, namespace: &Namespace, labels: &[Label], at: Timestamp) -> bool {
         if caller.may_publish(namespace) {
             return true;
         }
-        let labels: Vec<Label> = label.cloned().into_iter().collect();
-        let facts = Facts {
-            home: self.site.clone(),
-            at,
-        };
+        let facts = self.facts(&self.site, at);
         [self.place(), caller.place()]
             .iter()
-            .all(|place| decide(&labels, &facts, Action::Serve, place).allowed)
+            .all(|place| decide(labels, &facts, Action::Serve, place).allowed)
     }
 }
 

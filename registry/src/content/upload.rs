@@ -309,9 +309,9 @@ impl Uploads {
 
     /// Through which artifacts this caller may reuse content: a label that denies serving it to them denies that
     /// too, or publishing would be a way around it.
-    fn allows(&self, caller: &Caller) -> impl Fn(&Namespace, Option<&Label>) -> bool + Send + use<> {
+    fn allows(&self, caller: &Caller) -> impl Fn(&Namespace, &[Label]) -> bool + Send + use<> {
         let (here, caller, now) = (self.here.clone(), caller.clone(), self.clock.now());
-        move |namespace, label| here.may_reuse(&caller, namespace, label, now)
+        move |namespace, labels| here.may_reuse(&caller, namespace, labels, now)
     }
 
     /// Finds each chunk: staged in this session, or stored and readable by the caller, or neither.

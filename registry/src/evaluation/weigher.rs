@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use waag_schema::base::name::Version;
 use waag_schema::content::recipe::{Piece, Recipe};
-use waag_schema::policy::{Action, Facts, Label, decide};
+use waag_schema::policy::{Action, Label, decide};
 use waag_schema::release::Manifest;
 use waag_schema::release::kind::Kind;
 use waag_schema::statement::scorecard::Section;
@@ -163,12 +163,9 @@ impl Weigher {
     /// No byte moves before a verdict.
     async fn may_evaluate(&self, artifact: &ArtifactName) -> Result<(), JobError> {
         let wanted = artifact.clone();
-        let row = self.reader.ask(move |q| q.artifact(&wanted)).await?;
-        let labels: Vec<Label> = row.and_then(|row| row.label).into_iter().collect();
-        let facts = Facts {
-            home: self.here.site.clone(),
-            at: self.clock.now(),
-        };
+        let rows = self.reader.ask(move |q| q.labels(&wanted)).await?;
+        let labels: Vec<Label> = rows.into_iter().map(|row| row.label).collect();
+        let facts = self.here.facts(&self.here.site, self.clock.now());
         let verdict = decide(&labels, &facts, Action::Evaluate, &self.here.place());
         if verdict.allowed {
             return Ok(());

@@ -10,7 +10,7 @@ use waag_schema::ChunkDigest;
 use waag_schema::statement::Keeping;
 
 use super::mirror::Wanted;
-use super::{Federation, FederationError};
+use super::sites::{Federation, SitesError};
 use crate::ledger::Followed;
 use crate::store::{Key, StoreError};
 
@@ -24,7 +24,7 @@ impl Federation {
         followed: &Followed,
         release: &Wanted,
         reason: &str,
-    ) -> Result<(), FederationError> {
+    ) -> Result<(), SitesError> {
         let manifest = release.view.manifest;
         let (_, statement) = self.statement(followed, release).await?;
         let named: Vec<ChunkDigest> = statement
@@ -90,7 +90,7 @@ impl Federation {
     }
 
     /// Is the same manifest held as another artifact's?
-    async fn is_held_elsewhere(&self, release: &Wanted) -> Result<bool, FederationError> {
+    async fn is_held_elsewhere(&self, release: &Wanted) -> Result<bool, SitesError> {
         let held = self.reader.ask(|q| q.custody(None)).await?;
         Ok(held.iter().any(|row| {
             row.site == self.here.site
@@ -101,7 +101,7 @@ impl Federation {
     }
 
     /// Returns the recipes of all other copies that are held, and of files that open uploads have completed.
-    async fn needed_recipes(&self, but: &Wanted) -> Result<HashSet<ChunkDigest>, FederationError> {
+    async fn needed_recipes(&self, but: &Wanted) -> Result<HashSet<ChunkDigest>, SitesError> {
         let mut needed = HashSet::new();
         let held = self.reader.ask(|q| q.custody(None)).await?;
         let own = held.into_iter().filter(|row| {

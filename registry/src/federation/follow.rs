@@ -27,6 +27,7 @@ use waag_schema::ledger::{
     entry_place,
 };
 use waag_schema::statement::{Envelope, Predicate};
+use waag_schema::wire::federation::Evidence;
 
 use super::peer::{Peer, PeerError, PeerSite};
 use crate::clock::Clock;
@@ -103,17 +104,6 @@ struct Watermark {
     trees: Vec<String>,
     /// When it was last heard from, or a little earlier.
     heard: Option<Timestamp>,
-}
-
-/// What convicts a site: signed trees that cannot all be beginnings of one history, or that break its rules.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Evidence {
-    /// What is wrong.
-    pub reason: String,
-    /// The checkpoints, as it signed them.
-    pub checkpoints: Vec<String>,
-    /// When it was found.
-    pub found: Timestamp,
 }
 
 /// Follows one ledger.
@@ -233,10 +223,6 @@ impl Follower {
             standing: self.standing.clone(),
             store: Arc::clone(&self.copy),
         }
-    }
-
-    pub(super) const fn site(&self) -> &PeerSite {
-        &self.site
     }
 
     pub(super) const fn index(&mut self) -> &mut Index {

@@ -1,6 +1,6 @@
 //! A site in the same process, asked through its rooms as HTTP would ask it: the same verdicts, no network.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,18 +18,24 @@ use crate::store::StoreError;
 /// A site in this process, and who asks it.
 #[derive(Clone)]
 pub struct LocalPeer {
-    site: Arc<Site>,
+    /// Sites that know each other must not keep each other open.
+    site: Weak<Site>,
     caller: Caller,
 }
 
 impl LocalPeer {
     /// Asks this site in the name of another one.
     #[must_use]
-    pub const fn new(site: Arc<Site>, asking: Here) -> Self {
+    pub fn new(site: &Arc<Site>, asking: Here) -> Self {
         Self {
-            site,
+            site: Arc::downgrade(site),
             caller: Caller::peer(asking),
         }
+    }
+
+    fn site(&self) -> Result<Arc<Site>, PeerError> {
+        let stopped = || PeerError::Unreachable("it was stopped".to_owned());
+        self.site.upgrade().ok_or_else(stopped)
     }
 }
 
@@ -54,7 +60,8 @@ fn refused(error: PublishError) -> PeerError {
 #[async_trait]
 impl Peer for LocalPeer {
     async fn checkpoint(&self, series: Option<u32>, known: Option<&str>) -> Result<Option<Bytes>, PeerError> {
-        let ledger = self.site.ledger();
+        let site = self.site()?;
+        let ledger = site.ledger();
         let signed = match series {
             Some(series) => ledger.checkpoint_of(series),
             None => Some(ledger.checkpoint()),
@@ -66,22 +73,24 @@ impl Peer for LocalPeer {
     }
 
     async fn tile(&self, series: u32, path: &TilePath) -> Result<Bytes, PeerError> {
-        self.site.ledger().tile(series, path).await.map_err(store)
+        self.site()?.ledger().tile(series, path).await.map_err(store)
     }
 
     async fn pack(&self, series: u32, path: &PackPath) -> Result<Bytes, PeerError> {
-        let pack = self.site.ledger().pack(series, path).await.map_err(store)?;
+        let pack = self.site()?.ledger().pack(series, path).await.map_err(store)?;
         pack.ok_or_else(|| PeerError::Absent(path.to_string()))
     }
 
     async fn manifest(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<Bytes, PeerError> {
         let version = Version::Manifest(*manifest);
-        let resolved = self.site.catalogue().resolve(&self.caller, artifact, &version);
+        let site = self.site()?;
+        let resolved = site.catalogue().resolve(&self.caller, artifact, &version);
         Ok(resolved.await.map_err(refused)?.manifest.0.into())
     }
 
     async fn scorecard(&self, artifact: &ArtifactName, details: &Sha256) -> Result<Bytes, PeerError> {
-        let catalogue = self.site.catalogue();
+        let site = self.site()?;
+        let catalogue = site.catalogue();
         catalogue
             .scorecard_details(&self.caller, artifact, details)
             .await
@@ -89,10 +98,10 @@ impl Peer for LocalPeer {
     }
 
     async fn recipes(&self, artifact: &ArtifactName, files: &[Sha256]) -> Result<Vec<Bytes>, PeerError> {
-        let mut recipes = Vec::new();
+        let (site, mut recipes) = (self.site()?, Vec::new());
         for file in files {
-            let row = self.site.catalogue().file(&self.caller, artifact, file).await;
-            let recipe = self.site.content().recipe(&row.map_err(refused)?.recipe).await;
+            let row = site.catalogue().file(&self.caller, artifact, file).await;
+            let recipe = site.content().recipe(&row.map_err(refused)?.recipe).await;
             let recipe = recipe.map_err(|error| PeerError::Unreachable(error.to_string()))?;
             let recipe = recipe.ok_or_else(|| PeerError::Absent(format!("recipe of {file}")))?;
             recipes.push(recipe.canonical().into());
@@ -105,15 +114,12 @@ impl Peer for LocalPeer {
         artifact: &ArtifactName,
         request: &ChunksRequest,
     ) -> Result<Vec<SentChunk>, PeerError> {
-        let row = self
-            .site
-            .catalogue()
-            .file(&self.caller, artifact, &request.file)
-            .await;
+        let site = self.site()?;
+        let row = site.catalogue().file(&self.caller, artifact, &request.file).await;
         row.map_err(refused)?;
         let mut chunks = Vec::new();
         for chunk in &request.chunks {
-            let stored = self.site.content().stored_chunk(chunk).await;
+            let stored = site.content().stored_chunk(chunk).await;
             let stored = stored.map_err(|error| PeerError::Unreachable(error.to_string()))?;
             chunks.push((*chunk, stored));
         }

@@ -10,60 +10,23 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Serialize;
+use bytes::Bytes;
 use waag_schema::ledger::Origin;
-use waag_schema::policy::{Action, Facts, Label, Verdict, decide};
+use waag_schema::policy::{Action, Label, Verdict, decide};
+use waag_schema::release::Manifest;
 use waag_schema::release::kind::Kind;
 use waag_schema::statement::{Custody, Envelope, Keeping, Predicate, Release, Statement, Subject};
 use waag_schema::wire::artifact::ReleaseView;
+use waag_schema::wire::federation::{MirrorRule, MirroredView, State, When};
 use waag_schema::{ArtifactName, ChunkDigest, Sha256, SiteId, Timestamp};
 
-use super::FederationError;
 use super::fetch::{Fetch, chunks_of};
 use super::peer::PeerSite;
-use super::rules::{MirrorRule, When};
-use super::{Federation, Member};
-use crate::index::{CustodyRow, Prepared};
+use super::rules::{is_of, takes};
+use super::sites::SitesError;
+use super::sites::{Federation, Member};
+use crate::index::{CustodyRow, IndexError, Prepared, Questions};
 use crate::ledger::{AppendError, Followed, Standing, prepare};
-
-/// How a release of another site stands here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// All of it is here, checked.
-    Held,
-    /// It will be fetched.
-    Waiting,
-    /// It is fetched once somebody asks for it.
-    OnDemand,
-    /// A label denies it to this site.
-    Refused,
-    /// It could not be fetched; it is tried again.
-    Failed,
-    /// Its publisher withdrew it before it was fetched, or it is held all the same.
-    Withdrawn,
-    /// It was held, and is deleted.
-    Erased,
-}
-
-/// A release of another site that a rule matches, and how it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema)]
-pub struct MirroredView {
-    /// The artifact.
-    pub artifact: ArtifactName,
-    /// The release.
-    pub manifest: Sha256,
-    /// Its home.
-    pub home: SiteId,
-    /// How it stands.
-    pub state: State,
-    /// Why.
-    pub reason: Option<String>,
-    /// Bytes of its files.
-    pub bytes: u64,
-    /// Since when, by this site's ledger.
-    pub since: Option<Timestamp>,
-}
 
 /// What was tried in vain, since the start.
 #[derive(Default)]
@@ -91,7 +54,7 @@ pub(super) struct Wanted {
     pub(super) artifact: ArtifactName,
     pub(super) view: ReleaseView,
     pub(super) kind: Option<Kind>,
-    label: Option<Label>,
+    labels: Vec<Label>,
     erase: bool,
     when: When,
     bytes_per_second: Option<u64>,
@@ -105,7 +68,7 @@ impl Wanted {
             artifact,
             view,
             kind: None,
-            label: None,
+            labels: Vec::new(),
             erase: false,
             when: When::OnDemand,
             bytes_per_second: None,
@@ -141,8 +104,8 @@ impl Federation {
         site: &PeerSite,
         followed: &Followed,
         rules: &[MirrorRule],
-    ) -> Result<Vec<Wanted>, FederationError> {
-        let rules: Vec<MirrorRule> = rules.iter().filter(|rule| rule.is_of(site)).cloned().collect();
+    ) -> Result<Vec<Wanted>, SitesError> {
+        let rules: Vec<MirrorRule> = rules.iter().filter(|rule| is_of(rule, site)).cloned().collect();
         let custody = self.reader.ask(|q| q.custody(None)).await?;
         let held: BTreeMap<(ArtifactName, Sha256), CustodyRow> = custody
             .into_iter()
@@ -159,14 +122,14 @@ impl Federation {
                 let row = q.artifact(&artifact)?;
                 let kind: Option<Kind> = row.as_ref().and_then(|row| row.kind);
                 let custody = held.get(&(artifact.clone(), view.manifest)).cloned();
-                let rule = rules.iter().find(|rule| rule.takes(&artifact, kind));
+                let rule = rules.iter().find(|rule| takes(rule, &artifact, kind));
                 let keeps = custody.as_ref().is_some_and(|row| row.state == Keeping::Holds);
                 if rule.is_none() && !keeps {
                     continue;
                 }
                 found.push(Wanted {
                     kind,
-                    label: row.and_then(|row| row.label),
+                    labels: labels_of(q, &artifact)?,
                     erase: q.is_to_be_erased(&artifact, &view.manifest)?,
                     when: rule.map_or(When::OnDemand, |rule| rule.when),
                     bytes_per_second: rule.and_then(|rule| rule.bytes_per_second),
@@ -180,14 +143,10 @@ impl Federation {
         Ok(found.await?)
     }
 
-    /// May this site hold a release under this label?
-    fn may_hold(&self, home: &SiteId, label: Option<&Label>) -> Verdict {
-        let labels: Vec<Label> = label.cloned().into_iter().collect();
-        let facts = Facts {
-            home: home.clone(),
-            at: self.clock.now(),
-        };
-        decide(&labels, &facts, Action::Hold, &self.here.place())
+    /// May this site hold a release under these labels?
+    fn may_hold(&self, home: &SiteId, labels: &[Label]) -> Verdict {
+        let facts = self.here.facts(home, self.clock.now());
+        decide(labels, &facts, Action::Hold, &self.here.place())
     }
 
     /// Does for each release of a site what rules, labels and withdrawals ask for.
@@ -196,7 +155,7 @@ impl Federation {
         member: &Arc<Member>,
         followed: &Followed,
         rules: &[MirrorRule],
-    ) -> Result<Mirrored, FederationError> {
+    ) -> Result<Mirrored, SitesError> {
         let mut done = Mirrored::default();
         let wanted = self.wanted(&member.site, followed, rules).await?;
         let on_demand = wanted
@@ -234,8 +193,8 @@ impl Federation {
         member: &Arc<Member>,
         followed: &Followed,
         release: &Wanted,
-    ) -> Result<Step, FederationError> {
-        let verdict = self.may_hold(&followed.site, release.label.as_ref());
+    ) -> Result<Step, SitesError> {
+        let verdict = self.may_hold(&followed.site, &release.labels);
         if release.is_held() {
             let reason = if release.erase {
                 let said = release.view.withdrawn.as_deref().unwrap_or_default();
@@ -288,7 +247,7 @@ impl Federation {
         member: &Arc<Member>,
         followed: &Followed,
         release: &Wanted,
-    ) -> Result<(), FederationError> {
+    ) -> Result<(), SitesError> {
         let manifest = release.view.manifest;
         let (envelope, statement) = self.statement(followed, release).await?;
         let fetch = Fetch {
@@ -302,6 +261,11 @@ impl Federation {
             received: &self.metrics.mirrored_bytes,
         };
         let (bytes, recipes) = fetch.plan().await?;
+        // What it was made from stands in its manifest, and those labels hold as well.
+        let ancestors: Vec<ArtifactName> = ancestors(&bytes);
+        if self.deny_made_from(followed, release, &ancestors).await? {
+            return Ok(());
+        }
         // From here on nobody deletes these chunks, whoever else needs them no more.
         let underway = self.underway.begin(manifest, chunks_of(&recipes)).await;
         let artifact = release.artifact.clone();
@@ -314,11 +278,14 @@ impl Federation {
         // The label may have been tightened while bytes moved: what counts is what is known now.
         let artifact = release.artifact.clone();
         let now = followed.index.ask(move |q| {
-            let label = q.artifact(&artifact)?.and_then(|row| row.label);
-            Ok((label, q.is_to_be_erased(&artifact, &manifest)?))
+            let mut labels = labels_of(q, &artifact)?;
+            for ancestor in &ancestors {
+                labels.extend(labels_of(q, ancestor)?);
+            }
+            Ok((labels, q.is_to_be_erased(&artifact, &manifest)?))
         });
-        let (label, erase) = now.await?;
-        let verdict = self.may_hold(&followed.site, label.as_ref());
+        let (labels, erase) = now.await?;
+        let verdict = self.may_hold(&followed.site, &labels);
         if erase || !verdict.allowed {
             let reason = if erase {
                 "withdrawn with erasure".to_owned()
@@ -336,12 +303,43 @@ impl Federation {
             .await
     }
 
+    /// Does a label of what a release was made from forbid to hold it? Then that is on record.
+    async fn deny_made_from(
+        &self,
+        followed: &Followed,
+        release: &Wanted,
+        ancestors: &[ArtifactName],
+    ) -> Result<bool, SitesError> {
+        let (mut labels, ancestors) = (release.labels.clone(), ancestors.to_vec());
+        let theirs = followed.index.ask(move |q| {
+            let mut found = Vec::new();
+            for ancestor in &ancestors {
+                found.extend(labels_of(q, ancestor)?);
+            }
+            Ok(found)
+        });
+        labels.extend(theirs.await?);
+        let verdict = self.may_hold(&followed.site, &labels);
+        if verdict.allowed {
+            return Ok(false);
+        }
+        if release
+            .custody
+            .as_ref()
+            .is_none_or(|row| row.state != Keeping::Refused)
+        {
+            self.say(followed, release, Keeping::Refused, Some(&verdict.to_string()))
+                .await?;
+        }
+        Ok(true)
+    }
+
     /// Reads the signed statement of a release from the copy of its ledger.
     pub(super) async fn statement(
         &self,
         followed: &Followed,
         release: &Wanted,
-    ) -> Result<(Envelope, Release), FederationError> {
+    ) -> Result<(Envelope, Release), SitesError> {
         let entry = release.view.entry;
         let proof = followed.prove(&[entry]).await?;
         let parts = proof
@@ -370,7 +368,7 @@ impl Federation {
         release: &Wanted,
         state: Keeping,
         reason: Option<&str>,
-    ) -> Result<(), FederationError> {
+    ) -> Result<(), SitesError> {
         let (home, size) = followed.newest().map_or_else(
             || (Origin::of(&followed.site, 1), 0),
             |signed| (signed.checkpoint().origin.clone(), signed.checkpoint().size),
@@ -398,7 +396,7 @@ impl Federation {
         site: &PeerSite,
         followed: &Followed,
         rules: &[MirrorRule],
-    ) -> Result<Vec<MirroredView>, FederationError> {
+    ) -> Result<Vec<MirroredView>, SitesError> {
         let all = self.wanted(site, followed, rules).await?;
         Ok(all
             .into_iter()
@@ -408,7 +406,7 @@ impl Federation {
 
     fn standing(&self, followed: &Followed, release: Wanted) -> MirroredView {
         let row = release.custody.as_ref();
-        let verdict = self.may_hold(&followed.site, release.label.as_ref());
+        let verdict = self.may_hold(&followed.site, &release.labels);
         let trouble = self.trouble.of(&release.artifact, &release.view.manifest);
         let (state, reason) = match (row.map(|row| row.state), trouble) {
             (_, Some(trouble)) => (State::Failed, Some(trouble)),
@@ -434,6 +432,16 @@ impl Federation {
             artifact: release.artifact,
         }
     }
+}
+
+/// What a manifest says that its files were made from.
+fn ancestors(manifest: &Bytes) -> Vec<ArtifactName> {
+    Manifest::parse(manifest.to_vec()).map_or_else(|_| Vec::new(), |manifest| manifest.ancestors())
+}
+
+/// The labels that an artifact is under, its own and those of what it was made from.
+fn labels_of(q: &Questions<'_>, artifact: &ArtifactName) -> Result<Vec<Label>, IndexError> {
+    Ok(q.labels(artifact)?.into_iter().map(|row| row.label).collect())
 }
 
 /// What was done for one release.
@@ -491,7 +499,7 @@ impl Drop for Noted {
 
 impl Member {
     /// Folds what a release's own content says of it.
-    async fn arrived(&self, entry: u64, at: Timestamp, prepared: Prepared) -> Result<(), FederationError> {
+    async fn arrived(&self, entry: u64, at: Timestamp, prepared: Prepared) -> Result<(), SitesError> {
         let mut follower = Arc::clone(&self.follower).lock_owned().await;
         let write = move || {
             let index = follower.index();

@@ -1,529 +1,108 @@
 //! What a site does with other sites: it follows their ledgers, holds copies of their releases, and says so.
 //!
 //! ```text
-//! charter -> peers -> follow (their ledgers, checked, copied, folded) -> mirror (closure, custody) -> catalogue
+//! charter -> sites -> follow (their ledgers, checked, copied, folded) -> mirror (closure, custody) -> catalogue
 //! ```
 //!
 //! Invariants. Only sites of the charter are asked, at the addresses that it names. No byte moves before a verdict at
 //! both ends. What was followed never goes back; what contradicts it is kept and ends the trust in that site. What is
-//! held is what this site's own ledger says it holds.
-//!
-//! A site is followed and mirrored from by one task at a time; reading needs none of them.
+//! held is what this site's own ledger says it holds. A site without a charter is a federation of one, and nothing here has
+//! a say.
 
+mod charter;
 mod erase;
 mod fetch;
 mod follow;
 mod local;
 mod mirror;
 mod peer;
+mod remote;
 mod rules;
+mod signed;
+mod sites;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use waag_schema::federation::CharterError;
+use waag_schema::{Sha256, SiteId, Timestamp};
 
-use serde::{Deserialize, Serialize};
-use waag_schema::{ArtifactName, Sha256, SiteId, Timestamp};
-
+pub use charter::{Charters, Own};
 pub use fetch::FetchError;
-pub use follow::{Evidence, FollowError, Looked};
+pub use follow::{FollowError, Looked};
 pub use local::LocalPeer;
-pub use mirror::{Mirrored, MirroredView, State};
+pub use mirror::Mirrored;
 pub use peer::{Peer, PeerError, PeerSite, SentChunk};
-pub use rules::{MirrorRule, RuleError, When};
+pub use remote::RemotePeer;
+pub use rules::{RuleError, check as check_rule};
+pub use signed::{Signed, SignedError};
+pub(crate) use sites::SitesParts;
+pub use sites::{Federation, SitesError};
 
-use self::follow::{Follower, FollowerParts};
-use self::mirror::{Trouble, Underway};
-use self::rules::AddedRules;
-use crate::access::Here;
-use crate::clock::Clock;
-use crate::content::{Content, ContentError, Uploads};
-use crate::index::{CustodyRow, Index, IndexError, Reader};
-use crate::ledger::{AppendError, FollowedLedgers, Ledger, Standing};
-use crate::publish::Demand;
-use crate::store::{Key, Store, StoreError, Within};
-use crate::telemetry::{Metrics, OfPeer};
+use crate::index::IndexError;
+use crate::ledger::AppendError;
+use crate::store::StoreError;
 
-/// Something with other sites could not be done.
+/// A charter is not adopted, or cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum FederationError {
-    /// The charter names no such site, or this one.
-    #[error("the charter names no other site {0}")]
-    NoPeer(String),
-    /// A ledger could not be followed.
+    /// Only an admin token may do it.
+    #[error("only an admin token may adopt a charter")]
+    NotAdmin,
+    /// No charter came.
+    #[error("no charter was sent")]
+    Nothing,
+    /// There is no charter, or none of that version.
+    #[error("there is no {0} here")]
+    NotFound(String),
+    /// The charter cannot follow the one that holds.
     #[error(transparent)]
-    Follow(#[from] FollowError),
-    /// A release could not be fetched.
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
-    /// The rules cannot be used.
-    #[error(transparent)]
-    Rule(#[from] RuleError),
-    /// The own ledger or a copy failed.
+    Charter(#[from] CharterError),
+    /// Two charters have one version. Both are kept.
+    #[error(
+        "there are two charters of version {version}: this site goes by {known}, and {found} is signed as well; both are kept as evidence"
+    )]
+    Fork {
+        /// The version of both.
+        version: u64,
+        /// The digest of the one that is followed.
+        known: Sha256,
+        /// The digest of the other.
+        found: Sha256,
+    },
+    /// The charter has run out.
+    #[error("the charter of version {version} ran out at {on}")]
+    Expired {
+        /// Its version.
+        version: u64,
+        /// When.
+        on: Timestamp,
+    },
+    /// The site is not in the charter, and never was in one.
+    #[error("the charter does not name this site, {0}")]
+    NotNamed(SiteId),
+    /// What the charter says of the site is not what the site is.
+    #[error("the charter says that this site's {what} is {charter}, and it is {site}")]
+    Differs {
+        /// What.
+        what: &'static str,
+        /// By the charter.
+        charter: String,
+        /// By the site.
+        site: String,
+    },
+    /// A stored charter cannot be read.
+    #[error("the stored charter of version {version} is damaged: {error}")]
+    Damaged {
+        /// Which.
+        version: u64,
+        /// What is wrong.
+        error: CharterError,
+    },
+    /// The ledger did not take it.
     #[error(transparent)]
     Append(#[from] AppendError),
-    /// Content failed.
-    #[error(transparent)]
-    Content(#[from] ContentError),
-    /// An index failed.
+    /// The index failed.
     #[error(transparent)]
     Index(#[from] IndexError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The directory of the indexes cannot be used.
-    #[error("{path}: {error}")]
-    Io {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        error: std::io::Error,
-    },
-}
-
-/// Another site, with what follows it.
-struct Member {
-    site: PeerSite,
-    peer: Arc<dyn Peer>,
-    follower: Arc<tokio::sync::Mutex<Follower>>,
-    /// Why the last look failed, if it did.
-    trouble: Mutex<Option<String>>,
-    /// Held while its releases are mirrored.
-    mirroring: tokio::sync::Mutex<()>,
-}
-
-/// What the federation works with.
-pub(crate) struct FederationParts {
-    pub(crate) here: Here,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) content: Content,
-    pub(crate) uploads: Uploads,
-    pub(crate) reader: Reader,
-    pub(crate) ledger: Ledger,
-    pub(crate) ledgers: FollowedLedgers,
-    pub(crate) demand: Demand,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) metrics: Metrics,
-    /// Where the indexes of their ledgers are.
-    pub(crate) peers: PathBuf,
-    /// The rules of `waag.toml`.
-    pub(crate) rules: Vec<MirrorRule>,
-}
-
-/// What a site does with other sites.
-pub struct Federation {
-    here: Here,
-    store: Arc<dyn Store>,
-    content: Content,
-    uploads: Uploads,
-    reader: Reader,
-    ledger: Ledger,
-    ledgers: FollowedLedgers,
-    demand: Demand,
-    clock: Arc<dyn Clock>,
-    metrics: Metrics,
-    directory: PathBuf,
-    configured: Vec<MirrorRule>,
-    added: AddedRules,
-    members: RwLock<BTreeMap<SiteId, Arc<Member>>>,
-    trouble: Trouble,
-    underway: Underway,
-}
-
-/// A site that is followed, as it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct PeerView {
-    /// Its id.
-    pub site: SiteId,
-    /// What the charter calls it.
-    pub name: String,
-    /// Where it is.
-    pub jurisdiction: Option<String>,
-    /// Where it answers.
-    pub url: String,
-    /// How many entries of its ledger were followed, in all series.
-    pub entries: u64,
-    /// When it was last heard from.
-    pub heard: Option<Timestamp>,
-    /// Why the last look failed, if it did.
-    pub trouble: Option<String>,
-    /// Why it is not believed any more, if so.
-    pub stopped: Option<String>,
-    /// What convicts it.
-    pub evidence: Option<Evidence>,
-}
-
-/// A rule and what it matches.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct RuleView {
-    /// The rule.
-    pub rule: MirrorRule,
-    /// How many releases it matches.
-    pub matches: u64,
-    /// What is wrong with it, if anything.
-    pub error: Option<String>,
-}
-
-/// How mirroring stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct MirrorStatus {
-    /// The sites of the charter.
-    pub peers: Vec<PeerView>,
-    /// The rules.
-    pub rules: Vec<RuleView>,
-    /// The releases.
-    pub releases: Vec<MirroredView>,
-}
-
-/// A site that holds a release, refused it or has erased it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct HolderView {
-    /// The site.
-    pub site: SiteId,
-    /// Its country, as the charter says.
-    pub jurisdiction: Option<String>,
-    /// The release.
-    pub manifest: Sha256,
-    /// `home`, `holds`, `refused` or `erased`.
-    pub state: String,
-    /// Why.
-    pub reason: Option<String>,
-    /// Since when, by its own ledger.
-    pub since: Timestamp,
-    /// The entry of its ledger that says so.
-    pub entry: u64,
-    /// As of when its ledger was followed here.
-    pub verified: Timestamp,
-}
-
-impl Federation {
-    pub(crate) fn new(parts: FederationParts) -> Self {
-        Self {
-            added: AddedRules::new(Arc::clone(&parts.store)),
-            here: parts.here,
-            store: parts.store,
-            content: parts.content,
-            uploads: parts.uploads,
-            reader: parts.reader,
-            ledger: parts.ledger,
-            ledgers: parts.ledgers,
-            demand: parts.demand,
-            clock: parts.clock,
-            metrics: parts.metrics,
-            directory: parts.peers,
-            configured: parts.rules,
-            members: RwLock::default(),
-            trouble: Trouble::default(),
-            underway: Underway::default(),
-        }
-    }
-
-    /// Takes the other sites of the charter for those that there are. One that was known keeps what was followed;
-    /// one that is not named any more is forgotten, and its copies are served no more.
-    ///
-    /// # Errors
-    /// When what was kept of one of them cannot be used.
-    pub async fn meet(&self, sites: Vec<(PeerSite, Arc<dyn Peer>)>) -> Result<(), FederationError> {
-        let mut members = BTreeMap::new();
-        for (site, peer) in sites {
-            if site.id == self.here.site {
-                continue;
-            }
-            let id = site.id.clone();
-            let member = self.open(site, peer).await?;
-            members.insert(id, Arc::new(member));
-        }
-        self.ledgers.retain(|site| members.contains_key(site));
-        *self.members.write().unwrap_or_else(PoisonError::into_inner) = members;
-        Ok(())
-    }
-
-    async fn open(&self, site: PeerSite, peer: Arc<dyn Peer>) -> Result<Member, FederationError> {
-        std::fs::create_dir_all(&self.directory).map_err(|error| FederationError::Io {
-            path: self.directory.clone(),
-            error,
-        })?;
-        let path = self.directory.join(format!("{}.db", site.id));
-        let origin = waag_schema::ledger::Origin::of(&site.id, 1).to_string();
-        let copy: Arc<dyn Store> = Arc::new(Within::new(Arc::clone(&self.store), Key::of_site(&site.id)));
-        let parts = FollowerParts {
-            site: site.clone(),
-            peer: Arc::clone(&peer),
-            copy,
-            content: Arc::clone(&self.store),
-            index: Index::open(&path, &origin)?,
-            reader: Reader::new(&path),
-            clock: Arc::clone(&self.clock),
-        };
-        // SQLite's connection may move between threads but not be shared, so this keeps a thread to itself.
-        let runtime = tokio::runtime::Handle::current();
-        let opened = tokio::task::spawn_blocking(move || runtime.block_on(Follower::open(parts)));
-        let follower = opened.await.expect("opening does not panic")?;
-        self.ledgers.set(follower.followed());
-        Ok(Member {
-            site,
-            peer,
-            follower: Arc::new(tokio::sync::Mutex::new(follower)),
-            trouble: Mutex::default(),
-            mirroring: tokio::sync::Mutex::default(),
-        })
-    }
-
-    fn members(&self) -> Vec<Arc<Member>> {
-        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
-        members.values().cloned().collect()
-    }
-
-    fn member(&self, site: &SiteId) -> Result<Arc<Member>, FederationError> {
-        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
-        let found = members.get(site).cloned();
-        found.ok_or_else(|| FederationError::NoPeer(site.to_string()))
-    }
-
-    /// Finds a site by its id or its name in the charter.
-    ///
-    /// # Errors
-    /// When the charter names none.
-    pub fn find(&self, text: &str) -> Result<SiteId, FederationError> {
-        let named = |member: &Arc<Member>| member.site.id.as_str() == text || member.site.name == text;
-        let found = self.members().into_iter().find(named);
-        found
-            .map(|member| member.site.id.clone())
-            .ok_or_else(|| FederationError::NoPeer(text.to_owned()))
-    }
-
-    /// Looks at a site's ledger once and follows it to where it is.
-    ///
-    /// # Errors
-    /// When it does not answer, or what it shows does not hold.
-    pub async fn look(&self, site: &SiteId) -> Result<Looked, FederationError> {
-        let member = self.member(site)?;
-        let looked = self
-            .follower(&member, async |follower| follower.look().await)
-            .await;
-        let label = OfPeer {
-            peer: site.to_string(),
-        };
-        let mut trouble = member.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        match &looked {
-            Ok(looked) => {
-                self.metrics.followed.get_or_create(&label).inc_by(looked.new);
-                *trouble = None;
-            }
-            Err(error) => {
-                self.metrics.follow_failures.get_or_create(&label).inc();
-                *trouble = Some(error.to_string());
-            }
-        }
-        drop(trouble);
-        if let Some(followed) = self.ledgers.of(site) {
-            let silent = self.clock.now().unix().saturating_sub(followed.heard.unix());
-            let gauge = self.metrics.silence.get_or_create(&label).clone();
-            gauge.set(i64::try_from(silent).unwrap_or(i64::MAX));
-        }
-        Ok(looked?)
-    }
-
-    /// Works with the one who follows a site, on a thread of its own, and shows to all what came of it.
-    async fn follower<T: Send + 'static>(
-        &self,
-        member: &Arc<Member>,
-        work: impl AsyncFnOnce(&mut Follower) -> Result<T, FollowError> + Send + 'static,
-    ) -> Result<T, FollowError> {
-        let mut follower = Arc::clone(&member.follower).lock_owned().await;
-        let runtime = tokio::runtime::Handle::current();
-        let ledgers = self.ledgers.clone();
-        let worked = tokio::task::spawn_blocking(move || {
-            let done = runtime.block_on(work(&mut follower));
-            ledgers.set(follower.followed());
-            done
-        });
-        worked.await.expect("following does not panic")
-    }
-
-    /// Believes a site again after what was found against it.
-    ///
-    /// # Errors
-    /// When there is no such site, or what is kept of it cannot be used.
-    pub async fn absolve(&self, site: &SiteId) -> Result<(), FederationError> {
-        let member = self.member(site)?;
-        Ok(self
-            .follower(&member, async |follower| follower.absolve().await)
-            .await?)
-    }
-
-    /// Fetches, refuses and deletes what rules, labels and withdrawals of a site ask for, as far as it was followed.
-    ///
-    /// # Errors
-    /// When there is no such site, or an index fails. What cannot be done for one release is noted and counted.
-    pub async fn mirror(&self, site: &SiteId) -> Result<Mirrored, FederationError> {
-        let member = self.member(site)?;
-        let _alone = member.mirroring.lock().await;
-        let rules = self.rules().await?;
-        let Some(followed) = self.ledgers.of(site) else {
-            return Ok(Mirrored::default());
-        };
-        self.mirror_from(&member, &followed, &rules).await
-    }
-
-    /// Looks at every site once, and mirrors from each what is to be mirrored. What fails at one holds up no other.
-    pub async fn round(&self) {
-        for member in self.members() {
-            let site = &member.site.id;
-            if let Err(error) = self.look(site).await {
-                tracing::warn!(%site, %error, "a ledger could not be followed");
-            }
-            if let Err(error) = self.mirror(site).await {
-                tracing::warn!(%site, %error, "nothing could be mirrored");
-            }
-        }
-    }
-
-    /// Returns all rules.
-    ///
-    /// # Errors
-    /// When those that were added cannot be read.
-    pub async fn rules(&self) -> Result<Vec<MirrorRule>, FederationError> {
-        let mut rules = self.configured.clone();
-        rules.extend(self.added.all().await?);
-        Ok(rules)
-    }
-
-    /// Adds a rule.
-    ///
-    /// # Errors
-    /// When the charter names no such site, or the rule is no good.
-    pub async fn add_rule(&self, rule: MirrorRule) -> Result<(), FederationError> {
-        self.find(&rule.site)?;
-        Ok(self.added.add(rule).await?)
-    }
-
-    /// Says how everything stands.
-    ///
-    /// # Errors
-    /// When an index or the store fails.
-    pub async fn status(&self) -> Result<MirrorStatus, FederationError> {
-        let rules = self.rules().await?;
-        let mut status = MirrorStatus {
-            peers: self.peers().await?,
-            rules: Vec::new(),
-            releases: Vec::new(),
-        };
-        let members = self.members();
-        for member in &members {
-            if let Some(followed) = self.ledgers.of(&member.site.id) {
-                status
-                    .releases
-                    .extend(self.standings(&member.site, &followed, &rules).await?);
-            }
-        }
-        for rule in rules {
-            let mut matches = 0;
-            let of = members.iter().find(|member| rule.is_of(&member.site));
-            if let Some(member) = of
-                && let Some(followed) = self.ledgers.of(&member.site.id)
-            {
-                let alone = [rule.clone()];
-                let found = self.wanted(&member.site, &followed, &alone).await?;
-                matches = found
-                    .iter()
-                    .filter(|one| rule.takes(&one.artifact, one.kind))
-                    .count() as u64;
-            }
-            let error = match of {
-                None => Some(format!("the charter names no other site `{}`", rule.site)),
-                Some(_) if matches == 0 => Some("it matches no release".to_owned()),
-                Some(_) => None,
-            };
-            status.rules.push(RuleView { rule, matches, error });
-        }
-        Ok(status)
-    }
-
-    /// Returns the other sites, as they stand.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn peers(&self) -> Result<Vec<PeerView>, FederationError> {
-        let mut views = Vec::new();
-        for member in self.members() {
-            let site = &member.site;
-            let Some(followed) = self.ledgers.of(&site.id) else {
-                continue;
-            };
-            let trouble = member
-                .trouble
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone();
-            let evidence = followed.store.read_cell(&Key::evidence()).await?;
-            views.push(PeerView {
-                site: site.id.clone(),
-                name: site.name.clone(),
-                jurisdiction: site.jurisdiction.map(|country| country.to_string()),
-                url: site.url.clone(),
-                entries: followed.trees.iter().map(|tree| tree.checkpoint().size).sum(),
-                heard: (followed.heard.unix() > 0).then_some(followed.heard),
-                trouble,
-                stopped: match &followed.standing {
-                    Standing::Sound => None,
-                    Standing::Stopped(reason) => Some(reason.clone()),
-                },
-                evidence: evidence.and_then(|cell| serde_json::from_slice(&cell.bytes).ok()),
-            });
-        }
-        Ok(views)
-    }
-
-    /// Which sites have said what of their custody of an artifact's releases?
-    ///
-    /// # Errors
-    /// When an index fails.
-    pub async fn holders(&self, artifact: &ArtifactName) -> Result<Vec<HolderView>, FederationError> {
-        let now = self.clock.now();
-        let own = (self.here.clone(), self.reader.clone(), now);
-        let theirs = self.ledgers.all().into_iter().map(|followed| {
-            let here = Here {
-                site: followed.site.clone(),
-                jurisdiction: followed.jurisdiction,
-            };
-            (here, followed.index.clone(), followed.heard)
-        });
-        let mut holders = Vec::new();
-        for (site, index, verified) in std::iter::once(own).chain(theirs) {
-            let wanted = artifact.clone();
-            let found = index.ask(move |q| Ok((q.custody(Some(&wanted))?, q.releases(&wanted)?)));
-            let (custody, releases) = found.await?;
-            let jurisdiction = site.jurisdiction.map(|country| country.to_string());
-            // The release stands in its ledger, so it is at home there.
-            holders.extend(releases.into_iter().map(|release| HolderView {
-                site: site.site.clone(),
-                jurisdiction: jurisdiction.clone(),
-                manifest: release.manifest,
-                state: "home".to_owned(),
-                reason: release.withdrawn.map(|why| format!("withdrawn: {why}")),
-                since: release.at,
-                entry: release.entry,
-                verified,
-            }));
-            let said = |row: CustodyRow| HolderView {
-                site: site.site.clone(),
-                jurisdiction: jurisdiction.clone(),
-                manifest: row.manifest,
-                state: row.state.as_str().to_owned(),
-                reason: row.reason,
-                since: row.at,
-                entry: row.entry,
-                verified,
-            };
-            holders.extend(custody.into_iter().filter(|row| row.site == site.site).map(said));
-        }
-        Ok(holders)
-    }
-
-    /// Returns who asks for what is fetched on demand.
-    #[must_use]
-    pub const fn demand(&self) -> &Demand {
-        &self.demand
-    }
 }

@@ -5,6 +5,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use waag_schema::base::key::PublicKey;
+use waag_schema::federation::SiteTerms;
 use waag_schema::ledger::{PackPath, TilePath};
 use waag_schema::policy::place::Country;
 use waag_schema::wire::artifact::ChunksRequest;
@@ -33,13 +34,25 @@ pub struct PeerSite {
 }
 
 impl PeerSite {
+    /// Reads what the charter says of a site.
+    #[must_use]
+    pub fn of(terms: &SiteTerms) -> Option<Self> {
+        Some(Self {
+            id: terms.id.clone(),
+            name: terms.name.to_string(),
+            jurisdiction: Some(terms.jurisdiction),
+            url: terms.url.to_string(),
+            // A site goes on with its first key, whichever of its series goes on.
+            log_key: *terms.ledgers.first()?.key.key(),
+            site_key: terms.site_key,
+            owns: terms.owns.iter().map(ToString::to_string).collect(),
+        })
+    }
+
     /// Returns it as policy sees it.
     #[must_use]
     pub fn here(&self) -> Here {
-        Here {
-            site: self.id.clone(),
-            jurisdiction: self.jurisdiction,
-        }
+        Here::new(self.id.clone(), self.jurisdiction)
     }
 
     /// Is this namespace its own?

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use waag_schema::ArtifactName;
 use waag_schema::release::kind::Kind;
+use waag_schema::wire::federation::MirrorRule;
 
 use super::peer::PeerSite;
 use crate::store::{Key, Store, StoreError, Swap};
@@ -14,38 +14,6 @@ use crate::store::{Key, Store, StoreError, Swap};
 const RULES_MAX: usize = 256;
 /// The most bytes of a glob or a site's name.
 const TEXT_MAX: usize = 256;
-
-/// When a release that a rule matches is fetched.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum When {
-    /// As soon as it is seen.
-    #[default]
-    Always,
-    /// Once somebody here has asked for it.
-    OnDemand,
-}
-
-/// One rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MirrorRule {
-    /// The site: its id, or its name in the charter.
-    pub site: String,
-    /// Names of artifacts, in which `*` stands for anything; all where there is none.
-    #[serde(default)]
-    pub artifacts: Vec<String>,
-    /// Only these kinds; all where there is none.
-    #[serde(default)]
-    #[schema(value_type = Vec<String>)]
-    pub kinds: Vec<Kind>,
-    /// When they are fetched.
-    #[serde(default)]
-    pub when: When,
-    /// The most bytes a second.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes_per_second: Option<u64>,
-}
 
 /// Rules cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -61,41 +29,36 @@ pub enum RuleError {
     Store(#[from] StoreError),
 }
 
-impl MirrorRule {
-    /// Checks what types cannot say.
-    ///
-    /// # Errors
-    /// What is wrong.
-    pub fn check(&self) -> Result<(), RuleError> {
-        let bad = |text: &str| text.is_empty() || text.len() > TEXT_MAX;
-        if bad(&self.site) || self.artifacts.iter().any(|glob| bad(glob)) || self.artifacts.len() > RULES_MAX
-        {
-            return Err(RuleError::Bad(format!(
-                "a site and at most {RULES_MAX} globs, each of 1 to {TEXT_MAX} bytes, are accepted"
-            )));
-        }
-        if self.bytes_per_second == Some(0) {
-            return Err(RuleError::Bad("0 bytes a second never end".to_owned()));
-        }
-        Ok(())
+/// Checks what a rule's types cannot say.
+///
+/// # Errors
+/// What is wrong.
+pub fn check(rule: &MirrorRule) -> Result<(), RuleError> {
+    let bad = |text: &str| text.is_empty() || text.len() > TEXT_MAX;
+    if bad(&rule.site) || rule.artifacts.iter().any(|glob| bad(glob)) || rule.artifacts.len() > RULES_MAX {
+        return Err(RuleError::Bad(format!(
+            "a site and at most {RULES_MAX} globs, each of 1 to {TEXT_MAX} bytes, are accepted"
+        )));
     }
+    if rule.bytes_per_second == Some(0) {
+        return Err(RuleError::Bad("0 bytes a second never end".to_owned()));
+    }
+    Ok(())
+}
 
-    /// Is this site meant?
-    #[must_use]
-    pub fn is_of(&self, site: &PeerSite) -> bool {
-        self.site == site.id.as_str() || self.site == site.name
-    }
+/// Is this site meant?
+pub(super) fn is_of(rule: &MirrorRule, site: &PeerSite) -> bool {
+    rule.site == site.id.as_str() || rule.site == site.name
+}
 
-    /// Is this artifact meant?
-    #[must_use]
-    pub fn takes(&self, artifact: &ArtifactName, kind: Option<Kind>) -> bool {
-        let named = self.artifacts.is_empty()
-            || self
-                .artifacts
-                .iter()
-                .any(|glob| matches(glob.as_bytes(), artifact.as_str().as_bytes()));
-        named && (self.kinds.is_empty() || kind.is_some_and(|kind| self.kinds.contains(&kind)))
-    }
+/// Is this artifact meant?
+pub(super) fn takes(rule: &MirrorRule, artifact: &ArtifactName, kind: Option<Kind>) -> bool {
+    let globs = &rule.artifacts;
+    let named = globs.is_empty()
+        || globs
+            .iter()
+            .any(|glob| matches(glob.as_bytes(), artifact.as_str().as_bytes()));
+    named && (rule.kinds.is_empty() || kind.is_some_and(|kind| rule.kinds.contains(&kind)))
 }
 
 /// Does a text match a glob? In time that is the product of their lengths at most.
@@ -140,7 +103,7 @@ impl AddedRules {
     }
 
     pub(super) async fn add(&self, rule: MirrorRule) -> Result<(), RuleError> {
-        rule.check()?;
+        check(&rule)?;
         let cell = self.store.read_cell(&Key::mirror_rules()).await?;
         let mut rules = self.all().await?;
         if rules.contains(&rule) {

@@ -6,28 +6,42 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{Extensions, HeaderMap, HeaderValue};
 
 use waag_schema::wire::Code;
 
 use super::problem::Refusal;
-use crate::access::{AccessError, Caller};
+use crate::access::{AccessError, Caller, Here};
 use crate::listen::Peer;
 use crate::site::Site;
 use crate::turns::{NoTurn, Turn, Who};
 
 /// What a request says of who sends it. It is kept while a body comes, and asked for again: a token may end meanwhile.
 #[derive(Debug, Clone)]
-pub(super) struct Claim(Option<HeaderValue>);
+pub(super) struct Claim {
+    token: Option<HeaderValue>,
+    /// Who signed the request, which was checked when all of it had come.
+    site: Option<Here>,
+}
+
+/// The site that signed a request, where one did and it was checked.
+#[derive(Debug, Clone)]
+pub(super) struct Signer(pub(super) Here);
 
 impl Claim {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        Self(headers.get(AUTHORIZATION).cloned())
+    pub(super) fn of(headers: &HeaderMap, extensions: &Extensions) -> Self {
+        Self {
+            token: headers.get(AUTHORIZATION).cloned(),
+            site: extensions.get::<Signer>().map(|signer| signer.0.clone()),
+        }
     }
 
     /// Who is that, as of now?
     pub(super) async fn caller(&self, site: &Site) -> Result<Caller, Refusal> {
-        let Some(header) = &self.0 else {
+        if let Some(here) = &self.site {
+            return Ok(Caller::peer(here.clone()));
+        }
+        let Some(header) = &self.token else {
             return Ok(Caller::anonymous());
         };
         let text = header.to_str().unwrap_or_default();
@@ -43,7 +57,7 @@ impl FromRequestParts<Arc<Site>> for Claim {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<Site>) -> Result<Self, Infallible> {
-        Ok(Self::of(&parts.headers))
+        Ok(Self::of(&parts.headers, &parts.extensions))
     }
 }
 
@@ -55,7 +69,9 @@ impl FromRequestParts<Arc<Site>> for Asking {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, Refusal> {
-        Ok(Self(Claim::of(&parts.headers).caller(site).await?))
+        Ok(Self(
+            Claim::of(&parts.headers, &parts.extensions).caller(site).await?,
+        ))
     }
 }
 
@@ -85,6 +101,12 @@ impl FromRequestParts<Arc<Site>> for Transferring {
         let Asking(caller) = Asking::from_request_parts(parts, site).await?;
         let who = match (caller.token(), parts.extensions.get::<Peer>()) {
             (Some(token), _) => Who::Token(token.id.clone()),
+            (None, _) if caller.site().is_some() => Who::Token(
+                caller
+                    .site()
+                    .map(|here| format!("site:{}", here.site))
+                    .unwrap_or_default(),
+            ),
             (None, Some(peer)) => Who::Address(peer.address()),
             (None, None) => Who::Nobody,
         };

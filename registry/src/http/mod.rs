@@ -5,6 +5,7 @@ mod caller;
 mod native;
 mod problem;
 mod range;
+mod signed;
 mod static_files;
 
 use std::sync::Arc;
@@ -46,6 +47,8 @@ struct Document;
 fn native_routes() -> (Router<Arc<Site>>, OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(native::site::site))
+        .routes(routes!(native::charter::newest))
+        .routes(routes!(native::charter::version))
         .routes(routes!(native::token::whoami))
         .routes(routes!(native::token::create, native::token::list))
         .routes(routes!(native::token::revoke))
@@ -57,9 +60,15 @@ fn native_routes() -> (Router<Arc<Site>>, OpenApi) {
         .routes(routes!(native::artifact::show))
         .routes(routes!(native::artifact::resolve))
         .routes(routes!(native::artifact::statements))
+        .routes(routes!(native::artifact::labels))
         .routes(routes!(native::artifact::scorecards))
         .routes(routes!(native::artifact::scorecard_details))
         .routes(routes!(native::ledger::prove))
+        .routes(routes!(native::ledger::prove_of))
+        .routes(routes!(native::federation::status, native::federation::add))
+        .routes(routes!(native::federation::run))
+        .routes(routes!(native::federation::trust))
+        .routes(routes!(native::federation::holders))
         .routes(routes!(native::ledger::erase))
         .routes(routes!(native::transfer::recipes))
         .routes(routes!(native::transfer::chunks))
@@ -68,6 +77,7 @@ fn native_routes() -> (Router<Arc<Site>>, OpenApi) {
         .layer(DefaultBodyLimit::max(JSON_BODY_MAX))
         .merge(
             OpenApiRouter::new()
+                .routes(routes!(native::charter::adopt))
                 .routes(routes!(native::upload::plan))
                 .routes(routes!(native::upload::seal))
                 .routes(routes!(native::upload::publish))
@@ -105,10 +115,21 @@ pub fn router(site: Arc<Site>) -> Router {
         .route("/ledger/checkpoint", get(static_files::newest))
         .route("/ledger/{series}/checkpoint", get(static_files::checkpoint))
         .route("/ledger/{series}/tile/{*path}", get(static_files::tile))
+        .route("/ledger/{series}/body/{*path}", get(static_files::pack))
+        .route("/ledger/of/{site}/checkpoint", get(static_files::newest_of))
+        .route(
+            "/ledger/of/{site}/{series}/checkpoint",
+            get(static_files::checkpoint_of),
+        )
+        .route(
+            "/ledger/of/{site}/{series}/tile/{*path}",
+            get(static_files::tile_of),
+        )
         .route("/healthz", get(static_files::health))
         .route("/readyz", get(static_files::ready))
         .route("/metrics", get(static_files::metrics))
         .fallback(static_files::nothing)
+        .layer(from_fn_with_state(Arc::clone(&site), signed::check))
         .layer(from_fn_with_state(Arc::clone(&site), observe))
         .with_state(site)
 }

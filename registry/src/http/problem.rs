@@ -6,11 +6,13 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use waag_schema::federation::CharterError;
 use waag_schema::statement::namespace::AdmitError;
 use waag_schema::wire::{Code, Problem};
 
 use crate::access::AccessError;
 use crate::content::ContentError;
+use crate::federation::{FederationError, RuleError, SitesError};
 use crate::index::{IndexError, Rejection};
 use crate::ledger::AppendError;
 use crate::publish::PublishError;
@@ -229,6 +231,7 @@ impl From<PublishError> for Refusal {
             PublishError::Forbidden { .. } | PublishError::NotAdmin(_) => {
                 Self::new(Code::Forbidden, error.to_string())
             }
+            PublishError::OwnedElsewhere { .. } => Self::new(Code::Taken, error.to_string()),
             PublishError::NotFound(_) => Self::new(Code::NotFound, error.to_string()),
             PublishError::Denied { ref reasons, .. } => {
                 let reasons = reasons.clone();
@@ -263,6 +266,47 @@ impl From<PublishError> for Refusal {
             PublishError::Index(error) => error.into(),
             PublishError::Store(error) => error.into(),
         }
+    }
+}
+
+impl From<SitesError> for Refusal {
+    fn from(error: SitesError) -> Self {
+        match error {
+            SitesError::NoPeer(_) => Self::new(Code::NotFound, error.to_string()),
+            SitesError::Rule(RuleError::Bad(_)) => Self::invalid(error),
+            SitesError::Rule(RuleError::Busy) => Self::new(Code::Conflict, error.to_string()),
+            SitesError::Rule(RuleError::Store(error)) | SitesError::Store(error) => error.into(),
+            SitesError::Append(error) => error.into(),
+            SitesError::Content(error) => error.into(),
+            SitesError::Index(error) => error.into(),
+            SitesError::Follow(_) | SitesError::Fetch(_) | SitesError::Io { .. } => Self::failed(&error),
+        }
+    }
+}
+
+impl From<FederationError> for Refusal {
+    fn from(error: FederationError) -> Self {
+        let code = match &error {
+            FederationError::NotAdmin | FederationError::Charter(CharterError::Threshold { .. }) => {
+                Code::Forbidden
+            }
+            FederationError::NotFound(_) => Code::NotFound,
+            FederationError::Fork { .. } => Code::Conflict,
+            FederationError::Nothing
+            | FederationError::Charter(_)
+            | FederationError::Expired { .. }
+            | FederationError::NotNamed(_)
+            | FederationError::Differs { .. } => Code::Invalid,
+            FederationError::Damaged { .. } => return Self::failed(&error),
+            FederationError::Append(_) | FederationError::Index(_) | FederationError::Store(_) => {
+                return match error {
+                    FederationError::Append(error) => error.into(),
+                    FederationError::Store(error) => error.into(),
+                    error => Self::failed(&error),
+                };
+            }
+        };
+        Self::new(code, error.to_string())
     }
 }
 

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use waag_schema::ledger::{SignedCheckpoint, TilePath};
+use bytes::Bytes;
+use waag_schema::ledger::{PackPath, SignedCheckpoint, TilePath};
+use waag_schema::wire::note_tag;
 
 use super::problem::Refusal;
+use crate::ledger::Followed;
 use crate::site::Site;
-use crate::store::StoreError;
+use crate::store::{Key, StoreError};
 
 /// Tiles never change.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
@@ -18,23 +22,106 @@ const FOR_EVER: &str = "public, max-age=31536000, immutable";
 pub(super) async fn checkpoint(
     State(site): State<Arc<Site>>,
     Path(series): Path<u32>,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let signed = site.ledger().checkpoint_of(series);
     let signed = signed.ok_or_else(|| Refusal::not_found("ledger of this series"))?;
-    Ok(note(&signed))
+    Ok(note(&signed, &headers))
 }
 
 /// `GET /ledger/checkpoint`: of the series that goes on
-pub(super) async fn newest(State(site): State<Arc<Site>>) -> Response {
-    note(&site.ledger().checkpoint())
+pub(super) async fn newest(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+    note(&site.ledger().checkpoint(), &headers)
 }
 
-fn note(signed: &SignedCheckpoint) -> Response {
+/// Sends a checkpoint, unless the caller has this very one.
+fn note(signed: &SignedCheckpoint, asked: &HeaderMap) -> Response {
+    let text = signed.to_string();
+    let tag = note_tag(&text);
+    let known = asked.get(IF_NONE_MATCH).and_then(|known| known.to_str().ok());
     let headers = [
-        (CONTENT_TYPE, "text/plain; charset=utf-8"),
-        (CACHE_CONTROL, "no-cache"),
+        (CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()),
+        (CACHE_CONTROL, "no-cache".to_owned()),
+        (ETAG, tag.clone()),
     ];
-    (headers, signed.to_string()).into_response()
+    if known == Some(tag.as_str()) {
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
+    }
+    (headers, text).into_response()
+}
+
+/// Another site's ledger, as far as it is followed here.
+fn followed(site: &Site, of: &str) -> Result<Arc<Followed>, Refusal> {
+    let found = of.parse().ok().and_then(|of| site.catalogue().ledgers.of(&of));
+    found.ok_or_else(|| Refusal::not_found("ledger of this site"))
+}
+
+/// `GET /ledger/of/{site}/checkpoint`: the newest tree of another site's ledger that was followed to its end
+pub(super) async fn newest_of(
+    State(site): State<Arc<Site>>,
+    Path(of): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let followed = followed(&site, &of)?;
+    let signed = followed
+        .newest()
+        .ok_or_else(|| Refusal::not_found("ledger of this site"))?;
+    Ok(note(signed, &headers))
+}
+
+/// `GET /ledger/of/{site}/{series}/checkpoint`
+pub(super) async fn checkpoint_of(
+    State(site): State<Arc<Site>>,
+    Path((of, series)): Path<(String, u32)>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let followed = followed(&site, &of)?;
+    let signed = followed.tree_of(series);
+    Ok(note(
+        signed.ok_or_else(|| Refusal::not_found("ledger of this series"))?,
+        &headers,
+    ))
+}
+
+/// `GET /ledger/of/{site}/{series}/tile/{path}`
+pub(super) async fn tile_of(
+    State(site): State<Arc<Site>>,
+    Path((of, series, path)): Path<(String, u32, String)>,
+) -> Result<Response, Refusal> {
+    let followed = followed(&site, &of)?;
+    let path: Option<TilePath> = format!("tile/{path}").parse().ok();
+    let path = path.ok_or_else(|| Refusal::not_found("tile of this name"))?;
+    for_ever(followed.store.get(&Key::tile(series, &path)).await)
+}
+
+/// `GET /ledger/{series}/body/{path}`: openings that everybody may read. They change when one is erased.
+pub(super) async fn pack(
+    State(site): State<Arc<Site>>,
+    Path((series, path)): Path<(u32, String)>,
+) -> Result<Response, Refusal> {
+    let path: Option<PackPath> = format!("body/{path}").parse().ok();
+    let path = path.ok_or_else(|| Refusal::not_found("pack of this name"))?;
+    let bytes = site.ledger().pack(series, &path).await?;
+    let bytes = bytes.ok_or_else(|| Refusal::not_found("pack of this name"))?;
+    let headers = [
+        (CONTENT_TYPE, "application/octet-stream"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, bytes).into_response())
+}
+
+fn for_ever(found: Result<Bytes, StoreError>) -> Result<Response, Refusal> {
+    match found {
+        Ok(bytes) => {
+            let headers = [
+                (CONTENT_TYPE, "application/octet-stream"),
+                (CACHE_CONTROL, FOR_EVER),
+            ];
+            Ok((headers, bytes).into_response())
+        }
+        Err(StoreError::NotFound(_)) => Err(Refusal::not_found("tile of this name")),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// `GET /ledger/{series}/tile/{path}`
@@ -44,18 +131,7 @@ pub(super) async fn tile(
 ) -> Result<Response, Refusal> {
     let path: Option<TilePath> = format!("tile/{path}").parse().ok();
     let path = path.ok_or_else(|| Refusal::not_found("tile of this name"))?;
-    match site.ledger().tile(series, &path).await {
-        Ok(bytes) => Ok((
-            [
-                (CONTENT_TYPE, "application/octet-stream"),
-                (CACHE_CONTROL, FOR_EVER),
-            ],
-            bytes,
-        )
-            .into_response()),
-        Err(StoreError::NotFound(_)) => Err(Refusal::not_found("tile of this name")),
-        Err(error) => Err(error.into()),
-    }
+    for_ever(site.ledger().tile(series, &path).await)
 }
 
 /// `GET /healthz`: the process answers.

@@ -27,6 +27,8 @@ pub struct Prepared {
     pub config: Option<ModelConfig>,
     /// What the manifest of a release says of packed files, if it is at this site and has any.
     pub packed: Option<Packed>,
+    /// What the manifest of a release names as its base and training data, if it is at this site.
+    pub ancestors: Vec<ArtifactName>,
 }
 
 impl Prepared {
@@ -42,6 +44,7 @@ impl Prepared {
             recipes: HashMap::new(),
             config: None,
             packed: None,
+            ancestors: Vec::new(),
         })
     }
 
@@ -329,6 +332,12 @@ impl Index {
             self.run(
                 "INSERT OR IGNORE INTO packed (artifact, position, manifest) VALUES (?, ?, ?)",
                 params![artifact.as_str(), recorded.position, manifest.as_bytes()],
+            )?;
+        }
+        for ancestor in prepared.ancestors.iter().filter(|ancestor| *ancestor != artifact) {
+            self.run(
+                "INSERT OR IGNORE INTO lineage (artifact, ancestor) VALUES (?, ?)",
+                params![artifact.as_str(), ancestor.as_str()],
             )?;
         }
         self.run(

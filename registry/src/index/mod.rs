@@ -18,11 +18,11 @@ use waag_schema::Sha256;
 
 pub use admit::{Home, Rejection};
 pub use fold::Prepared;
-pub use questions::{ContentRow, CustodyRow, Located, Questions, Wanted};
+pub use questions::{ContentRow, CustodyRow, LabelRow, Located, Questions, Wanted};
 pub use reader::Reader;
 
 /// The version of schema and fold together. Raise it when either changes.
-const VERSION: i64 = 4;
+const VERSION: i64 = 6;
 
 /// What SQLite keeps of the file in memory; more of it while many entries are folded at once.
 const CACHE_KIB: i64 = 32 << 10;

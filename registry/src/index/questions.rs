@@ -49,6 +49,17 @@ pub struct ArtifactRow {
     pub label_position: Option<u64>,
 }
 
+/// A label, and whose it is.
+#[derive(Debug, Clone)]
+pub struct LabelRow {
+    /// The artifact that it was laid on.
+    pub artifact: ArtifactName,
+    /// What it says.
+    pub label: Label,
+    /// The entry that says so.
+    pub position: u64,
+}
+
 /// A file and how it is made of chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentRow {
@@ -480,21 +491,24 @@ impl<'a> Questions<'a> {
         &self,
         reach: &Reach,
         file: &Sha256,
-        allows: impl Fn(&Namespace, Option<&Label>) -> bool,
+        allows: impl Fn(&Namespace, &[Label]) -> bool,
     ) -> Result<Vec<ContentRow>, IndexError> {
         let sql =
-            "SELECT DISTINCT c.*, a.namespace, a.label FROM content c JOIN content_use u ON u.content = c.id
+            "SELECT DISTINCT c.*, a.name AS artifact FROM content c JOIN content_use u ON u.content = c.id
                  JOIN artifact a ON a.name = u.artifact JOIN namespace n ON n.name = a.namespace
              WHERE c.sha256 = ?1
                  AND (?2 OR n.visibility = 'public' OR a.namespace IN (SELECT value FROM json_each(?3)))";
         let parameters = params![file.as_bytes(), reach.everything(), reach.namespaces_json()];
         let rows = self.all(sql, parameters, |row| {
-            Ok((content(row)?, namespace_and_label(row)?))
+            Ok((content(row)?, parsed(row, "artifact")?))
         })?;
-        let allowed = rows
-            .into_iter()
-            .filter(|(_, (namespace, label))| allows(namespace, label.as_ref()));
-        Ok(allowed.map(|(row, _)| row).collect())
+        let mut found = Vec::new();
+        for (row, artifact) in rows {
+            if self.allows_through(&artifact, &allows)? {
+                found.push(row);
+            }
+        }
+        Ok(found)
     }
 
     /// May the caller know of this chunk through an artifact that `allows`?
@@ -505,17 +519,48 @@ impl<'a> Questions<'a> {
         &self,
         reach: &Reach,
         chunk: &ChunkDigest,
-        allows: impl Fn(&Namespace, Option<&Label>) -> bool,
+        allows: impl Fn(&Namespace, &[Label]) -> bool,
     ) -> Result<bool, IndexError> {
-        let sql = "SELECT DISTINCT a.namespace, a.label FROM chunk_use k JOIN content_use u ON u.content = k.content
+        let sql =
+            "SELECT DISTINCT a.name AS artifact FROM chunk_use k JOIN content_use u ON u.content = k.content
                  JOIN artifact a ON a.name = u.artifact JOIN namespace n ON n.name = a.namespace
              WHERE k.chunk = ?1
                  AND (?2 OR n.visibility = 'public' OR a.namespace IN (SELECT value FROM json_each(?3)))";
         let parameters = params![chunk.as_bytes(), reach.everything(), reach.namespaces_json()];
-        let through = self.all(sql, parameters, namespace_and_label)?;
-        Ok(through
-            .iter()
-            .any(|(namespace, label)| allows(namespace, label.as_ref())))
+        for artifact in self.all(sql, parameters, |row| parsed(row, "artifact"))? {
+            if self.allows_through(&artifact, &allows)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn allows_through(
+        &self,
+        artifact: &ArtifactName,
+        allows: impl Fn(&Namespace, &[Label]) -> bool,
+    ) -> Result<bool, IndexError> {
+        let labels: Vec<Label> = self.labels(artifact)?.into_iter().map(|row| row.label).collect();
+        Ok(allows(&artifact.namespace(), &labels))
+    }
+
+    /// Which labels is this artifact under, its own and those of everything that it was made from, as far as that is
+    /// known here? Its own comes first, the others by name. They are decided together, wherever something is decided.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn labels(&self, artifact: &ArtifactName) -> Result<Vec<LabelRow>, IndexError> {
+        let sql = "WITH RECURSIVE line (name) AS (
+                 SELECT ?1 UNION SELECT l.ancestor FROM lineage l JOIN line ON l.artifact = line.name)
+             SELECT a.name, a.label, a.label_position FROM line JOIN artifact a ON a.name = line.name
+             WHERE a.label IS NOT NULL ORDER BY a.name <> ?1, a.name";
+        self.all(sql, params![artifact.as_str()], |row| {
+            Ok(LabelRow {
+                artifact: parsed(row, "name")?,
+                label: serde_json::from_str(&column::<String>(row, "label")?).map_err(|e| corrupt(&e))?,
+                position: column(row, "label_position")?,
+            })
+        })
     }
 
     /// Where does an envelope stand in the ledger, if it was recorded?
@@ -641,15 +686,6 @@ impl<'a> Questions<'a> {
             Ok((column(row, "stream")?, column(row, "seq")?))
         })
     }
-}
-
-fn namespace_and_label(row: &Row<'_>) -> Result<(Namespace, Option<Label>), IndexError> {
-    let label: Option<String> = column(row, "label")?;
-    let label = label
-        .map(|l| serde_json::from_str(&l))
-        .transpose()
-        .map_err(|e| corrupt(&e))?;
-    Ok((parsed(row, "namespace")?, label))
 }
 
 fn located(row: &Row<'_>) -> Result<Located, IndexError> {

@@ -115,6 +115,13 @@ CREATE TABLE packed (
     PRIMARY KEY (artifact, position)
 ) STRICT, WITHOUT ROWID;
 
+-- release, by its manifest where that is at hand: what the artifact was made from, whose labels hold for it as well
+CREATE TABLE lineage (
+    artifact TEXT NOT NULL,
+    ancestor TEXT NOT NULL,
+    PRIMARY KEY (artifact, ancestor)
+) STRICT, WITHOUT ROWID;
+
 -- release: each distinct layer with its recipe
 CREATE TABLE content (
     id      INTEGER PRIMARY KEY,

@@ -2,8 +2,8 @@
 
 use waag_schema::content::chunk::StoredChunk;
 use waag_schema::content::recipe::Recipe;
+use waag_schema::release::Manifest;
 use waag_schema::release::model::{MODEL_CONFIG_MAX_BYTES, ModelConfig};
-use waag_schema::release::{Manifest, Packed};
 use waag_schema::statement::{Envelope, Predicate, Subject};
 use waag_schema::{ChunkDigest, Sha256};
 
@@ -21,7 +21,10 @@ pub(crate) async fn prepare(store: &dyn Store, envelope: Envelope) -> Result<Pre
     if let (Predicate::Release(release), Subject::Manifest(_, manifest)) =
         (&prepared.statement.predicate, &prepared.statement.subject)
     {
-        prepared.packed = load_packed(store, manifest).await?;
+        if let Some(manifest) = load_manifest(store, manifest).await? {
+            prepared.packed = manifest.packed().cloned();
+            prepared.ancestors = manifest.ancestors();
+        }
         for named in release.content.iter().chain([&release.config]) {
             let bytes = match store.get(&Key::recipe(&named.recipe)).await {
                 Ok(bytes) => bytes,
@@ -42,8 +45,8 @@ pub(crate) async fn prepare(store: &dyn Store, envelope: Envelope) -> Result<Pre
     Ok(prepared)
 }
 
-/// Loads what a release's manifest says of packed files, if there is anything.
-async fn load_packed(store: &dyn Store, manifest: &Sha256) -> Result<Option<Packed>, AppendError> {
+/// Loads a release's manifest, if it is here and whole.
+async fn load_manifest(store: &dyn Store, manifest: &Sha256) -> Result<Option<Manifest>, AppendError> {
     let bytes = match store.get(&Key::manifest(manifest)).await {
         Ok(bytes) => bytes,
         Err(StoreError::NotFound(_)) => return Ok(None),
@@ -54,8 +57,7 @@ async fn load_packed(store: &dyn Store, manifest: &Sha256) -> Result<Option<Pack
         }
     };
     let parsed = Manifest::parse(bytes.to_vec()).ok();
-    let whole = parsed.filter(|parsed| parsed.digest() == *manifest);
-    Ok(whole.and_then(|manifest| manifest.packed().cloned()))
+    Ok(parsed.filter(|parsed| parsed.digest() == *manifest))
 }
 
 /// Loads a release's config, if it is one that ModelPack knows.

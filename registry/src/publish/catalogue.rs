@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use waag_schema::base::name::Version;
-use waag_schema::policy::{Action, Facts, Label, decide};
+use waag_schema::policy::{Action, Label, decide};
 use waag_schema::release::files::LIST_MAX_BYTES;
 use waag_schema::release::{Files, Manifest};
 use waag_schema::statement::{Chain, NamespaceState};
-use waag_schema::wire::artifact::{ArtifactPage, ArtifactView, Proof, Resolved, ScorecardView, Scorecards};
+use waag_schema::wire::artifact::{
+    ArtifactPage, ArtifactView, LabelView, Labels, Proof, Resolved, ScorecardView, Scorecards,
+};
 use waag_schema::wire::site::NamespaceView;
-use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256};
+use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, SiteId};
 
 use super::PublishError;
 use super::demand::Demand;
@@ -157,6 +159,52 @@ impl Catalogue {
             label: row.and_then(|r| r.label),
             tags,
             releases,
+        })
+    }
+
+    /// Returns the labels that an artifact is under, its own and those of what it was made from, proven as far as the
+    /// caller may know of them.
+    ///
+    /// # Errors
+    /// When there is no such artifact that the caller may know of.
+    pub async fn labels(&self, caller: &Caller, name: &ArtifactName) -> Result<Labels, PublishError> {
+        let (namespace, shelf) = self.readable(caller, &name.namespace()).await?;
+        let (wanted, asking) = (name.clone(), caller.clone());
+        let (row, labels, entries) = shelf
+            .index(self)
+            .ask(move |q| {
+                let (mut labels, mut entries) = (Vec::new(), Vec::new());
+                for row in q.labels(&wanted)? {
+                    let namespace = row.artifact.namespace();
+                    let state = q.namespace(&namespace)?;
+                    let known = state.is_some_and(|state| asking.may_read(&state));
+                    if known {
+                        entries.extend(q.namespace_entries(&namespace)?);
+                        entries.push(row.position);
+                    }
+                    labels.push(LabelView {
+                        artifact: known.then_some(row.artifact),
+                        label: row.label,
+                        entry: known.then_some(row.position),
+                    });
+                }
+                Ok((q.artifact(&wanted)?, labels, entries))
+            })
+            .await?;
+        if row.is_none() {
+            return Err(PublishError::NotFound(format!("artifact {name}")));
+        }
+        let mut entries = entries;
+        entries.sort_unstable();
+        entries.dedup();
+        let proof = match entries.as_slice() {
+            [] => None,
+            entries => Some(shelf.prove(self, entries).await?),
+        };
+        Ok(Labels {
+            home: namespace.home,
+            labels,
+            proof,
         })
     }
 
@@ -400,6 +448,18 @@ impl Catalogue {
         Ok(self.ledger.prove(&[entry]).await?)
     }
 
+    /// Returns an entry of another site's ledger that everybody may read, proven from the copy of it.
+    ///
+    /// # Errors
+    /// When there is none, or it was erased.
+    pub async fn entry_of(&self, site: &SiteId, entry: u64) -> Result<Proof, PublishError> {
+        let missing = || PublishError::NotFound(format!("entry {entry} of the ledger of {site}"));
+        let followed = self.ledgers.of(site).ok_or_else(missing)?;
+        let known = followed.index.ask(move |q| q.place_of(entry)).await?;
+        known.ok_or_else(missing)?;
+        Ok(followed.prove(&[entry]).await?)
+    }
+
     /// Finds a namespace, and where what is recorded of it stands: in the own ledger, or in that of its home.
     pub(super) async fn readable(
         &self,
@@ -416,15 +476,15 @@ impl Catalogue {
     async fn may_serve(&self, caller: &Caller, name: &ArtifactName) -> Result<Shelf, PublishError> {
         let (_, shelf) = self.readable(caller, &name.namespace()).await?;
         let wanted = name.clone();
-        let row = shelf.index(self).ask(move |q| q.artifact(&wanted)).await?;
-        let row = row.ok_or_else(|| PublishError::NotFound(format!("artifact {name}")))?;
+        let (row, rows) = shelf
+            .index(self)
+            .ask(move |q| Ok((q.artifact(&wanted)?, q.labels(&wanted)?)))
+            .await?;
+        row.ok_or_else(|| PublishError::NotFound(format!("artifact {name}")))?;
         let now = self.clock.now();
         shelf.check_known(name, now)?;
-        let labels: Vec<Label> = row.label.into_iter().collect();
-        let facts = Facts {
-            home: shelf.home(&self.here),
-            at: now,
-        };
+        let labels: Vec<Label> = rows.into_iter().map(|row| row.label).collect();
+        let facts = self.here.facts(&shelf.home(&self.here), now);
         // A copy is served by who may hold it; the home serves what it may serve.
         let own = if shelf.is_own() {
             Action::Serve

@@ -9,7 +9,7 @@ use waag_schema::content::gguf::{self, Reading};
 use waag_schema::content::planner::CHUNK_MAX;
 use waag_schema::content::recipe::Recipe;
 use waag_schema::content::safetensors::{self, Header, SafetensorsError};
-use waag_schema::policy::{Action, Facts, Label, decide};
+use waag_schema::policy::{Action, Label, decide};
 use waag_schema::release::files::{Files, LIST_MAX_BYTES, Place};
 use waag_schema::release::gate::{self, Unsafe};
 use waag_schema::release::manifest::Manifest;
@@ -74,6 +74,9 @@ impl Intake {
                 "the statement does not begin a namespace".to_owned(),
             ));
         }
+        if let Some(name) = said.statement.subject.namespace() {
+            self.may_begin(&name)?;
+        }
         self.record(vec![said.envelope]).await
     }
 
@@ -119,7 +122,7 @@ impl Intake {
                 "a release is published through an upload".to_owned(),
             ));
         }
-        self.hold(artifact, &said).await?;
+        self.hold(artifact, &said, Vec::new()).await?;
         self.record(said.into_iter().map(|s| s.envelope).collect()).await
     }
 
@@ -134,7 +137,8 @@ impl Intake {
             what: "publish",
             namespace,
         })?;
-        self.may_hold(&request.artifact, request.label).await?;
+        self.may_hold(&request.artifact, request.label, request.ancestors)
+            .await?;
         Ok(self
             .uploads
             .open(&token.id, request.artifact, request.manifest)
@@ -174,10 +178,10 @@ impl Intake {
             });
         let release = release
             .ok_or_else(|| PublishError::Mismatch(format!("no statement releases the manifest {digest}")))?;
-        self.hold(&artifact, &said).await?;
+        let parsed = Manifest::parse(manifest.to_vec())?;
+        self.hold(&artifact, &said, parsed.ancestors()).await?;
         let manifest_bytes = Bytes::copy_from_slice(manifest);
-        self.check_content(caller, id, &Manifest::parse(manifest.to_vec())?, release)
-            .await?;
+        self.check_content(caller, id, &parsed, release).await?;
         self.store
             .put_if_absent(&Key::manifest(&digest), manifest_bytes)
             .await?;
@@ -223,28 +227,62 @@ impl Intake {
         }
     }
 
-    /// Refuses what this site may not hold, under the label that these statements bring or the one in force.
-    async fn hold(&self, artifact: &ArtifactName, said: &[Said]) -> Result<(), PublishError> {
+    /// Refuses a namespace that the charter gives to another site.
+    fn may_begin(&self, name: &Namespace) -> Result<(), PublishError> {
+        let Some(charter) = self.here.adopted.charter() else {
+            return Ok(());
+        };
+        match charter.owner(name) {
+            Some(owner) if owner.id != self.here.site => Err(PublishError::OwnedElsewhere {
+                namespace: name.clone(),
+                site: owner.name.to_string(),
+                url: owner.url.to_string(),
+                version: charter.version(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses what this site may not hold, under the label that these statements bring or the one in force, and the
+    /// labels of what it was made from.
+    async fn hold(
+        &self,
+        artifact: &ArtifactName,
+        said: &[Said],
+        ancestors: Vec<ArtifactName>,
+    ) -> Result<(), PublishError> {
         let brought = said.iter().rev().find_map(|s| match &s.statement.predicate {
             Predicate::Residency(residency) => Some(residency.label.clone()),
             _ => None,
         });
-        self.may_hold(artifact, brought).await
+        self.may_hold(artifact, brought, ancestors).await
     }
 
-    /// Refuses what this site may not hold, under this label or, without one, the one in force.
-    async fn may_hold(&self, artifact: &ArtifactName, brought: Option<Label>) -> Result<(), PublishError> {
+    /// Refuses what this site may not hold: under this label or, without one, the one in force, and under those of
+    /// what earlier releases or this one were made from.
+    async fn may_hold(
+        &self,
+        artifact: &ArtifactName,
+        brought: Option<Label>,
+        ancestors: Vec<ArtifactName>,
+    ) -> Result<(), PublishError> {
         let wanted = artifact.clone();
-        let in_force = self
+        let rows = self
             .reader
-            .ask(move |q| q.artifact(&wanted))
-            .await?
-            .and_then(|row| row.label);
-        let labels: Vec<Label> = brought.or(in_force).into_iter().collect();
-        let facts = Facts {
-            home: self.here.site.clone(),
-            at: self.clock.now(),
-        };
+            .ask(move |q| {
+                let mut rows = q.labels(&wanted)?;
+                for ancestor in &ancestors {
+                    rows.extend(q.labels(ancestor)?);
+                }
+                Ok(rows)
+            })
+            .await?;
+        let replaced = brought.is_some();
+        let in_force = rows
+            .into_iter()
+            .filter(|row| !(replaced && row.artifact == *artifact));
+        let labels: Vec<Label> = brought.into_iter().chain(in_force.map(|row| row.label)).collect();
+        let facts = self.here.facts(&self.here.site, self.clock.now());
         let verdict = decide(&labels, &facts, Action::Hold, &self.here.place());
         if verdict.allowed {
             return Ok(());

@@ -38,6 +38,20 @@ pub enum PublishError {
     /// Only an admin token may do it.
     #[error("only an admin token may {0}")]
     NotAdmin(&'static str),
+    /// The charter gives the namespace to another site.
+    #[error(
+        "by the charter of version {version} the namespace `{namespace}` belongs to the site {site} at {url}"
+    )]
+    OwnedElsewhere {
+        /// The namespace.
+        namespace: Namespace,
+        /// What the charter calls its owner.
+        site: String,
+        /// Where the owner answers.
+        url: String,
+        /// The charter's version.
+        version: u64,
+    },
     /// Nothing of this name, or nothing the caller may know of.
     #[error("there is no {0} here")]
     NotFound(String),

@@ -12,6 +12,8 @@
 //! uploads/<id>                         cell: an upload session
 //! uploads/<id>.sealed/<sha256>         a file of that session is complete; holds its recipe's digest
 //! incoming/<id>/<blake3>               staged: a chunk sent in that session
+//! charters/<version>                   a charter that was adopted, with its signatures
+//! charter-evidence/<version>-<sha256>  another charter of a version that was adopted
 //! tokens/<sha256>                      cell: a token, under the hash of its secret
 //! federation/mirrors                   cell: the mirror rules that were added by command
 //! federation/<site>/watermark          cell: the last tree of that site's ledger that was followed to its end
@@ -125,6 +127,25 @@ impl Key {
     pub(super) fn is_of_one_upload(&self) -> bool {
         let mut parts = self.0.split('/');
         matches!(parts.next(), Some("incoming" | "uploads")) && parts.count() == 2
+    }
+
+    /// A charter that was adopted.
+    #[must_use]
+    pub fn charter(version: u64) -> Self {
+        // No version is beyond 2^53, so that names sort as numbers do.
+        Self(format!("charters/{version:016}"))
+    }
+
+    /// All charters that were adopted.
+    #[must_use]
+    pub const fn charter_prefix() -> &'static str {
+        "charters/"
+    }
+
+    /// A charter that contradicts the one that was adopted.
+    #[must_use]
+    pub fn charter_evidence(version: u64, digest: &Sha256) -> Self {
+        Self(format!("charter-evidence/{version:016}-{}", digest.hex()))
     }
 
     /// A token, by the hash of its secret.

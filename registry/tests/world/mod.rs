@@ -58,6 +58,7 @@ pub(crate) struct World {
     writer: tokio::task::JoinHandle<()>,
     directory: Directory,
     seed: u64,
+    config: Config,
 }
 
 impl World {
@@ -69,7 +70,27 @@ impl World {
     /// Opens a new site over this store.
     pub(crate) async fn over(store: Arc<dyn Store>) -> Self {
         let directory = Directory::Own(tempfile::tempdir().unwrap());
-        Self::open(directory, store, Arc::new(ManualClock::at(NOON)), 1, Restored::No)
+        Self::open(
+            directory,
+            store,
+            Arc::new(ManualClock::at(NOON)),
+            1,
+            Restored::No,
+            Config::default(),
+        )
+        .await
+        .unwrap()
+    }
+
+    /// Opens one of several sites that share a clock.
+    pub(crate) async fn one_of(
+        seed: u64,
+        config: Config,
+        clock: &Arc<ManualClock>,
+        store: Arc<dyn Store>,
+    ) -> Self {
+        let directory = Directory::Own(tempfile::tempdir().unwrap());
+        Self::open(directory, store, Arc::clone(clock), seed, Restored::No, config)
             .await
             .unwrap()
     }
@@ -77,10 +98,17 @@ impl World {
     /// Opens a site in this directory, new or not.
     pub(crate) async fn at(data: &Path, store: Arc<dyn Store>) -> Self {
         let directory = Directory::Given(data.to_owned());
-        Self::open(directory, store, Arc::new(ManualClock::at(NOON)), 1, Restored::No)
-            .await
-            .map_err(|e| e.1)
-            .unwrap()
+        Self::open(
+            directory,
+            store,
+            Arc::new(ManualClock::at(NOON)),
+            1,
+            Restored::No,
+            Config::default(),
+        )
+        .await
+        .map_err(|e| e.1)
+        .unwrap()
     }
 
     /// Stops the site.
@@ -96,13 +124,13 @@ impl World {
         clock: Arc<ManualClock>,
         seed: u64,
         restored: Restored,
+        config: Config,
     ) -> Result<Self, (Directory, SiteError)> {
         let parts = Collaborators {
             store: Arc::clone(&store),
             clock: clock.clone(),
             random: Random::from_seed(seed),
         };
-        let config = Config::default();
         let OpenSite { site, writer } = match Site::open(directory.path(), &config, parts, restored).await {
             Ok(open) => open,
             Err(error) => return Err((directory, error)),
@@ -117,6 +145,7 @@ impl World {
             writer,
             directory,
             seed,
+            config,
         })
     }
 
@@ -144,13 +173,14 @@ impl World {
             writer,
             directory,
             seed,
+            config,
             ..
         } = self;
         drop(site);
         writer.await.unwrap();
         between(directory.path());
         let store = other.unwrap_or(store);
-        Self::open(directory, store, clock, seed + 1, restored)
+        Self::open(directory, store, clock, seed + 1, restored, config)
             .await
             .map_err(|(_, error)| error)
     }

@@ -191,7 +191,6 @@ fn is_dns_or_ipv4(host: &str) -> bool {
             let bytes = label.as_bytes();
             !bytes.is_empty()
                 && bytes.len() <= 63
-                && !label.starts_with("xn--")
                 && alnum(bytes[0])
                 && alnum(bytes[bytes.len() - 1])
                 && bytes.iter().all(|b| alnum(*b) || *b == b'-')

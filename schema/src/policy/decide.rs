@@ -15,11 +15,17 @@
 //! to hold has nothing to serve, so a server asks for itself (`hold`) before it asks for its caller
 //! (`serve`). Between two sites the receiver needs `hold` and the sender asks `serve` for the receiver.
 //!
+//! A group that the charter does not name (any more) is nowhere for a rule that allows, and everywhere for one that
+//! denies: nothing is allowed because a table is missing.
+//!
 //! What follows, and is tested as such: one more rule that denies, or one label more beside others, never
 //! allows more than before; the order of rules and labels plays no part. It also follows that labels which
 //! have no place in common allow nothing anywhere, at home neither: if home were spared, naming a second,
 //! contradicting ancestor would lift what the first one forbids.
 
+use std::sync::Arc;
+
+use super::group::GroupTerms;
 use super::label::{Action, Effect, Label, Rule};
 use super::place::Place;
 use super::verdict::{Reason, Verdict};
@@ -33,6 +39,20 @@ pub struct Facts {
     pub home: SiteId,
     /// The time for which membership of groups is looked up.
     pub at: Timestamp,
+    /// The groups of the charter.
+    pub groups: Arc<[GroupTerms]>,
+}
+
+impl Facts {
+    /// What is known of an artifact of this home, at this time, where no charter names groups.
+    #[must_use]
+    pub fn new(home: SiteId, at: Timestamp) -> Self {
+        Self {
+            home,
+            at,
+            groups: Arc::default(),
+        }
+    }
 }
 
 /// Says whether labels allow an action at a place, and why.
@@ -77,7 +97,10 @@ impl Question<'_> {
         let (index, rule) = rules.iter().enumerate().find(|(_, rule)| {
             rule.effect == effect
                 && rule.actions.contains(&self.action)
-                && rule.scope.matches(self.place, self.facts.at)
+                && rule
+                    .scope
+                    .matches(self.place, self.facts.at, &self.facts.groups)
+                    .unwrap_or(effect == Effect::Deny)
         })?;
         Some((index, rule.clone()))
     }

@@ -47,7 +47,7 @@ pub enum PolicyError {
     },
     /// The text names no place.
     #[error(
-        "`{text}` is not a place: write a country (DE), a group (EU, EEA), site:<id> or *{}",
+        "`{text}` is not a place: write a country (DE), a group (EU, EEA, or group:<name> of the charter), site:<id> or *{}",
         hint(.meant.as_deref())
     )]
     Where {

@@ -3,16 +3,18 @@
 //! Invariant: a [`Country`] is an officially assigned ISO 3166-1 alpha-2 code. Membership of a [`Group`] is
 //! dated data: it is asked for a point in time, so a verdict of last year can be recomputed today.
 //!
-//! Groups hold member *states*. A territory with a country code of its own (RE, GP, AX, FO, GL and the like)
-//! is in no group, whatever its tie to a member is; a label that means it names it. There is no group for
-//! countries that the European Commission found adequate: several of those decisions hold for some
-//! organisations or sectors of a country only, which a country code cannot express.
+//! The groups here hold member *states*. A territory with a country code of its own (RE, GP, AX, FO, GL and the like)
+//! is in no group, whatever its tie to a member is; a label that means it names it. There is no built-in group
+//! for countries that the European Commission found adequate: several of those decisions hold for some
+//! organisations or sectors of a country only, which a country code cannot express. A federation that has
+//! made up its mind says so in its charter, with dates, and labels name that as `group:<name>`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::group::{GroupName, GroupTerms};
 use super::{PolicyError, shorten};
 use crate::base::name::SiteId;
 use crate::base::time::Timestamp;
@@ -218,13 +220,15 @@ impl FromStr for Group {
     }
 }
 
-/// What a rule says about places. Text forms: `DE`, `EU`, `site:<id>`, `*`.
+/// What a rule says about places. Text forms: `DE`, `EU`, `group:<name>`, `site:<id>`, `*`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Where {
     /// Every place that is under this country's jurisdiction.
     Country(Country),
     /// Every place under the jurisdiction of a country that is a member at the time of the verdict.
     Group(Group),
+    /// Likewise, for a group of the charter.
+    Named(GroupName),
     /// One site, wherever it is.
     Site(SiteId),
     /// Every place, also one that names no jurisdiction.
@@ -232,17 +236,22 @@ pub enum Where {
 }
 
 impl Where {
-    /// Says whether a place is meant. One that names no jurisdiction is meant by `*` and by its own
+    /// Says whether a place is meant, or nothing where the charter names no such group. A place that names no jurisdiction is meant by `*` and by its own
     /// `site:` only, in rules that allow and in rules that deny: who must keep bytes from a country lists
     /// the places that may have them.
     #[must_use]
-    pub fn matches(&self, place: &Place, at: Timestamp) -> bool {
-        match self {
+    pub fn matches(&self, place: &Place, at: Timestamp, groups: &[GroupTerms]) -> Option<bool> {
+        let within = |contains: &dyn Fn(Country) -> bool| place.jurisdiction().is_some_and(contains);
+        Some(match self {
             Self::Country(country) => place.jurisdiction() == Some(*country),
-            Self::Group(group) => place.jurisdiction().is_some_and(|c| group.contains(c, at)),
+            Self::Group(group) => within(&|country| group.contains(country, at)),
+            Self::Named(name) => {
+                let group = groups.iter().find(|group| group.name == *name)?;
+                within(&|country| group.contains(country, at))
+            }
             Self::Site(site) => matches!(place, Place::Site { id, .. } if id == site),
             Self::Anywhere => true,
-        }
+        })
     }
 }
 
@@ -251,6 +260,7 @@ impl fmt::Display for Where {
         match self {
             Self::Country(country) => country.fmt(f),
             Self::Group(group) => group.fmt(f),
+            Self::Named(name) => write!(f, "group:{name}"),
             Self::Site(site) => write!(f, "site:{site}"),
             Self::Anywhere => f.write_str("*"),
         }
@@ -263,6 +273,9 @@ impl FromStr for Where {
     fn from_str(text: &str) -> Result<Self, PolicyError> {
         let group = || text.parse().map(Self::Group).ok();
         let country = || text.parse().map(Self::Country).ok();
+        if let Some(name) = text.strip_prefix("group:") {
+            return name.parse().map(Self::Named);
+        }
         let found = match text.strip_prefix("site:") {
             Some(id) => id.parse().map(Self::Site).ok(),
             None if text == "*" => Some(Self::Anywhere),
@@ -349,5 +362,5 @@ text_form!(Country, "A country: its ISO 3166-1 alpha-2 code");
 text_form!(Group, "A group of countries: `EU` or `EEA`");
 text_form!(
     Where,
-    "Where a rule holds: a country (`DE`), a group (`EU`, `EEA`), `site:<id>` or `*`"
+    "Where a rule holds: a country (`DE`), a group (`EU`, `EEA`, `group:<name>` of the charter), `site:<id>` or `*`"
 );

@@ -18,7 +18,7 @@ use super::packed::{LIST_PATH, Packed, Reading, tar_path};
 use super::role::{Packing, Role};
 use crate::base::digest::{DigestError, Sha256};
 use crate::base::json::{self, JsonError};
-use crate::base::name::{FilePath, NameError, Reference, Version};
+use crate::base::name::{ArtifactName, FilePath, NameError, Reference, Version};
 
 /// The largest manifest that is read: what every OCI registry accepts (distribution-spec 1.1, "Pushing
 /// Manifests").
@@ -336,6 +336,17 @@ impl Manifest {
     #[must_use]
     pub fn data(&self) -> &[Reference] {
         &self.data
+    }
+
+    /// Returns the artifacts that this one was made from, base and training data, each once, by name: their labels
+    /// hold for it as well.
+    #[must_use]
+    pub fn ancestors(&self) -> Vec<ArtifactName> {
+        let named = self.base.iter().chain(&self.data);
+        let mut names: Vec<ArtifactName> = named.map(|reference| reference.artifact.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
     }
 
     /// Returns what the manifest says for people.

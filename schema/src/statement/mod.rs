@@ -17,7 +17,7 @@ pub use dsse::Envelope;
 pub use namespace::{NamespaceState, Visibility};
 pub use predicate::{Content, Predicate, Release, Statement, Subject, TagMove};
 pub use scorecard::Scorecard;
-pub use site::{Erasure, RevocationList, Seen, Successor};
+pub use site::{CharterAdopted, Erasure, RevocationList, Seen, Successor};
 
 use crate::base::json::JsonError;
 use crate::base::key::KeyError;

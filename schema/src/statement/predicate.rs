@@ -18,7 +18,7 @@ use super::chain::Link;
 use super::custody::Custody;
 use super::namespace::{Genesis, Rotation};
 use super::scorecard::Scorecard;
-use super::site::{Erasure, RevocationList, Successor};
+use super::site::{CharterAdopted, Erasure, RevocationList, Successor};
 use crate::base::digest::{ChunkDigest, Sha256};
 use crate::base::json;
 use crate::base::name::{ArtifactName, Namespace, SiteId, Tag};
@@ -76,6 +76,8 @@ pub enum Predicate {
     RevocationList(RevocationList),
     /// `successor`: this ledger continues another one, which ended.
     Successor(Successor),
+    /// `charter-adopted`: the site goes by this charter from now on.
+    CharterAdopted(CharterAdopted),
     /// `scorecard`: what a site has measured on this manifest's files.
     Scorecard(Scorecard),
     /// `custody`: that the site holds the bytes of another site's release, has refused them, or has erased them.
@@ -267,6 +269,7 @@ impl Predicate {
             Self::Erasure(_) => "erasure",
             Self::RevocationList(_) => "revocation-list",
             Self::Successor(_) => "successor",
+            Self::CharterAdopted(_) => "charter-adopted",
             Self::Scorecard(_) => "scorecard",
             Self::Custody(_) => "custody",
         }
@@ -289,6 +292,7 @@ impl Predicate {
             Self::Erasure(_)
             | Self::RevocationList(_)
             | Self::Successor(_)
+            | Self::CharterAdopted(_)
             | Self::Scorecard(_)
             | Self::Custody(_) => None,
         }
@@ -302,6 +306,7 @@ impl Predicate {
             Self::Erasure(_)
                 | Self::RevocationList(_)
                 | Self::Successor(_)
+                | Self::CharterAdopted(_)
                 | Self::Scorecard(_)
                 | Self::Custody(_)
         )
@@ -315,6 +320,7 @@ impl Predicate {
             | Self::Erasure(_)
             | Self::RevocationList(_)
             | Self::Successor(_)
+            | Self::CharterAdopted(_)
             | Self::Scorecard(_)
             | Self::Custody(_) => None,
             Self::Rotation(p) => Some(p.namespace),
@@ -340,6 +346,7 @@ impl Statement {
             Predicate::Erasure(p) => serde_json::to_value(p),
             Predicate::RevocationList(p) => serde_json::to_value(p),
             Predicate::Successor(p) => serde_json::to_value(p),
+            Predicate::CharterAdopted(p) => serde_json::to_value(p),
             Predicate::Scorecard(p) => serde_json::to_value(p),
             Predicate::Custody(p) => serde_json::to_value(p),
         }
@@ -389,6 +396,7 @@ impl Statement {
             "erasure" => json::from_value(json.predicate).map(Predicate::Erasure),
             "revocation-list" => json::from_value(json.predicate).map(Predicate::RevocationList),
             "successor" => json::from_value(json.predicate).map(Predicate::Successor),
+            "charter-adopted" => json::from_value(json.predicate).map(Predicate::CharterAdopted),
             "scorecard" => json::from_value(json.predicate).map(Predicate::Scorecard),
             "custody" => json::from_value(json.predicate).map(Predicate::Custody),
             _ => {
@@ -408,6 +416,7 @@ impl Statement {
             Predicate::Erasure(_)
             | Predicate::RevocationList(_)
             | Predicate::Successor(_)
+            | Predicate::CharterAdopted(_)
             | Predicate::Custody(_) => {
                 let id = subject.name.strip_prefix(SITE_PREFIX).unwrap_or_default();
                 Subject::Site(id.parse().map_err(|e| malformed(&e))?)

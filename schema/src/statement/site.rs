@@ -7,7 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::digest::Sha256;
 use crate::base::time::Timestamp;
+use crate::federation::FederationName;
 use crate::ledger::{Origin, Root};
 
 /// The most entries of a revocation list.
@@ -61,6 +63,19 @@ impl RevocationList {
         }
         Ok(())
     }
+}
+
+/// The predicate `charter-adopted`: from now on the site goes by this charter. Everybody sees who lags, and who was
+/// told another story.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CharterAdopted {
+    /// Of which federation it is.
+    pub federation: FederationName,
+    /// Its version.
+    pub version: u64,
+    /// The SHA-256 of its document.
+    pub sha256: Sha256,
 }
 
 /// The predicate `successor`: entry 0 of every series but the first. The ledger before it ends with this tree,

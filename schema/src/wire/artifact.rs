@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::bytes::Base64;
 use crate::base::digest::{ChunkDigest, Sha256};
-use crate::base::name::{ArtifactName, Tag};
+use crate::base::name::{ArtifactName, SiteId, Tag};
 use crate::base::time::Timestamp;
 use crate::ledger::proof::EntryProof;
 use crate::policy::label::Label;
@@ -171,6 +171,29 @@ pub struct Resolved {
     /// The namespace's genesis and rotations, the release, the tag (if one was asked for), the newest label, a
     /// withdrawal, if any, the newest revocation list, and the newest scorecards of this manifest.
     pub proof: Proof,
+}
+
+/// A label that an artifact is under.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct LabelView {
+    /// Whose label it is: the artifact itself, or one that it was made from; none where the caller may not know of that.
+    pub artifact: Option<ArtifactName>,
+    /// What it says.
+    #[schema(value_type = Object)]
+    pub label: Label,
+    /// The ledger entry that says so; none where the caller may not know of it.
+    pub entry: Option<u64>,
+}
+
+/// Answer of `GET /api/v1/artifacts/{namespace}/{name}/labels`: everything that is decided together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Labels {
+    /// The site at which the artifact was published.
+    pub home: SiteId,
+    /// Its own newest label first, then those of what it was made from, by name.
+    pub labels: Vec<LabelView>,
+    /// Proves the statements; absent where there is none.
+    pub proof: Option<Proof>,
 }
 
 /// Body of `POST /api/v1/artifacts/{namespace}/{name}/recipes`.

@@ -5,8 +5,10 @@
 //! [`FRAMES_TYPE`]. Refusals are a [`Problem`] with the status that `registry/src/http/problem.rs` gives.
 
 pub mod artifact;
+pub mod federation;
 pub mod ledger;
 pub mod problem;
+pub mod request;
 pub mod site;
 pub mod token;
 pub mod upload;
@@ -19,3 +21,12 @@ pub const FRAMES_TYPE: &str = "application/vnd.waag.frames.v1";
 pub const FRAMES_SIZE_MAX: usize = 64 << 20;
 /// The most chunks that one request may ask for.
 pub const CHUNKS_ASKED_MAX: usize = 4096;
+
+/// Returns the `ETag` of a checkpoint: what is asked for with it is sent only if it is another one by now.
+#[must_use]
+pub fn note_tag(note: &str) -> String {
+    format!(
+        "\"{}\"",
+        &crate::base::digest::Sha256::of(note.as_bytes()).hex()[..32]
+    )
+}

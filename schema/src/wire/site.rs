@@ -6,6 +6,7 @@ use crate::base::bytes::Base64;
 use crate::base::digest::Sha256;
 use crate::base::key::PublicKey;
 use crate::base::name::{Namespace, SiteId};
+use crate::base::time::Timestamp;
 use crate::statement::{Chain, Visibility};
 
 /// Answer of `GET /api/v1/site`.
@@ -17,10 +18,37 @@ pub struct SiteView {
     pub origin: String,
     /// The ledger's key in the text form of C2SP signed-note: `name+hash+base64`.
     pub log_key: String,
+    /// The key that signs what the site says of itself, its custody and its requests.
+    pub site_key: PublicKey,
+    /// The key that cosigns other sites' checkpoints, in the same text form as the ledger's.
+    pub witness_key: String,
     /// ISO 3166-1 code of where its storage is, if its operator states one.
     pub jurisdiction: Option<String>,
     /// The version of its software.
     pub version: String,
+}
+
+/// Body of `POST /api/v1/charter`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CharterRequest {
+    /// Charters one after another, the oldest first: those that the site lacks, with their signatures.
+    pub charters: Vec<Base64>,
+}
+
+/// Answer of `POST /api/v1/charter` and `GET /api/v1/charter`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct CharterView {
+    /// The charter that the site goes by, its exact bytes with their signatures.
+    pub charter: Base64,
+    /// The SHA-256 of its document.
+    pub sha256: Sha256,
+    /// Its version.
+    pub version: u64,
+    /// The ledger entry in which the site says so.
+    pub entry: Option<u64>,
+    /// When it ran out, if it has.
+    pub expired: Option<Timestamp>,
 }
 
 /// Body of `POST /api/v1/namespaces` and of `POST /api/v1/namespaces/{namespace}/rotation`.

@@ -21,6 +21,9 @@ pub struct UploadRequest {
     /// any content moves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<Label>,
+    /// What the manifest names as its base and training data: their labels hold for it as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<ArtifactName>,
 }
 
 /// Answer to it.

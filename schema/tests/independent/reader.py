@@ -388,16 +388,21 @@ def one_of(*words):
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 
-def pae(payload):
-    return b"DSSEv1 28 " + PAYLOAD_TYPE.encode() + b" " + str(len(payload)).encode() + b" " + payload
+CHARTER_TYPE = "application/vnd.waag.charter+json"
+
+
+def pae(payload, payload_type):
+    head = f"DSSEv1 {len(payload_type)} {payload_type} {len(payload)} "
+    return head.encode() + payload
 
 
 class Envelope:
-    def __init__(self, raw):
+    def __init__(self, raw, payload_type=PAYLOAD_TYPE, limit=512 * KIB):
+        self.payload_type = payload_type
         read = shape(
-            read_json(raw, 512 * KIB),
+            read_json(raw, limit),
             payload=unbase64,
-            payloadType=one_of(PAYLOAD_TYPE),
+            payloadType=one_of(payload_type),
             signatures=listed(lambda s: shape(s, keyid=string, sig=unbase64)),
         )
         self.digest, self.payload, self.signatures = sha256_text(raw), read["payload"], read["signatures"]
@@ -410,7 +415,7 @@ class Envelope:
         for signature in self.signatures:
             key = by_name.get(signature["keyid"])
             if key is not None:
-                verify_signature(key, pae(self.payload), signature["sig"])
+                verify_signature(key, pae(self.payload, self.payload_type), signature["sig"])
                 signed.add(key)
         need(len(signed) >= max(threshold, 1), f"{len(signed)} of {threshold} signed")
 
@@ -539,6 +544,8 @@ PREDICATES = {
     "successor": (read_site_name, False, {
         "origin": lambda value: read_origin(string(value)), "size": natural, "root": read_root,
         "seen": optional(lambda value: read_seen(value))}),
+    "charter-adopted": (read_site_name, False, {
+        "federation": lambda value: read_word(63, value), "version": natural, "sha256": read_sha256}),
     "scorecard": (read_artifact, True, {
         "at": read_time, "precision": read_short_text, "sections": read_sections,
         "harness": lambda value: shape(value, name=read_short_text, version=read_short_text, digest=read_sha256),
@@ -1273,6 +1280,8 @@ def read_where(text):
     need(isinstance(text, str), "a place is text")
     if text.startswith("site:"):
         read_site(text[5:])
+    elif text.startswith("group:"):
+        read_word(31, text[6:])
     else:
         need(text in ("*", "EU", "EEA") or text in COUNTRIES, f"the place {text[:20]!r}")
     return text
@@ -1294,8 +1303,14 @@ def read_label(value):
     return label
 
 
-def matches(where, place, time):
+def matches(where, place, time, groups, unknown):
     country = place.get("jurisdiction")
+    if where.startswith("group:"):
+        rows = next((group["members"] for group in groups if group["name"] == where[6:]), None)
+        if rows is None:
+            return unknown
+        return any(row["country"] == country and row["from"] <= time and (row["until"] is None or time < row["until"])
+                   for row in rows)
     if where == "*":
         return True
     if where.startswith("site:"):
@@ -1305,7 +1320,7 @@ def matches(where, place, time):
     return country == where
 
 
-def decide(labels, home, time, action, place):
+def decide(labels, home, time, action, place, groups=()):
     def home_only(label):
         if place["kind"] == "site" and place["id"] == home:
             return {"reason": "at_home", "label": label}
@@ -1316,7 +1331,8 @@ def decide(labels, home, time, action, place):
     def judge(number, rules):
         for effect, reason in (("deny", "denied_by"), ("allow", "allowed_by")):
             for index, rule in enumerate(rules):
-                if rule["effect"] == effect and action in rule["actions"] and matches(rule["where"], place, time):
+                if rule["effect"] == effect and action in rule["actions"] and matches(
+                        rule["where"], place, time, groups, effect == "deny"):
                     return {"reason": reason, "label": number, "rule": index, "cited": rule}
         if any(rule["effect"] == "allow" for rule in rules):
             return {"reason": "no_rule_matches", "label": number, "action": action, "place": place}
@@ -1690,7 +1706,7 @@ def check_release(checks, v):
 
 def check_statements(checks, v):
     for row in v["pae"]:
-        checks.equal("PAE", lambda: pae(row["payload"].encode()), bytes.fromhex(row["pae"]))
+        checks.equal("PAE", lambda: pae(row["payload"].encode(), PAYLOAD_TYPE), bytes.fromhex(row["pae"]))
     for row in v["statements"]:
         checks.equal("statement", lambda: Statement(row["payload"].encode()).predicate, row["predicate"])
         checks.equal("payload", lambda: Envelope(row["envelope"].encode()).payload, row["payload"].encode())
@@ -1834,6 +1850,122 @@ def check_policy(checks, v):
                      (row["allowed"], row["reasons"]))
 
 
+def read_word(longest, value):
+    full(r"[a-z0-9]+(-[a-z0-9]+)*", string(value), "a name")
+    need(len(value) <= longest, "a longer name")
+    return value
+
+
+def read_address(value):
+    need(len(string(value)) <= 256, "a longer address")
+    match = full(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)(:([1-9][0-9]{0,4}))?((/[A-Za-z0-9._~-]+)*)",
+                 value, "an address")
+    port = match.group(5)
+    need(port is None or (int(port) < 1 << 16 and int(port) != {"http": 80, "https": 443}[match.group(1)]), "a port")
+    need(not {".", ".."} & set(match.group(6).split("/")), "a path")
+    return value
+
+
+def read_owned(value):
+    stem = string(value).removesuffix("-*")
+    if stem == value:
+        return read_namespace(value)
+    read_word(37, stem)
+    return value
+
+
+def read_country(value):
+    need(string(value) in COUNTRIES, "a country")
+    return value
+
+
+def read_member(value):
+    row = shape(value, country=read_country, from_=lambda t: read_time(t) and t, until=optional(lambda t: read_time(t) and t))
+    need(row["until"] is None or row["from"] < row["until"], "a membership ends before it begins")
+    return row
+
+
+def overlap(a, b):
+    if a.endswith("*") and b.endswith("*"):
+        return a.startswith(b[:-1]) or b.startswith(a[:-1])
+    if a.endswith("*"):
+        return b.startswith(a[:-1])
+    return a.startswith(b[:-1]) if b.endswith("*") else a == b
+
+
+def read_charter_site(value):
+    site = shape(
+        value, id=read_site, name=lambda name: read_word(31, name), jurisdiction=read_country, url=read_address,
+        ledgers=listed(lambda ledger: shape(ledger, key=VerifierKey, ends=optional(
+            lambda end: shape(end, size=natural, root=read_root)))),
+        site_key=read_key, witness_key=VerifierKey, owns=listed(read_owned), recovery=listed(read_key))
+    need(1 <= len(site["ledgers"]) <= 16 and len(site["owns"]) <= 256 and len(site["recovery"]) <= 8, "a number")
+    last = 0
+    for ledger in site["ledgers"]:
+        of, series = read_origin(ledger["key"].name)
+        need(of == site["id"] and ledger["key"].kind == 1 and series > last, "a ledger of another site, or out of order")
+        need(series != 1 or site_of(ledger["key"].key) == site["id"], "the first log key is another site's")
+        last = series
+    need(all(ledger["ends"] for ledger in site["ledgers"][:-1]), "a ledger without an end")
+    witness = site["witness_key"]
+    need(witness.kind == 4 and witness.name == f"waag/{site['id']}/witness", "a witness key")
+    return site
+
+
+def read_terms(value):
+    terms = shape(
+        value, federation=lambda name: read_word(63, name), version=natural, previous=optional(read_sha256),
+        expires=read_time, root=lambda root: shape(root, keys=listed(read_key), threshold=natural),
+        sites=listed(read_charter_site), witnesses=lambda w: shape(w, jurisdictions=natural),
+        groups=listed(lambda group: shape(group, name=lambda name: read_word(31, name), members=listed(read_member))))
+    sites, root = terms["sites"], terms["root"]
+    need(terms["version"] >= 1 and (terms["version"] == 1) == (terms["previous"] is None), "a version")
+    need(1 <= len(root["keys"]) <= 32 and 1 <= root["threshold"] <= len(root["keys"]), "a threshold")
+    need(1 <= len(sites) <= 256 and len(terms["groups"]) <= 16, "a number")
+    need(all(1 <= len(group["members"]) <= 512 for group in terms["groups"]), "a number of members")
+    for names in ([group["name"] for group in terms["groups"]], *([site[key] for site in sites] for key in ("id", "name", "url"))):
+        need(len(names) == len(set(names)), "something stands twice")
+    keys = list(root["keys"])
+    for site in sites:
+        keys += {ledger["key"].key for ledger in site["ledgers"]}
+        keys += [site["site_key"], site["witness_key"].key, *site["recovery"]]
+    need(len(keys) == len(set(keys)), "a key has two roles")
+    owned = [name for site in sites for name in site["owns"]]
+    need(not any(overlap(a, b) for i, a in enumerate(owned) for b in owned[:i]), "namespaces overlap")
+    need(terms["witnesses"]["jurisdictions"] < len({site["jurisdiction"] for site in sites}), "too many witnesses")
+    return terms
+
+
+class Charter:
+    def __init__(self, raw, before=None):
+        self.envelope = Envelope(raw, CHARTER_TYPE, 1024 * KIB)
+        self.digest = sha256_text(self.envelope.payload)
+        self.terms = read_terms(read_json(self.envelope.payload, 1024 * KIB))
+        self.envelope.check(self.terms["root"]["keys"], self.terms["root"]["threshold"])
+        if before is not None:
+            known = before.terms
+            need(self.terms["federation"] == known["federation"], "another federation")
+            need(self.terms["version"] == known["version"] + 1, "not the next version")
+            self.envelope.check(known["root"]["keys"], known["root"]["threshold"])
+            need(self.terms["previous"] == before.digest, "it follows another charter")
+
+
+def check_federation(checks, v):
+    first = Charter(v["first"]["envelope"].encode())
+    checks.equal("first charter", lambda: (first.digest, first.terms["version"]), (v["first"]["sha256"], 1))
+    checks.equal("next charter", lambda: Charter(v["next"]["envelope"].encode(), first).digest, v["next"]["sha256"])
+    for row in v["first_refused"]:
+        checks.refused(f"charter: {row['why']}", lambda: Charter(row["envelope"].encode()))
+    for row in v["next_refused"]:
+        checks.refused(f"next charter: {row['why']}", lambda: Charter(row["envelope"].encode(), first))
+    for row in v["documents_refused"]:
+        checks.refused(f"charter's document: {row['why']}", lambda: read_terms(row["document"]))
+    for row in v["verdicts"]:
+        checks.equal("verdict with groups", lambda: decide(
+            row["labels"], row["home"], row["at"], row["action"], row["place"], row["groups"]),
+            (row["allowed"], row["reasons"]))
+
+
 def check_proof(checks, v):
     log_key = VerifierKey(v["log_key"])
     for row in v["kept"]:
@@ -1867,7 +1999,8 @@ def check_proof(checks, v):
 def vectors(directory):
     checks = Checks()
     readers = {"base": check_base, "content": check_content, "release": check_release, "statements": check_statements,
-               "ledger": check_ledger, "policy": check_policy, "proof": check_proof}
+               "ledger": check_ledger, "policy": check_policy, "federation": check_federation,
+               "proof": check_proof}
     found = {name[:-5] for name in os.listdir(directory) if name.endswith(".json")}
     need(found == set(readers), f"files {sorted(found)}, expected {sorted(readers)}")
     for name, read in readers.items():

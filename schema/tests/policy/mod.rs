@@ -3,6 +3,7 @@
 mod labels;
 mod places;
 mod properties;
+mod table;
 mod verdicts;
 
 use waag_schema::SiteId;
@@ -39,7 +40,7 @@ fn actions(letters: &str) -> Vec<Action> {
 
 /// `+EU:hs` allows hold and serve at EU, `-*:e` denies evaluate everywhere, `+@b:h` is for site b.
 fn rule(text: &str) -> Rule {
-    let (scope, letters) = text[1..].split_once(':').unwrap();
+    let (scope, letters) = text[1..].rsplit_once(':').unwrap();
     let scope = match scope.strip_prefix('@') {
         Some(letter) => format!("site:{}", site(letter.chars().next().unwrap())),
         None => scope.to_owned(),

@@ -2,12 +2,38 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use waag_schema::Timestamp;
-use waag_schema::policy::{Action, Effect, Facts, Label, Place, Rule, Where, decide};
+use waag_schema::policy::{Action, Effect, Facts, GroupTerms, Label, Member, Place, Rule, Where, decide};
 
 use super::{place, rule, site};
 
+/// A group whose members left at the turn of the century.
+fn old() -> GroupTerms {
+    let member = |code: &str| Member {
+        country: code.parse().unwrap(),
+        from: Timestamp::from_unix(0),
+        until: Some(Timestamp::from_unix(946_684_800)),
+    };
+    GroupTerms {
+        name: "old".parse().unwrap(),
+        members: vec![member("US"), member("DE")],
+    }
+}
+
 fn any_rule() -> impl Strategy<Value = Rule> {
-    let scopes = &["DE", "FR", "NO", "US", "GB", "EU", "EEA", "*", "@a", "@b"];
+    let scopes = &[
+        "DE",
+        "FR",
+        "NO",
+        "US",
+        "GB",
+        "EU",
+        "EEA",
+        "*",
+        "@a",
+        "@b",
+        "group:old",
+        "group:unheard",
+    ];
     let letters = &["h", "s", "e", "hs", "he", "se", "hse"];
     (select(&["+", "-"]), select(scopes), select(letters))
         .prop_map(|(sign, scope, letters)| rule(&format!("{sign}{scope}:{letters}")))
@@ -25,8 +51,8 @@ fn any_place() -> impl Strategy<Value = Place> {
 
 fn any_facts() -> impl Strategy<Value = Facts> {
     (0..2_000_000_000_u64).prop_map(|seconds| Facts {
-        home: site('a'),
-        at: Timestamp::from_unix(seconds),
+        groups: vec![old()].into(),
+        ..Facts::new(site('a'), Timestamp::from_unix(seconds))
     })
 }
 
@@ -50,6 +76,13 @@ fn by_sets(labels: &[Label], facts: &Facts, action: Action, place: &Place) -> bo
         (Where::Group(group), _) => place
             .jurisdiction()
             .is_some_and(|country| group.contains(country, facts.at)),
+        // A group that nobody names is nowhere for who allows, everywhere for who denies.
+        (Where::Named(name), _) => match facts.groups.iter().find(|group| group.name == *name) {
+            Some(group) => place
+                .jurisdiction()
+                .is_some_and(|country| group.contains(country, facts.at)),
+            None => rule.effect == Effect::Deny,
+        },
     };
     let one = |label: &Label| {
         let of = |effect| label.rules().iter().filter(move |rule| rule.effect == effect);

@@ -5,10 +5,7 @@ use waag_schema::policy::{Action, Facts, Verdict, decide};
 use super::{actions, labels, place, site};
 
 fn facts(day: &str) -> Facts {
-    Facts {
-        home: site('a'),
-        at: format!("{day}T12:00:00Z").parse().unwrap(),
-    }
+    Facts::new(site('a'), format!("{day}T12:00:00Z").parse().unwrap())
 }
 
 fn ask(labels_text: &str, place_text: &str, action: Action) -> Verdict {

@@ -11,6 +11,7 @@
 
 mod base;
 mod content;
+mod federation;
 mod ledger;
 mod policy;
 mod proof;
@@ -67,6 +68,7 @@ fn the_committed_vectors_are_what_this_version_writes() {
         ("statements", statements::vectors()),
         ("ledger", ledger::vectors()),
         ("policy", policy::vectors()),
+        ("federation", federation::vectors()),
         ("proof", proof::vectors()),
     ] {
         let path = directory().join(format!("{name}.json"));

@@ -92,10 +92,7 @@ fn verdicts() -> Vec<Value> {
             for action in Action::ALL {
                 let given: Vec<Label> = serde_json::from_value(labels.clone()).unwrap();
                 let asked: Place = serde_json::from_value(place.clone()).unwrap();
-                let facts = Facts {
-                    home: home.clone(),
-                    at: time.parse().unwrap(),
-                };
+                let facts = Facts::new(home.clone(), time.parse().unwrap());
                 let verdict = decide(&given, &facts, action, &asked);
                 rows.push(
                     json!({"labels": labels, "home": home, "at": time, "action": action, "place": place,

@@ -12,8 +12,8 @@ use waag_schema::statement::scorecard::{
     Amount, Details, Device, Harness, Measure, Scorecard, Section, SuiteRelease,
 };
 use waag_schema::statement::{
-    Chain, Content, Envelope, Erasure, Link, NamespaceState, Predicate, Release, RevocationList, Seen,
-    Statement, Subject, Successor, TagMove, Visibility,
+    Chain, CharterAdopted, Content, Envelope, Erasure, Link, NamespaceState, Predicate, Release,
+    RevocationList, Seen, Statement, Subject, Successor, TagMove, Visibility,
 };
 use waag_schema::{ArtifactName, ChunkDigest, Sha256, SiteId, Timestamp};
 
@@ -261,7 +261,7 @@ fn suite_scorecard() -> Statement {
 }
 
 /// What a site says of its own ledger.
-fn of_the_site() -> [Statement; 3] {
+fn of_the_site() -> [Statement; 4] {
     let subject = Subject::Site(site());
     let erasure = Erasure {
         entry: 3,
@@ -289,6 +289,11 @@ fn of_the_site() -> [Statement; 3] {
         Predicate::Erasure(erasure),
         Predicate::RevocationList(list),
         Predicate::Successor(successor),
+        Predicate::CharterAdopted(CharterAdopted {
+            federation: "example".parse().unwrap(),
+            version: 2,
+            sha256: waag_schema::Sha256::of(b"a charter"),
+        }),
     ]
     .map(|predicate| Statement {
         subject: subject.clone(),
@@ -302,7 +307,7 @@ fn payloads_refused() -> Vec<Value> {
         panic!("four statements")
     };
     let genesis = text(genesis().payload()).to_owned();
-    let [erasure, list, _] = of_the_site().map(|s| text(&s.to_bytes()).to_owned());
+    let [erasure, list, ..] = of_the_site().map(|s| text(&s.to_bytes()).to_owned());
     let weighed = text(&scorecard().to_bytes()).to_owned();
     let measured = text(&suite_scorecard().to_bytes()).to_owned();
     let replaced = |from: &str, to: &str, text: &str| {

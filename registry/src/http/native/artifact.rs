@@ -10,7 +10,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use waag_schema::base::name::Version;
 use waag_schema::wire::Problem;
-use waag_schema::wire::artifact::{ArtifactPage, ArtifactView, Proof, Resolved, Scorecards};
+use waag_schema::wire::artifact::{ArtifactPage, ArtifactView, Labels, Proof, Resolved, Scorecards};
 use waag_schema::wire::upload::StatementsRequest;
 use waag_schema::{ArtifactName, Namespace, Sha256};
 
@@ -98,6 +98,20 @@ pub(in crate::http) async fn resolve(
     let version: Version = version.parse().map_err(Refusal::invalid)?;
     let resolved = site.catalogue().resolve(&caller, &name, &version).await?;
     large(&site, turn, resolved).await
+}
+
+/// Which labels is the artifact under, its own and those of what it was made from?
+#[utoipa::path(get, path = "/api/v1/artifacts/{namespace}/{name}/labels", tag = "artifacts",
+    params(("namespace" = String, Path), ("name" = String, Path)),
+    responses((status = 200, body = Labels), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn labels(
+    State(site): State<Arc<Site>>,
+    Transferring(caller, turn): Transferring,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let name = artifact_name(&namespace, &name)?;
+    let found = site.catalogue().labels(&caller, &name).await?;
+    large(&site, turn, found).await
 }
 
 /// What was measured on the artifact's releases, proven, and what is still to be.

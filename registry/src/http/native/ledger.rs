@@ -25,6 +25,19 @@ pub(in crate::http) async fn prove(
     Ok(Json(site.catalogue().entry(&caller, entry).await?))
 }
 
+/// An entry of another site's ledger, proven from the copy that is followed here.
+#[utoipa::path(get, path = "/api/v1/ledger/of/{site}/entries/{entry}", tag = "ledger",
+    params(("site" = String, Path, description = "The other site's id"),
+        ("entry" = u64, Path, description = "Its position")),
+    responses((status = 200, body = Proof), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn prove_of(
+    State(site): State<Arc<Site>>,
+    Path((of, entry)): Path<(String, u64)>,
+) -> Result<Json<Proof>, Refusal> {
+    let of = of.parse().map_err(Refusal::invalid)?;
+    Ok(Json(site.catalogue().entry_of(&of, entry).await?))
+}
+
 /// Erases the opening of an entry at this site. The leaf stays, so every other proof still holds. Needs an admin
 /// token; cannot be undone.
 #[utoipa::path(post, path = "/api/v1/ledger/erasures", tag = "ledger", request_body = EraseRequest,

@@ -1,6 +1,8 @@
 //! The native API: one file for each subject, one function for each route.
 
 pub(super) mod artifact;
+pub(super) mod charter;
+pub(super) mod federation;
 pub(super) mod ledger;
 pub(super) mod site;
 pub(super) mod token;
@@ -37,7 +39,7 @@ impl<T: DeserializeOwned + Send> FromRequest<Arc<Site>> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, site: &Arc<Site>) -> Result<Self, Refusal> {
-        let claim = Claim::of(request.headers());
+        let claim = Claim::of(request.headers(), request.extensions());
         let read = tokio::time::timeout(ARRIVES_WITHIN, Json::from_request(request, site)).await;
         let body: Result<Json<T>, JsonRejection> =
             read.map_err(|_| Refusal::invalid("the body did not arrive in time"))?;

@@ -1,0 +1,84 @@
+//! Mirrors: copies of other sites' releases, and who holds what.
+
+use clap::{Args, Subcommand};
+use waag_schema::Reference;
+use waag_schema::release::kind::Kind;
+
+use crate::typed::rate;
+
+/// Copy releases of other sites, and see how that stands
+#[derive(Debug, Subcommand)]
+pub(crate) enum Mirror {
+    Add(MirrorAdd),
+    List(MirrorList),
+    Status(MirrorStatus),
+    Run(MirrorRun),
+    Trust(MirrorTrust),
+}
+
+/// Add a rule: which releases of which site are copied here
+///
+/// Rules that are in the site's waag.toml stay beside it. A release whose label does not allow this site to hold it is
+/// not copied; the site enters its refusal in its ledger.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct MirrorAdd {
+    /// The site, by its name in the charter or by its id
+    #[arg(value_name = "SITE")]
+    pub(crate) other: String,
+    /// Artifacts, in whose names * stands for anything; without one, all
+    #[arg(value_name = "GLOB")]
+    pub(crate) artifacts: Vec<String>,
+    /// Only this kind: model, dataset or suite
+    #[arg(long, value_name = "KIND")]
+    pub(crate) kind: Vec<Kind>,
+    /// Copy a release only once somebody has asked this site for it
+    #[arg(long)]
+    pub(crate) on_demand: bool,
+    /// Take at most so many bytes a second from that site: 500K, 10M
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub(crate) bandwidth: Option<u64>,
+}
+
+/// List the rules, and how many releases each matches
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct MirrorList {}
+
+/// Show how each release that a rule matches stands, and each site that is followed
+///
+/// Fails when a rule matches nothing, or a site is not believed any more.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct MirrorStatus {}
+
+/// Look at other sites and copy from them now
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct MirrorRun {
+    /// Only this site, by its name in the charter or by its id
+    #[arg(value_name = "SITE")]
+    pub(crate) other: Option<String>,
+}
+
+/// Believe a site again that has signed two histories
+///
+/// What was found against it is in `waag mirror status`. Decide this with its people, not alone.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct MirrorTrust {
+    /// The site, by its name in the charter or by its id
+    #[arg(value_name = "SITE")]
+    pub(crate) other: String,
+}
+
+/// Show which sites hold an artifact's releases, have refused them, or have erased them
+///
+/// Each site says so in its own ledger; shown is what this one has followed of them, and until when.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Holders {
+    /// Which artifact; with a tag or a digest, only that release
+    #[arg(value_name = "NAMESPACE/NAME[:TAG|@DIGEST]")]
+    pub(crate) reference: Reference,
+}

@@ -1,0 +1,273 @@
+//! `waag mirror add | list | status | run | trust`, `waag where`
+
+use serde::Serialize;
+use waag_client::mirror;
+use waag_schema::Sha256;
+use waag_schema::base::name::Version;
+use waag_schema::wire::federation::{HolderView, MirrorRule, MirrorStatus, RunAnswer, State, When};
+
+use super::open_site;
+use crate::args::{self, Mirror, MirrorAdd};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::ui::{Bytes, Page, Report, Ui};
+
+pub(crate) async fn run(command: Mirror, config: &Config, ui: Ui) -> Result<(), Failure> {
+    let site = open_site(config, ui)?;
+    match command {
+        Mirror::Add(args) => {
+            let rule = rule(args);
+            mirror::add(&site, &rule).await?;
+            ui.report(&Added { added: rule })
+        }
+        Mirror::List(_) => {
+            let status = mirror::status(&site).await?;
+            ui.report(&Rules(status))
+        }
+        Mirror::Status(_) => {
+            let status = mirror::status(&site).await?;
+            let wrong = wrong(&status);
+            ui.report(&Status(status))?;
+            match wrong {
+                Some(text) => Err(Failure::failed(text)),
+                None => Ok(()),
+            }
+        }
+        Mirror::Run(args) => {
+            let answer = mirror::run(&site, args.other).await?;
+            ui.report(&Ran(answer))
+        }
+        Mirror::Trust(args) => {
+            mirror::trust(&site, &args.other).await?;
+            ui.report(&Trusted { trusted: args.other })
+        }
+    }
+}
+
+fn rule(args: MirrorAdd) -> MirrorRule {
+    MirrorRule {
+        site: args.other,
+        artifacts: args.artifacts,
+        kinds: args.kind,
+        when: if args.on_demand {
+            When::OnDemand
+        } else {
+            When::Always
+        },
+        bytes_per_second: args.bandwidth,
+    }
+}
+
+/// What an operator has to look at, if anything.
+fn wrong(status: &MirrorStatus) -> Option<String> {
+    let rules = status.rules.iter().filter(|view| view.error.is_some()).count();
+    let stopped = status.peers.iter().filter(|view| view.stopped.is_some()).count();
+    match (rules, stopped) {
+        (0, 0) => None,
+        (rules, 0) => Some(format!("{rules} of the rules copy nothing")),
+        (_, stopped) => Some(format!("{stopped} of the sites are not believed any more")),
+    }
+}
+
+pub(crate) async fn holders(args: args::Holders, config: &Config, ui: Ui) -> Result<(), Failure> {
+    let site = open_site(config, ui)?;
+    let artifact = &args.reference.artifact;
+    let wanted: Option<Sha256> = match &args.reference.version {
+        Version::Manifest(digest) => Some(digest.to_owned()),
+        Version::Tag(tag) if tag.moves() => None,
+        Version::Tag(tag) => {
+            let view = site.artifact(artifact).await?;
+            view.tags
+                .iter()
+                .find(|view| &view.tag == tag)
+                .map(|view| view.manifest)
+        }
+    };
+    let mut holders = mirror::holders(&site, artifact).await?;
+    holders.retain(|view| wanted.is_none_or(|wanted| view.manifest == wanted));
+    ui.report(&Holders { holders })
+}
+
+#[derive(Serialize)]
+struct Added {
+    added: MirrorRule,
+}
+
+impl Report for Added {
+    fn page(&self, page: &mut Page) {
+        page.fact("mirrored", described(&self.added));
+    }
+
+    fn essential(&self) -> String {
+        self.added.site.clone()
+    }
+}
+
+#[derive(Serialize)]
+struct Trusted {
+    trusted: String,
+}
+
+impl Report for Trusted {
+    fn page(&self, page: &mut Page) {
+        page.fact("believed", &self.trusted);
+    }
+
+    fn essential(&self) -> String {
+        self.trusted.clone()
+    }
+}
+
+/// A rule in one line.
+fn described(rule: &MirrorRule) -> String {
+    let mut text = match rule.artifacts.as_slice() {
+        [] => format!("everything of {}", rule.site),
+        globs => format!("{} of {}", globs.join(", "), rule.site),
+    };
+    for kind in &rule.kinds {
+        text.push_str(&format!(", {kind}s"));
+    }
+    if rule.when == When::OnDemand {
+        text.push_str(", once somebody asks");
+    }
+    if let Some(rate) = rule.bytes_per_second {
+        text.push_str(&format!(", at most {}/s", Bytes(rate)));
+    }
+    text
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Rules(MirrorStatus);
+
+impl Report for Rules {
+    fn page(&self, page: &mut Page) {
+        let row = |view: &waag_schema::wire::federation::RuleView| {
+            [
+                described(&view.rule),
+                view.matches.to_string(),
+                view.error.clone().unwrap_or_default(),
+            ]
+        };
+        page.table(["rule", "releases", ""], self.0.rules.iter().map(row));
+    }
+
+    fn essential(&self) -> String {
+        let rules: Vec<String> = self.0.rules.iter().map(|view| described(&view.rule)).collect();
+        rules.join("\n")
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Status(MirrorStatus);
+
+impl Report for Status {
+    fn page(&self, page: &mut Page) {
+        for peer in &self.0.peers {
+            let heard = peer.heard.map_or_else(|| "never".to_owned(), |at| at.to_string());
+            page.fact(
+                &peer.name,
+                format_args!("{} entries followed, heard from {heard}", peer.entries),
+            );
+            page.fact_if("  trouble", peer.trouble.as_ref());
+            page.fact_if("  not believed", peer.stopped.as_ref());
+        }
+        for view in self.0.rules.iter().filter(|view| view.error.is_some()) {
+            let error = view.error.as_deref().unwrap_or_default();
+            page.fact("rule", format_args!("{}: {error}", described(&view.rule)));
+        }
+        let row = |view: &waag_schema::wire::federation::MirroredView| {
+            [
+                view.artifact.to_string(),
+                view.manifest.to_string().chars().take(19).collect(),
+                word(&view.state).to_owned(),
+                Bytes(view.bytes).to_string(),
+                view.reason.clone().unwrap_or_default(),
+            ]
+        };
+        page.table(
+            ["artifact", "release", "state", "size", "reason"],
+            self.0.releases.iter().map(row),
+        );
+    }
+
+    fn essential(&self) -> String {
+        let held = self
+            .0
+            .releases
+            .iter()
+            .filter(|view| view.state == State::Held)
+            .count();
+        format!("{held} of {}", self.0.releases.len())
+    }
+}
+
+const fn word(state: &State) -> &'static str {
+    match state {
+        State::Held => "held",
+        State::Waiting => "waiting",
+        State::OnDemand => "on demand",
+        State::Refused => "refused",
+        State::Failed => "failed",
+        State::Withdrawn => "withdrawn",
+        State::Erased => "erased",
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Ran(RunAnswer);
+
+impl Report for Ran {
+    fn page(&self, page: &mut Page) {
+        page.fact("followed", format_args!("{} new entries", self.0.entries));
+        page.fact("fetched", self.0.fetched);
+        page.fact("refused", self.0.refused);
+        page.fact("erased", self.0.erased);
+        page.fact("failed", self.0.failed);
+        for trouble in &self.0.troubles {
+            page.fact("trouble", trouble);
+        }
+    }
+
+    fn essential(&self) -> String {
+        self.0.fetched.to_string()
+    }
+}
+
+#[derive(Serialize)]
+struct Holders {
+    holders: Vec<HolderView>,
+}
+
+impl Report for Holders {
+    fn page(&self, page: &mut Page) {
+        let row = |view: &HolderView| {
+            [
+                view.site.to_string(),
+                view.jurisdiction.clone().unwrap_or_else(|| "-".to_owned()),
+                view.state.clone(),
+                view.manifest.to_string().chars().take(19).collect(),
+                view.since.to_string(),
+                view.verified.to_string(),
+                view.reason.clone().unwrap_or_default(),
+            ]
+        };
+        page.table(
+            ["site", "in", "state", "release", "since", "as known at", "reason"],
+            self.holders.iter().map(row),
+        );
+    }
+
+    fn essential(&self) -> String {
+        let holds = self
+            .holders
+            .iter()
+            .filter(|view| matches!(view.state.as_str(), "home" | "holds"));
+        holds
+            .map(|view| view.site.to_string())
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+}

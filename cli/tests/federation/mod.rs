@@ -1,0 +1,142 @@
+//! Two sites of one charter, as real processes: one mirrors the other, and a consumer pulls from the mirror and proves
+//! what came by the ledger of its home.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::world::{Person, Site, assert_same_files};
+
+fn serve(dir: &Path, name: &str, jurisdiction: &str) -> Site {
+    let data = dir.join(name);
+    fs::create_dir_all(&data).unwrap();
+    let config = format!("jurisdiction = \"{jurisdiction}\"\n[weigh]\non = false\n");
+    fs::write(data.join("waag.toml"), config).unwrap();
+    Site::serve(&data)
+}
+
+struct Scene {
+    stuttgart: Site,
+    bologna: Site,
+    ada: Person,
+    ben: Person,
+    dir: TempDir,
+}
+
+impl Scene {
+    /// Two sites that go by one charter; `acme` is at home in Stuttgart.
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let stuttgart = serve(dir.path(), "stuttgart", "DE");
+        let bologna = serve(dir.path(), "bologna", "IT");
+        let (ada, ben) = (Person::operating(&stuttgart), Person::operating(&bologna));
+        let file = dir.path().join("charter.json");
+        let file = file.to_str().unwrap();
+        ada.run([
+            "charter",
+            "init",
+            file,
+            "--federation",
+            "example",
+            "--root",
+            "default",
+            "--threshold",
+            "1",
+        ])
+        .ok();
+        for (site, name, owns) in [(&stuttgart, "stuttgart", "acme"), (&bologna, "bologna", "torre")] {
+            ada.run([
+                "charter", "add-site", file, "--name", name, "--owns", owns, "--site", &site.url,
+            ])
+            .ok();
+        }
+        ada.run(["charter", "sign", file]).ok();
+        for person in [&ada, &ben] {
+            person.run(["charter", "adopt", file]).ok();
+        }
+        ada.create_namespace("acme");
+        let model = dir.path().join("model");
+        fs::create_dir_all(&model).unwrap();
+        fs::write(model.join("config.json"), "{}").unwrap();
+        fs::write(model.join("notes.txt"), "weighed and found good".repeat(5000)).unwrap();
+        Self {
+            stuttgart,
+            bologna,
+            ada,
+            ben,
+            dir,
+        }
+    }
+
+    fn push(&self, reference: &str, residency: &str) {
+        let model = self.dir.path().join("model");
+        let more = ["--residency", residency];
+        self.ada.try_push(&model, reference, &more).ok();
+    }
+}
+
+#[test]
+fn a_release_is_mirrored_and_a_consumer_who_pulls_from_the_mirror_proves_it_by_its_homes_ledger() {
+    let scene = Scene::new();
+    let (ada, ben) = (&scene.ada, &scene.ben);
+    scene.push("acme/tiny:1.0", "*");
+    scene.push("acme/local:1.0", "DE");
+
+    ben.run(["mirror", "add", "stuttgart", "acme/*"]).ok();
+    ben.run(["mirror", "run"]).ok();
+    let status = ben.run(["mirror", "status", "--json"]).json();
+    let states: Vec<(&str, &str)> = status["releases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|view| {
+            (
+                view["artifact"].as_str().unwrap(),
+                view["state"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(states, [("acme/tiny", "held"), ("acme/local", "refused")]);
+
+    // Somebody who has pinned both sites, and has nothing else of either.
+    let consumer = Person::new();
+    for site in [&scene.stuttgart, &scene.bologna] {
+        consumer.run(["login", &site.url]).ok();
+    }
+    let out = scene.dir.path().join("out");
+    let out_text = out.to_str().unwrap();
+    consumer
+        .run(["pull", "acme/tiny:1.0", out_text, "--site", &scene.bologna.url])
+        .ok();
+    assert_same_files(&scene.dir.path().join("model"), &out);
+    let verified = consumer.run(["verify", out_text, "--json"]).json();
+    let home = ada.run(["doctor", "--json"]);
+    assert_eq!(home.code(), 0);
+    let shown = consumer
+        .run(["show", "acme/tiny", "--site", &scene.bologna.url, "--json"])
+        .json();
+    assert_eq!(verified["digest"], shown["releases"][0]["manifest"]);
+
+    let holders = ben.run(["where", "acme/tiny", "--json"]).json();
+    let states: Vec<&str> = holders["holders"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|view| view["state"].as_str().unwrap())
+        .collect();
+    assert_eq!(states, ["holds", "home"]);
+
+    // What has to go goes.
+    ada.run([
+        "withdraw",
+        "acme/tiny:1.0",
+        "--reason",
+        "it should not be",
+        "--erase",
+    ])
+    .ok();
+    ben.run(["mirror", "run", "stuttgart"]).ok();
+    let gone = consumer.run(["pull", "acme/tiny:1.0", out_text, "--site", &scene.bologna.url]);
+    assert_eq!(gone.code(), 5);
+}

@@ -1,0 +1,71 @@
+//! Mirrors: what a site copies from other sites, how that stands, and which sites hold a release.
+//!
+//! What a site says here is its own word; custody that shall be believed stands in ledgers.
+
+use waag_schema::ArtifactName;
+use waag_schema::wire::federation::{HolderView, MirrorRule, MirrorStatus, RunAnswer, RunRequest};
+
+use crate::error::Result;
+use crate::site::Site;
+use crate::transport::Ask;
+
+/// How long the site may take to fetch what it lacks, in bytes that a request is patient for.
+const RUN_WORK_BYTES: u64 = 64 << 30;
+/// A refusal or nothing.
+const ANSWER_MAX: usize = 1 << 20;
+
+/// Says how following and mirroring stand.
+///
+/// # Errors
+/// When the token is no admin's.
+pub async fn status(site: &Site) -> Result<MirrorStatus> {
+    site.transport()
+        .json(Ask::get("/api/v1/federation/mirrors"))
+        .await
+}
+
+/// Adds a rule.
+///
+/// # Errors
+/// When the token is no admin's, the charter names no such site, or the rule is no good.
+pub async fn add(site: &Site, rule: &MirrorRule) -> Result<()> {
+    let ask = Ask::post("/api/v1/federation/mirrors", rule);
+    site.transport().bytes(ask, ANSWER_MAX).await.map(drop)
+}
+
+/// Has the site look at others and mirror from them now.
+///
+/// # Errors
+/// When the token is no admin's, or the charter names no such site.
+pub async fn run(site: &Site, other: Option<String>) -> Result<RunAnswer> {
+    let ask = Ask::post("/api/v1/federation/run", &RunRequest { site: other });
+    site.transport()
+        .json(ask.work(RUN_WORK_BYTES).called("releases to be fetched"))
+        .await
+}
+
+/// Has the site believe another one again, after what was found against that.
+///
+/// # Errors
+/// When the token is no admin's, or the charter names no such site.
+pub async fn trust(site: &Site, other: &str) -> Result<()> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    if other.is_empty() || other.len() > 64 || !other.bytes().all(plain) {
+        let text = format!("`{}` is no site's id or name", other.escape_debug());
+        return Err(crate::ClientError::Usage(text));
+    }
+    let ask = Ask::post(
+        format!("/api/v1/federation/sites/{other}/trust"),
+        &RunRequest::default(),
+    );
+    site.transport().bytes(ask, ANSWER_MAX).await.map(drop)
+}
+
+/// Says which sites hold an artifact's releases, have refused them or have erased them.
+///
+/// # Errors
+/// When there is no such artifact that the caller may know of.
+pub async fn holders(site: &Site, artifact: &ArtifactName) -> Result<Vec<HolderView>> {
+    let path = format!("/api/v1/artifacts/{artifact}/holders");
+    site.transport().json(Ask::get(path)).await
+}

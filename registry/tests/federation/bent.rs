@@ -1,0 +1,135 @@
+//! A site that can be made to lie, to fall silent, and to break off.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use waag_registry::federation::{LocalPeer, Peer, PeerError, SentChunk};
+use waag_schema::ledger::{PackPath, TileKind, TilePath};
+use waag_schema::wire::artifact::ChunksRequest;
+use waag_schema::{ArtifactName, Sha256};
+
+/// What is wrong with it.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Bend {
+    #[default]
+    Nothing,
+    /// It does not answer.
+    Away,
+    /// One bit of each chunk is another.
+    Chunks,
+    /// One bit of each entry is another.
+    Leaves,
+    /// Openings are missing.
+    Withholds,
+    /// It shows this checkpoint.
+    Shows(String),
+    /// It gives so many chunks and falls silent.
+    BreaksOff(u64),
+}
+
+#[derive(Clone)]
+pub(crate) struct Bent {
+    inner: Arc<LocalPeer>,
+    bend: Arc<Mutex<Bend>>,
+    /// How many chunks were given.
+    pub(crate) given: Arc<AtomicU64>,
+}
+
+impl Bent {
+    pub(crate) fn new(inner: LocalPeer) -> Self {
+        Self {
+            inner: Arc::new(inner),
+            bend: Arc::default(),
+            given: Arc::default(),
+        }
+    }
+
+    pub(crate) fn bend(&self, how: Bend) {
+        *self.bend.lock().unwrap() = how;
+    }
+
+    fn bent(&self) -> Result<Bend, PeerError> {
+        match self.bend.lock().unwrap().clone() {
+            Bend::Away => Err(away()),
+            bend => Ok(bend),
+        }
+    }
+}
+
+fn away() -> PeerError {
+    PeerError::Unreachable("it is away".to_owned())
+}
+
+fn flipped(bytes: &Bytes) -> Bytes {
+    let mut copy = bytes.to_vec();
+    if let Some(last) = copy.last_mut() {
+        *last ^= 1;
+    }
+    copy.into()
+}
+
+#[async_trait]
+impl Peer for Bent {
+    async fn checkpoint(&self, series: Option<u32>, known: Option<&str>) -> Result<Option<Bytes>, PeerError> {
+        match self.bent()? {
+            Bend::Shows(note) => Ok(Some(note.into())),
+            _ => self.inner.checkpoint(series, known).await,
+        }
+    }
+
+    async fn tile(&self, series: u32, path: &TilePath) -> Result<Bytes, PeerError> {
+        let bend = self.bent()?;
+        let bytes = self.inner.tile(series, path).await?;
+        let lies = matches!(bend, Bend::Leaves) && path.kind() == TileKind::Entries;
+        Ok(if lies { flipped(&bytes) } else { bytes })
+    }
+
+    async fn pack(&self, series: u32, path: &PackPath) -> Result<Bytes, PeerError> {
+        if let Bend::Withholds = self.bent()? {
+            // 256 slots that hold nothing.
+            return Ok(vec![0; 4 * 256].into());
+        }
+        self.inner.pack(series, path).await
+    }
+
+    async fn manifest(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<Bytes, PeerError> {
+        self.bent()?;
+        self.inner.manifest(artifact, manifest).await
+    }
+
+    async fn scorecard(&self, artifact: &ArtifactName, details: &Sha256) -> Result<Bytes, PeerError> {
+        self.bent()?;
+        self.inner.scorecard(artifact, details).await
+    }
+
+    async fn recipes(&self, artifact: &ArtifactName, files: &[Sha256]) -> Result<Vec<Bytes>, PeerError> {
+        self.bent()?;
+        self.inner.recipes(artifact, files).await
+    }
+
+    async fn chunks(
+        &self,
+        artifact: &ArtifactName,
+        request: &ChunksRequest,
+    ) -> Result<Vec<SentChunk>, PeerError> {
+        let bend = self.bent()?;
+        let mut request = request.clone();
+        if let Bend::BreaksOff(left) = bend {
+            if left == 0 {
+                return Err(away());
+            }
+            request.chunks.truncate(1);
+            self.bend(Bend::BreaksOff(left - 1));
+        }
+        let mut chunks = self.inner.chunks(artifact, &request).await?;
+        self.given.fetch_add(chunks.len() as u64, Ordering::Relaxed);
+        if let Bend::Chunks = bend {
+            for (_, bytes) in &mut chunks {
+                *bytes = flipped(bytes);
+            }
+        }
+        Ok(chunks)
+    }
+}

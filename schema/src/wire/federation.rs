@@ -1,0 +1,182 @@
+//! Other sites, as a site deals with them: its mirrors, who holds what, whom it follows.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::digest::Sha256;
+use crate::base::name::{ArtifactName, SiteId};
+use crate::base::time::Timestamp;
+use crate::release::kind::Kind;
+
+/// When a release that a rule matches is fetched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// As soon as it is seen.
+    #[default]
+    Always,
+    /// Once somebody here has asked for it.
+    OnDemand,
+}
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MirrorRule {
+    /// The site: its id, or its name in the charter.
+    pub site: String,
+    /// Names of artifacts, in which `*` stands for anything; all where there is none.
+    #[serde(default)]
+    pub artifacts: Vec<String>,
+    /// Only these kinds; all where there is none.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub kinds: Vec<Kind>,
+    /// When they are fetched.
+    #[serde(default)]
+    pub when: When,
+    /// The most bytes a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<u64>,
+}
+
+/// How a release of another site stands here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// All of it is here, checked.
+    Held,
+    /// It will be fetched.
+    Waiting,
+    /// It is fetched once somebody asks for it.
+    OnDemand,
+    /// A label denies it to this site.
+    Refused,
+    /// It could not be fetched; it is tried again.
+    Failed,
+    /// Its publisher withdrew it before it was fetched, or it is held all the same.
+    Withdrawn,
+    /// It was held, and is deleted.
+    Erased,
+}
+
+/// A release of another site that a rule matches, and how it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct MirroredView {
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// The release.
+    pub manifest: Sha256,
+    /// Its home.
+    pub home: SiteId,
+    /// How it stands.
+    pub state: State,
+    /// Why.
+    pub reason: Option<String>,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Since when, by this site's ledger.
+    pub since: Option<Timestamp>,
+}
+
+/// What convicts a site: signed trees that cannot all be beginnings of one history, or that break its rules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Evidence {
+    /// What is wrong.
+    pub reason: String,
+    /// The checkpoints, as it signed them.
+    pub checkpoints: Vec<String>,
+    /// When it was found.
+    pub found: Timestamp,
+}
+
+/// A site that is followed, as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PeerView {
+    /// Its id.
+    pub site: SiteId,
+    /// What the charter calls it.
+    pub name: String,
+    /// Where it is.
+    pub jurisdiction: Option<String>,
+    /// Where it answers.
+    pub url: String,
+    /// How many entries of its ledger were followed, in all series.
+    pub entries: u64,
+    /// When it was last heard from.
+    pub heard: Option<Timestamp>,
+    /// Why the last look failed, if it did.
+    pub trouble: Option<String>,
+    /// Why it is not believed any more, if so.
+    pub stopped: Option<String>,
+    /// What convicts it.
+    pub evidence: Option<Evidence>,
+}
+
+/// A rule and what it matches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RuleView {
+    /// The rule.
+    pub rule: MirrorRule,
+    /// How many releases it matches.
+    pub matches: u64,
+    /// What is wrong with it, if anything.
+    pub error: Option<String>,
+}
+
+/// How mirroring stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct MirrorStatus {
+    /// The sites of the charter.
+    pub peers: Vec<PeerView>,
+    /// The rules.
+    pub rules: Vec<RuleView>,
+    /// The releases.
+    pub releases: Vec<MirroredView>,
+}
+
+/// A site that holds a release, refused it or has erased it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct HolderView {
+    /// The site.
+    pub site: SiteId,
+    /// Its country, as the charter says.
+    pub jurisdiction: Option<String>,
+    /// The release.
+    pub manifest: Sha256,
+    /// `home`, `holds`, `refused` or `erased`.
+    pub state: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// Since when, by its own ledger.
+    pub since: Timestamp,
+    /// The entry of its ledger that says so.
+    pub entry: u64,
+    /// As of when its ledger was followed here.
+    pub verified: Timestamp,
+}
+
+/// Body of `POST /api/v1/federation/run`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunRequest {
+    /// Only this site, by id or by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+}
+
+/// Answer to it: what a look at other sites has brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RunAnswer {
+    /// Entries of other ledgers that are new.
+    pub entries: u64,
+    /// Releases fetched.
+    pub fetched: u64,
+    /// Releases refused, as a label says.
+    pub refused: u64,
+    /// Copies deleted.
+    pub erased: u64,
+    /// Releases that could not be fetched or deleted.
+    pub failed: u64,
+    /// What went wrong, site by site.
+    pub troubles: Vec<String>,
+}
