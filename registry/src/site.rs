@@ -11,7 +11,7 @@ use crate::access::{AccessError, Here, Tokens};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::content::{Content, ContentError, Uploads};
-use crate::evaluation::{Progress, Weigher};
+use crate::evaluation::{Progress, Suites, Weigher};
 use crate::index::{Index, IndexError, Reader};
 use crate::ledger::{self, AppendError, Ledger, Parts, Restored};
 use crate::pool::Pool;
@@ -63,6 +63,7 @@ pub struct Site {
     intake: Intake,
     catalogue: Catalogue,
     weighing: Progress,
+    suites: Suites,
     metrics: Metrics,
     turns: Turns,
     clock: Arc<dyn Clock>,
@@ -180,6 +181,7 @@ impl Site {
             intake,
             catalogue,
             weighing,
+            suites: Suites::of(&config.weigh),
             metrics,
             turns,
             clock: parts.clock,
@@ -279,6 +281,7 @@ impl Site {
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
             progress: self.weighing.clone(),
+            suites: self.suites.clone(),
         }
     }
 
@@ -287,7 +290,7 @@ impl Site {
     /// # Errors
     /// When the index fails.
     pub async fn weigh_all(&self) -> Result<(), IndexError> {
-        self.weigher().look(0).await.map(drop)
+        self.weigher().look_and_ask(0).await.map(drop)
     }
 
     /// Returns what is counted.

@@ -84,7 +84,11 @@ impl Report for One {
                         .reason
                         .as_ref()
                         .map_or_else(String::new, |why| format!("  {why}"));
-                    [one.state.clone(), far, format!("{}{why}", one.manifest)]
+                    let suite = one
+                        .suite
+                        .as_ref()
+                        .map_or_else(String::new, |suite| format!(" on {}", suite.artifact));
+                    [one.state.clone(), far, format!("{}{suite}{why}", one.manifest)]
                 }),
             );
         }

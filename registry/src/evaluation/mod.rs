@@ -7,10 +7,12 @@
 //!
 //! Budget: every byte is read once, on one thread of lower priority; memory is a few chunks and a row for each tensor.
 
+mod asking;
 pub mod directory;
 pub mod language;
 mod lineage;
 mod progress;
+mod source;
 pub mod suite;
 mod tensors;
 mod weigher;
@@ -23,6 +25,7 @@ use waag_schema::statement::scorecard::{Device, Harness, Section};
 
 pub use progress::Progress;
 pub use waag_kernels::language::{LanguageError, Options, Precision, Residency, TaskScore};
+pub(crate) use asking::{Suites, read_suite};
 pub(crate) use weigher::Weigher;
 pub use weights::{Weighed, Weighing};
 
