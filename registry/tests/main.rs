@@ -17,6 +17,7 @@ mod rebuild;
 mod rollback;
 mod simulation;
 mod store;
+mod suites;
 mod tidy;
 mod tls;
 mod weighing;

@@ -8,9 +8,9 @@ use waag_client::site::Site;
 use waag_schema::base::key::{KeyPair, PublicKey};
 use waag_schema::base::name::{Reference, Version};
 use waag_schema::policy::label::Label;
+use waag_schema::release::About;
 #[cfg(feature = "server")]
 use waag_schema::release::kind::Kind;
-use waag_schema::release::About;
 
 use super::{open_site, secrets, sign};
 use crate::args::Push;

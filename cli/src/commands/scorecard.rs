@@ -134,7 +134,10 @@ impl Report for Shown {
         for view in to_come {
             if let Some(suite) = &view.suite {
                 page.line("");
-                let why = view.reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+                let why = view
+                    .reason
+                    .as_ref()
+                    .map_or_else(String::new, |why| format!(": {why}"));
                 page.fact("suite", &suite.artifact);
                 page.fact("state", format_args!("{}{why}", view.state));
             }

@@ -55,7 +55,11 @@ fn a_model_is_asked_the_sites_suites_and_anybody_finds_the_same_bits() {
         assert_eq!(local["language"]["harness"], card["harness"]);
     }
     let left = fs::read_dir(person.desk().join("waag/cache/weighed"));
-    assert_eq!(left.map_or(0, Iterator::count), 0, "what was fetched to be weighed is removed");
+    assert_eq!(
+        left.map_or(0, Iterator::count),
+        0,
+        "what was fetched to be weighed is removed"
+    );
 
     let page = person.run(["scorecard", "acme/llama"]).ok();
     for said in ["acme/short@sha256:", "waag_choice", "bits_per_byte", "parameters"] {
@@ -80,19 +84,42 @@ fn a_directory_that_is_no_suite_is_not_published_as_one() {
     let push = || person.try_push(&suite, "acme/short", &["--kind", "suite"]);
     let said = |error: &Value, words: &[&str]| {
         for word in words {
-            assert!(error["message"].as_str().unwrap().contains(word), "{word} in {error}");
+            assert!(
+                error["message"].as_str().unwrap().contains(word),
+                "{word} in {error}"
+            );
         }
     };
-    fs::write(suite.join("tasks/choice.jsonl"), "{\"ctx\": \"a\", \"choices\": [\"b\"], \"gold\": 7}\n").unwrap();
+    fs::write(
+        suite.join("tasks/choice.jsonl"),
+        "{\"ctx\": \"a\", \"choices\": [\"b\"], \"gold\": 7}\n",
+    )
+    .unwrap();
     said(&push().error(1), &["choice.yaml", "document 0"]);
     fs::remove_file(suite.join("tasks/choice.jsonl")).unwrap();
     said(&push().error(1), &["choice.yaml", "tasks/choice.jsonl"]);
     // What lies above is not part of what would be published.
     fs::create_dir_all(person.desk().join("tasks")).unwrap();
-    fs::copy(bundled().join("tasks/choice.jsonl"), person.desk().join("tasks/choice.jsonl")).unwrap();
+    fs::copy(
+        bundled().join("tasks/choice.jsonl"),
+        person.desk().join("tasks/choice.jsonl"),
+    )
+    .unwrap();
     said(&push().error(1), &["choice.yaml"]);
-    person.run(["weigh", bundled().join("llama").to_str().unwrap(), "--suite", suite.to_str().unwrap(), "--json"]).json();
-    fs::write(suite.join("tasks/choice.yaml"), "task: x\noutput_type: generate_until\n").unwrap();
+    person
+        .run([
+            "weigh",
+            bundled().join("llama").to_str().unwrap(),
+            "--suite",
+            suite.to_str().unwrap(),
+            "--json",
+        ])
+        .json();
+    fs::write(
+        suite.join("tasks/choice.yaml"),
+        "task: x\noutput_type: generate_until\n",
+    )
+    .unwrap();
     said(&push().error(1), &["choice.yaml", "generate_until"]);
     fs::remove_file(suite.join("tasks/choice.yaml")).unwrap();
     push().json();

@@ -24,11 +24,11 @@ use waag_schema::statement::scorecard::{Details, Scorecard, Section, SuiteReleas
 use waag_schema::statement::{Predicate, Statement, Subject};
 use waag_schema::{ArtifactName, Sha256};
 
+use super::device;
 use super::language::{self, SECTION, Scored};
 use super::source::StoreSource;
 use super::suite::{self, DESCRIPTION_BYTES_MAX, DOCUMENT_BYTES_MAX, ReadSuite, SuiteError};
 use super::weigher::{JobError, PAGE, TRIES_MAX, Weigher, give_way};
-use super::device;
 use crate::config::{Weigh, WeighPrecision};
 use crate::content::{Content, ContentError};
 use crate::index::IndexError;

@@ -23,9 +23,9 @@ use waag_schema::Sha256;
 use waag_schema::content::safetensors::SafetensorsError;
 use waag_schema::statement::scorecard::{Device, Harness, Section};
 
+pub(crate) use asking::{Suites, read_suite};
 pub use progress::Progress;
 pub use waag_kernels::language::{LanguageError, Options, Precision, Residency, TaskScore};
-pub(crate) use asking::{Suites, read_suite};
 pub(crate) use weigher::Weigher;
 pub use weights::{Weighed, Weighing};
 

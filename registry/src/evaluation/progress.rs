@@ -69,7 +69,10 @@ impl Progress {
         let has_one = |suite: &SuiteRelease| {
             scorecards.clone().any(|(of, card)| {
                 of == manifest
-                    && card.suite.as_ref().is_some_and(|asked| asked.manifest == suite.manifest)
+                    && card
+                        .suite
+                        .as_ref()
+                        .is_some_and(|asked| asked.manifest == suite.manifest)
                     && (&card.harness.name, &card.harness.version) == (&engine.name, &engine.version)
                     && card.precision == precision
             })

@@ -149,7 +149,10 @@ fn read(path: &Path, confined: bool) -> Result<ReadSuite, SuiteError> {
 pub fn of_files(files: &BTreeMap<String, Vec<u8>>) -> Result<ReadSuite, SuiteError> {
     let mut reading = Reading::default();
     let hidden = |path: &str| path.split('/').any(|name| name.starts_with('.'));
-    for (path, bytes) in files.iter().filter(|(path, _)| is_description(path) && !hidden(path)) {
+    for (path, bytes) in files
+        .iter()
+        .filter(|(path, _)| is_description(path) && !hidden(path))
+    {
         if bytes.len() as u64 > DESCRIPTION_BYTES_MAX {
             let problem = format!(
                 "has {} bytes, at most {DESCRIPTION_BYTES_MAX} are read",

@@ -37,6 +37,9 @@ pub(super) const PAGE: usize = 64;
 pub(super) const TRIES_MAX: u32 = 3;
 /// When all releases are looked through again: labels change, and what failed may have been put right.
 const AGAIN_AFTER: Duration = Duration::from_secs(600);
+/// How often the index is asked whether it has come as far as what is published, and how many times.
+const FOLDED_EVERY: Duration = Duration::from_millis(10);
+const FOLDED_TRIES: u32 = 500;
 /// The weigher's thread gives way to everything else by so much.
 const NICE: i32 = 10;
 
@@ -93,6 +96,8 @@ impl Weigher {
         let mut again = tokio::time::interval(AGAIN_AFTER);
         let mut from = 0;
         loop {
+            let published = growth.borrow_and_update().checkpoint().size;
+            self.folded(published).await;
             match self.look_and_ask(from).await {
                 Ok(next) => from = next,
                 Err(error) => tracing::error!(%error, "it cannot be seen what there is to weigh"),
@@ -100,6 +105,24 @@ impl Weigher {
             tokio::select! {
                 changed = growth.changed() => if changed.is_err() { return },
                 _ = again.tick() => from = 0,
+            }
+        }
+    }
+
+    /// Waits until the index holds what is published, which it does a moment later: what is looked for too early
+    /// would be looked for again only when more comes.
+    async fn folded(&self, size: u64) {
+        let mut ticks = tokio::time::interval(FOLDED_EVERY);
+        for _ in 0..FOLDED_TRIES {
+            ticks.tick().await;
+            // An index that fails says so when it is asked what there is to weigh.
+            if self
+                .reader
+                .ask(|q| q.size())
+                .await
+                .is_ok_and(|folded| folded >= size)
+            {
+                return;
             }
         }
     }

@@ -262,6 +262,15 @@ impl<'a> Questions<'a> {
         self.one(sql, params![artifact.as_str(), manifest.as_bytes()], release)
     }
 
+    /// How many entries are folded?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn size(&self) -> Result<u64, IndexError> {
+        let found = self.one("SELECT size FROM ledger", params![], |row| column(row, "size"))?;
+        Ok(found.unwrap_or(0))
+    }
+
     /// Which scorecards has this artifact, newest first?
     ///
     /// # Errors
@@ -333,7 +342,8 @@ impl<'a> Questions<'a> {
         from: u64,
         limit: usize,
     ) -> Result<Vec<(u64, ArtifactName, Sha256)>, IndexError> {
-        let sql = "SELECT r.position, r.artifact, r.manifest FROM release r JOIN artifact a ON a.name = r.artifact
+        let sql =
+            "SELECT r.position, r.artifact, r.manifest FROM release r JOIN artifact a ON a.name = r.artifact
              WHERE r.position >= ?1 AND r.withdrawn IS NULL AND a.kind = 'model' AND NOT EXISTS (
                  SELECT 1 FROM scorecard s WHERE s.artifact = r.artifact AND s.manifest = r.manifest
                      AND s.engine = ?2 AND s.version = ?3 AND s.precision = ?4 AND s.suite = ?5)

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use waag_schema::base::name::Version;
 use waag_schema::policy::{Action, Facts, Label, decide};
 use waag_schema::release::files::LIST_MAX_BYTES;
+use waag_schema::release::kind::Kind;
 use waag_schema::release::{Files, Manifest};
 use waag_schema::statement::{Chain, NamespaceState};
-use waag_schema::release::kind::Kind;
 use waag_schema::wire::artifact::{ArtifactPage, ArtifactView, Proof, Resolved, ScorecardView, Scorecards};
 use waag_schema::wire::site::NamespaceView;
 use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256};
@@ -173,7 +173,10 @@ impl Catalogue {
             let cards = scorecards.iter().map(|view| (&view.manifest, &view.scorecard));
             let suites = self.weighing.unasked(&release.manifest, cards);
             let asked = suites.into_iter().filter(|_| is_model).map(Some);
-            weights.into_iter().chain(asked).map(move |suite| (release, suite))
+            weights
+                .into_iter()
+                .chain(asked)
+                .map(move |suite| (release, suite))
         });
         let weighing = jobs
             .filter_map(|(release, suite)| {
