@@ -140,7 +140,7 @@ impl Weigher {
             let why = failed.to_string();
             let fail = |tries| self.progress.fail(artifact, release, Some(suite), &why, tries);
             if matches!(failed, JobError::Denied(_) | JobError::Suite(_)) {
-                // A label may change; a suite that cannot be used stays so.
+                // Until the next start: nothing that is tried again now would change it.
                 fail(1);
                 tracing::info!(%artifact, suite = %suite.artifact, error = %failed, "not asked");
                 return;

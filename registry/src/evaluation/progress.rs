@@ -59,16 +59,12 @@ impl Progress {
 
     /// Returns the suites for which a model has none of these scorecards.
     #[must_use]
-    pub fn unasked<'a>(
-        &self,
-        manifest: &Sha256,
-        scorecards: impl Iterator<Item = (&'a Sha256, &'a Scorecard)> + Clone,
-    ) -> Vec<SuiteRelease> {
+    pub fn unasked(&self, manifest: &Sha256, scorecards: &[(&Sha256, &Scorecard)]) -> Vec<SuiteRelease> {
         let engine = super::language::engine();
         let (suites, precision) = self.state().suites.clone();
         let has_one = |suite: &SuiteRelease| {
-            scorecards.clone().any(|(of, card)| {
-                of == manifest
+            scorecards.iter().any(|(of, card)| {
+                *of == manifest
                     && card
                         .suite
                         .as_ref()

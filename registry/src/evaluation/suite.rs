@@ -172,9 +172,9 @@ pub fn of_files(files: &BTreeMap<String, Vec<u8>>) -> Result<ReadSuite, SuiteErr
     reading.finish("the suite")
 }
 
-/// Returns the documents that the descriptions among these files name, in the order in which they are looked for.
-#[must_use]
-pub fn candidates<'a>(description: &'a str, name: &'a str) -> impl Iterator<Item = String> + 'a {
+/// Returns where a data file that a description names may lie within a release, in the order in which it is looked for;
+/// a name that leads elsewhere lies nowhere.
+fn candidates<'a>(description: &'a str, name: &'a str) -> impl Iterator<Item = String> + 'a {
     let plain = Path::new(name).components().all(|part| {
         matches!(
             part,

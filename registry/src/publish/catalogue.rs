@@ -168,10 +168,13 @@ impl Catalogue {
         };
         let is_model = row.is_some_and(|row| row.kind == Some(Kind::Model));
         let in_force = releases.iter().filter(|release| release.withdrawn.is_none());
+        let cards: Vec<_> = scorecards
+            .iter()
+            .map(|view| (&view.manifest, &view.scorecard))
+            .collect();
         let jobs = in_force.flat_map(|release| {
             let weights = (!has_one(&release.manifest)).then_some(None);
-            let cards = scorecards.iter().map(|view| (&view.manifest, &view.scorecard));
-            let suites = self.weighing.unasked(&release.manifest, cards);
+            let suites = self.weighing.unasked(&release.manifest, &cards);
             let asked = suites.into_iter().filter(|_| is_model).map(Some);
             weights
                 .into_iter()
