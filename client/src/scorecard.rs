@@ -46,16 +46,38 @@ pub struct Cards {
 }
 
 impl Cards {
-    /// Returns the newest scorecard of a release.
+    /// Returns the newest scorecard of a release's weights.
     #[must_use]
     pub fn of(&self, manifest: &Sha256) -> Option<&Card> {
-        self.cards.iter().find(|card| card.manifest == *manifest)
+        let mut cards = self.cards.iter();
+        cards.find(|card| card.manifest == *manifest && card.scorecard.suite.is_none())
     }
 
-    /// Returns how far the weighing of a release has come.
+    /// Returns the newest scorecard of a release on each suite, in each precision.
+    #[must_use]
+    pub fn on_suites(&self, manifest: &Sha256) -> Vec<&Card> {
+        let mut found: Vec<&Card> = Vec::new();
+        for card in self.cards.iter().filter(|card| card.manifest == *manifest) {
+            let asked = |card: &Card| (card.scorecard.suite.clone(), card.scorecard.precision.clone());
+            if card.scorecard.suite.is_some() && !found.iter().any(|other| asked(other) == asked(card)) {
+                found.push(card);
+            }
+        }
+        found
+    }
+
+    /// Returns how far the weighing of a release has come, its weights first.
     #[must_use]
     pub fn weighing(&self, manifest: &Sha256) -> Option<&WeighingView> {
-        self.weighing.iter().find(|view| view.manifest == *manifest)
+        let mut of_it = self.weighing.iter().filter(|view| view.manifest == *manifest);
+        of_it.next()
+    }
+
+    /// Says whether something is still to come about a release.
+    #[must_use]
+    pub fn is_under_way(&self, manifest: &Sha256) -> bool {
+        let mut of_it = self.weighing.iter().filter(|view| view.manifest == *manifest);
+        of_it.any(|view| view.state != "given up")
     }
 }
 
@@ -117,7 +139,7 @@ pub async fn read(site: &Site, artifact: &ArtifactName) -> Result<Cards> {
     })
 }
 
-/// Waits until a release has a scorecard, or the site says nothing any more that lets one expect it.
+/// Waits until a release has all its scorecards, or the site says nothing any more that lets one expect another.
 ///
 /// # Errors
 /// As for [`read`].
@@ -126,10 +148,7 @@ pub async fn wait(site: &Site, artifact: &ArtifactName, manifest: &Sha256) -> Re
     loop {
         ticks.tick().await;
         let cards = read(site, artifact).await?;
-        let under_way = cards
-            .weighing(manifest)
-            .is_some_and(|view| view.state != "given up");
-        if cards.of(manifest).is_some() || !under_way {
+        if !cards.is_under_way(manifest) {
             return Ok(cards);
         }
     }

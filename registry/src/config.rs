@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use waag_schema::Reference;
 use waag_schema::policy::place::Country;
 use waag_schema::release::gate::Unsafe;
 
@@ -12,6 +13,8 @@ use waag_schema::wire::federation::MirrorRule;
 /// The commented file that the first start writes. A test reads it back and compares it with the defaults.
 pub const TEMPLATE: &str = include_str!("waag.toml");
 
+/// The most suites that each model is asked.
+const SUITES_MAX: usize = 64;
 /// The largest number that any limit may have.
 const LIMIT_MAX: usize = 1_000_000;
 
@@ -92,11 +95,52 @@ impl Limits {
 pub struct Weigh {
     /// Whether each release that is published here gets a scorecard.
     pub on: bool,
+    /// The suites that each model is asked, as `namespace/name` or `namespace/name:tag`.
+    pub suites: Vec<String>,
+    /// How a model computes while it is asked: `f32` or `bf16`.
+    pub precision: WeighPrecision,
+    /// How much memory that may take, roughly.
+    pub memory_mib: u64,
+    /// How long a suite may take on a model.
+    pub minutes: u64,
+}
+
+/// How a model computes while it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WeighPrecision {
+    /// In `f32`.
+    F32,
+    /// With both sides of every product rounded to bfloat16.
+    Bf16,
 }
 
 impl Default for Weigh {
     fn default() -> Self {
-        Self { on: true }
+        Self {
+            on: true,
+            suites: Vec::new(),
+            precision: WeighPrecision::F32,
+            memory_mib: 4096,
+            minutes: 60,
+        }
+    }
+}
+
+impl Weigh {
+    /// Returns the suites that each model is asked.
+    ///
+    /// # Errors
+    /// When one is not the name of a release, or too many are named.
+    pub fn suites(&self) -> Result<Vec<Reference>, String> {
+        if self.suites.len() > SUITES_MAX {
+            return Err(format!("[weigh]: at most {SUITES_MAX} suites can be asked"));
+        }
+        let parsed = self.suites.iter().map(|text| {
+            let parsed: Result<Reference, _> = text.parse();
+            parsed.map_err(|e| format!("[weigh]: the suite `{text}`: {e}"))
+        });
+        parsed.collect()
     }
 }
 
@@ -199,6 +243,10 @@ impl Config {
                 "[limits]: each is a number from 1 to {LIMIT_MAX} (`waiting` from 0)"
             ));
         }
+        config.weigh.suites()?;
+        if config.weigh.memory_mib == 0 || config.weigh.memory_mib > 1 << 30 || config.weigh.minutes == 0 {
+            return Err("[weigh]: memory_mib is a number from 1 to 2^30, minutes one from 1".to_owned());
+        }
         for rule in &config.mirror {
             crate::federation::check_rule(rule).map_err(|error| format!("[[mirror]]: {error}"))?;
         }
@@ -257,6 +305,15 @@ mod tests {
                 .unwrap_err()
                 .contains("key")
         );
+    }
+
+    #[test]
+    fn a_suite_that_has_no_name_is_refused() {
+        let error = Config::parse("[weigh]\nsuites = [\"Short\"]").unwrap_err();
+        assert!(error.contains("Short"), "{error}");
+        let config = Config::parse("[weigh]\nsuites = [\"acme/short:1.0\"]\nprecision = \"bf16\"").unwrap();
+        assert_eq!(config.weigh.suites().unwrap().len(), 1);
+        assert!(Config::parse("[weigh]\nminutes = 0").is_err());
     }
 
     #[test]

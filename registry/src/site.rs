@@ -14,7 +14,7 @@ use crate::access::{AccessError, Here, Tokens};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::content::{Content, ContentError, Uploads};
-use crate::evaluation::{Progress, Weigher};
+use crate::evaluation::{Progress, Suites, Weigher};
 use crate::federation::{
     Charters, Federation, FederationError, Own, Peer, PeerSite, RemotePeer, SitesError, SitesParts,
 };
@@ -74,6 +74,7 @@ pub struct Site {
     catalogue: Catalogue,
     federation: Arc<Federation>,
     weighing: Progress,
+    suites: Suites,
     metrics: Metrics,
     turns: Turns,
     clock: Arc<dyn Clock>,
@@ -221,6 +222,7 @@ impl Site {
             catalogue,
             federation: Arc::new(federation),
             weighing,
+            suites: Suites::of(&config.weigh),
             metrics,
             turns,
             clock: parts.clock,
@@ -329,6 +331,7 @@ impl Site {
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
             progress: self.weighing.clone(),
+            suites: self.suites.clone(),
         }
     }
 
@@ -337,7 +340,7 @@ impl Site {
     /// # Errors
     /// When the index fails.
     pub async fn weigh_all(&self) -> Result<(), IndexError> {
-        self.weigher().look(0).await.map(drop)
+        self.weigher().look_and_ask(0).await.map(drop)
     }
 
     /// Returns what is counted.

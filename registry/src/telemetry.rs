@@ -55,6 +55,8 @@ pub struct Metrics {
     pub ledger_size: Gauge,
     /// Releases weighed.
     pub weighed: Counter,
+    /// Scorecards of suites made.
+    pub asked: Counter,
     /// Raw bytes read to weigh them.
     pub weighed_bytes: Counter,
     /// Tries to weigh a release that failed.
@@ -118,6 +120,11 @@ impl Metrics {
             "weighed_releases",
             "Releases weighed since the start",
             self.weighed.clone(),
+        );
+        registry.register(
+            "weighed_suites",
+            "Scorecards of suites made since the start",
+            self.asked.clone(),
         );
         registry.register(
             "weighed_bytes",

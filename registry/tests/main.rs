@@ -19,6 +19,7 @@ mod rebuild;
 mod rollback;
 mod simulation;
 mod store;
+mod suites;
 mod tidy;
 mod tls;
 mod weighing;

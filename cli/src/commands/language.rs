@@ -1,9 +1,42 @@
 //! How the section `language` reads: a row for each score of each task.
 
+use waag_client::scorecard::Card;
 use waag_schema::statement::scorecard::{Amount, Measure, Section};
 
 use super::scorecard::{bar, shown, thousands};
 use crate::ui::Page;
+
+/// The section's name.
+pub(super) const SECTION: &str = "language";
+
+/// What a model said on a suite at a site.
+pub(super) fn show_card(page: &mut Page, card: &Card) {
+    let scorecard = &card.scorecard;
+    let Some(suite) = &scorecard.suite else { return };
+    page.line("");
+    page.fact("suite", format_args!("{}@{}", suite.artifact, suite.manifest));
+    page.fact(
+        "asked by",
+        format_args!("{}, entry {}, {}", card.site, card.entry, card.recorded),
+    );
+    page.fact(
+        "engine",
+        format_args!(
+            "{} {} on {} {}, {}",
+            scorecard.harness.name,
+            scorecard.harness.version,
+            scorecard.device.class,
+            scorecard.device.name.as_deref().unwrap_or_default(),
+            scorecard.precision
+        ),
+    );
+    for section in &scorecard.sections {
+        match &section.not_measured {
+            Some(reason) => page.fact(&section.name, format_args!("not measured because {reason}")),
+            None => show(page, section),
+        }
+    }
+}
 
 pub(super) fn show(page: &mut Page, section: &Section) {
     let sum = |metric: &str| {

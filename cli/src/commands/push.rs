@@ -10,6 +10,8 @@ use waag_schema::base::key::{KeyPair, PublicKey};
 use waag_schema::base::name::{Reference, Version};
 use waag_schema::policy::label::Label;
 use waag_schema::release::About;
+#[cfg(feature = "server")]
+use waag_schema::release::kind::Kind;
 
 use super::{open_site, secrets, sign};
 use crate::args::Push;
@@ -31,6 +33,8 @@ pub(crate) async fn run(args: Push, config: &Config, ui: Ui) -> Result<(), Failu
         false => keys.iter().map(KeyPair::public).collect(),
     };
     let (target, dry_run, out) = (args.target.clone(), args.dry_run, args.out.out.clone());
+    #[cfg(feature = "server")]
+    check_suite(&args)?;
     let request = request(args, signers, &site).await?;
     let work = Work::prepare(&site, request).await?;
     if dry_run {
@@ -47,6 +51,25 @@ pub(crate) async fn run(args: Push, config: &Config, ui: Ui) -> Result<(), Failu
     }
     let pushed = work.execute(&keys).await?;
     ui.report(&Done(pushed))
+}
+
+/// Reads a suite as whoever measures with it will, before anything is sent; the site does so itself.
+#[cfg(feature = "server")]
+fn check_suite(args: &Push) -> Result<(), Failure> {
+    use waag_registry::evaluation::suite;
+
+    if args.kind != Kind::Suite {
+        return Ok(());
+    }
+    let read = suite::below(&args.path).map_err(|error| {
+        Failure::failed(format!("this is no suite that can be published: {error}"))
+            .hint("what a description names must be in the directory that is pushed; --kind dataset publishes any files")
+    })?;
+    match read.not_measured.first() {
+        None => Ok(()),
+        Some((path, reason)) => Err(Failure::failed(format!("{path}: {reason}"))
+            .hint("`waag weigh MODEL --suite PATH` measures what can be measured of it")),
+    }
 }
 
 /// The keys of a dry run: their public halves, which need no passphrase, and only where there are any.

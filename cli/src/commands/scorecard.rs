@@ -44,9 +44,12 @@ pub(crate) async fn run(args: Scorecard, config: &Config, ui: Ui) -> Result<(), 
         }
         None => Value::Null,
     };
+    let to_come = found.weighing.iter().filter(|view| view.manifest == manifest);
     ui.report(&Shown {
         name: reference.to_string(),
         card: card.clone(),
+        suites: found.on_suites(&manifest).into_iter().cloned().collect(),
+        to_come: to_come.cloned().collect(),
         details,
     })
 }
@@ -82,12 +85,22 @@ struct Shown {
     name: String,
     #[serde(flatten)]
     card: Card,
+    /// What it said on each suite.
+    suites: Vec<Card>,
+    /// What the site has not asked yet, or cannot ask.
+    to_come: Vec<WeighingView>,
     details: Value,
 }
 
 impl Report for Shown {
     fn page(&self, page: &mut Page) {
-        let Self { name, card, details } = self;
+        let Self {
+            name,
+            card,
+            suites,
+            to_come,
+            details,
+        } = self;
         let Card { scorecard, .. } = card;
         page.fact("scorecard", name);
         page.fact("digest", card.manifest);
@@ -106,7 +119,29 @@ impl Report for Shown {
                 scorecard.precision
             ),
         );
-        show_sections(page, &scorecard.sections, details);
+        // What is measured in a scorecard of its own is not told to be missing.
+        let asked = !suites.is_empty() || !to_come.is_empty();
+        let own: Vec<Section> = scorecard
+            .sections
+            .iter()
+            .filter(|section| !(asked && section.name == language::SECTION && section.not_measured.is_some()))
+            .cloned()
+            .collect();
+        show_sections(page, &own, details);
+        for card in suites {
+            language::show_card(page, card);
+        }
+        for view in to_come {
+            if let Some(suite) = &view.suite {
+                page.line("");
+                let why = view
+                    .reason
+                    .as_ref()
+                    .map_or_else(String::new, |why| format!(": {why}"));
+                page.fact("suite", &suite.artifact);
+                page.fact("state", format_args!("{}{why}", view.state));
+            }
+        }
     }
 
     fn essential(&self) -> String {

@@ -189,7 +189,11 @@ impl Report for All {
                         .reason
                         .as_ref()
                         .map_or_else(String::new, |why| format!("  {why}"));
-                    [one.state.clone(), far, format!("{}{why}", one.manifest)]
+                    let suite = one
+                        .suite
+                        .as_ref()
+                        .map_or_else(String::new, |suite| format!(" on {}", suite.artifact));
+                    [one.state.clone(), far, format!("{}{suite}{why}", one.manifest)]
                 }),
             );
         }

@@ -169,12 +169,12 @@ fn measure(
     progress: &Progress,
 ) -> Result<Measured, Failure> {
     // First what is soon known: whether the suite can be read, and the samples be written.
-    let read = suite.map(|place| open_suite(place)).transpose()?;
+    let read = suite.map(open_suite).transpose()?;
     let mut out = samples
         .map(|path| {
             File::create(path)
                 .map(|file| (path, BufWriter::new(file)))
-                .map_err(|e| unwritten(path, e))
+                .map_err(|e| unwritten(path, &e))
         })
         .transpose()?;
     let scan = Scan::of(&model.path, Links::Follow).map_err(waag_client::ClientError::from)?;
@@ -215,7 +215,7 @@ fn measure(
         _ => None,
     };
     if let (Some((path, out)), Some(scored)) = (&mut out, &scored) {
-        write_samples(scored, out).map_err(|e| unwritten(path, e))?;
+        write_samples(scored, out).map_err(|e| unwritten(path, &e))?;
     }
     Ok(Measured {
         weighed,
@@ -337,7 +337,7 @@ fn broken(error: &LanguageError, model: &Place, suite: &Place, details: &Value) 
     failure.details(bad.take(NAMED_MAX).collect())
 }
 
-fn unwritten(path: &Path, error: std::io::Error) -> Failure {
+fn unwritten(path: &Path, error: &std::io::Error) -> Failure {
     Failure::failed(format!("cannot write {}: {error}", path.display()))
 }
 

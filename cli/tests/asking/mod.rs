@@ -1,6 +1,7 @@
 //! `waag weigh --suite` against numbers of a reference implementation: `kernels/tests/fixtures`, or the directory that
 //! `WAAG_EVAL_FIXTURES` names.
 
+mod at_a_site;
 mod refusals;
 
 use std::fs;

@@ -46,6 +46,9 @@ fn refused(person: &Person, words: &[&str]) -> String {
     said
 }
 
+/// A file, what is changed in it, and what is said then.
+type Lie = (&'static str, fn(&mut Value), &'static [&'static str]);
+
 /// Tokens that the model does not have.
 fn more_tokens(tokenizer: &mut Value) {
     for id in tokenizer["model"]["vocab"].as_object_mut().unwrap().values_mut() {
@@ -55,7 +58,7 @@ fn more_tokens(tokenizer: &mut Value) {
 
 #[test]
 fn a_model_that_lies_is_refused_by_the_name_of_its_file() {
-    let cases: [(&str, fn(&mut Value), &[&str]); 4] = [
+    let cases: [Lie; 4] = [
         ("config.json", |c| c["hidden_size"] = json!(96), &["shape"]),
         (
             "config.json",

@@ -295,6 +295,14 @@ impl Task {
         self.documents.len()
     }
 
+    /// Checks that each document can be asked.
+    ///
+    /// # Errors
+    /// When one of them lacks what the description takes from it; the error says which.
+    pub fn check(&self) -> Result<(), LanguageError> {
+        (0..self.documents()).try_for_each(|at| self.question(at).map(|_| ()))
+    }
+
     pub(crate) fn failed(&self, problem: String) -> LanguageError {
         LanguageError::Task {
             task: self.description.name.clone(),

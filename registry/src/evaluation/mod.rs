@@ -7,10 +7,12 @@
 //!
 //! Budget: every byte is read once, on one thread of lower priority; memory is a few chunks and a row for each tensor.
 
+mod asking;
 pub mod directory;
 pub mod language;
 mod lineage;
 mod progress;
+mod source;
 pub mod suite;
 mod tensors;
 mod weigher;
@@ -21,6 +23,7 @@ use waag_schema::Sha256;
 use waag_schema::content::safetensors::SafetensorsError;
 use waag_schema::statement::scorecard::{Device, Harness, Section};
 
+pub(crate) use asking::{Suites, read_suite};
 pub use progress::Progress;
 pub use waag_kernels::language::{LanguageError, Options, Precision, Residency, TaskScore};
 pub(crate) use weigher::Weigher;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use waag_schema::statement::scorecard::{Scorecard, SuiteRelease};
 use waag_schema::wire::artifact::WeighingView;
 use waag_schema::{ArtifactName, Sha256};
 
@@ -16,13 +17,22 @@ pub struct Progress {
 struct State {
     /// Whether this site weighs at all.
     on: bool,
+    /// What models are asked, and in which precision.
+    suites: (Vec<SuiteRelease>, &'static str),
     now: Option<Now>,
-    failed: HashMap<(ArtifactName, Sha256), Failure>,
+    failed: HashMap<Job, Failure>,
+}
+
+/// A release, and the suite that it is asked if it is asked one.
+type Job = (ArtifactName, Sha256, Option<Sha256>);
+
+fn job(artifact: &ArtifactName, manifest: &Sha256, suite: Option<&SuiteRelease>) -> Job {
+    (artifact.clone(), *manifest, suite.map(|suite| suite.manifest))
 }
 
 #[derive(Debug)]
 struct Now {
-    release: (ArtifactName, Sha256),
+    job: Job,
     done: u64,
     total: u64,
 }
@@ -43,9 +53,38 @@ impl Progress {
         self.state().on = true;
     }
 
-    pub(super) fn begin(&self, artifact: &ArtifactName, manifest: &Sha256, total: u64) {
+    pub(super) fn name_suites(&self, suites: Vec<SuiteRelease>, precision: &'static str) {
+        self.state().suites = (suites, precision);
+    }
+
+    /// Returns the suites for which a model has none of these scorecards.
+    #[must_use]
+    pub fn unasked(&self, manifest: &Sha256, scorecards: &[(&Sha256, &Scorecard)]) -> Vec<SuiteRelease> {
+        let engine = super::language::engine();
+        let (suites, precision) = self.state().suites.clone();
+        let has_one = |suite: &SuiteRelease| {
+            scorecards.iter().any(|(of, card)| {
+                *of == manifest
+                    && card
+                        .suite
+                        .as_ref()
+                        .is_some_and(|asked| asked.manifest == suite.manifest)
+                    && (&card.harness.name, &card.harness.version) == (&engine.name, &engine.version)
+                    && card.precision == precision
+            })
+        };
+        suites.into_iter().filter(|suite| !has_one(suite)).collect()
+    }
+
+    pub(super) fn begin(
+        &self,
+        artifact: &ArtifactName,
+        manifest: &Sha256,
+        suite: Option<&SuiteRelease>,
+        total: u64,
+    ) {
         self.state().now = Some(Now {
-            release: (artifact.clone(), *manifest),
+            job: job(artifact, manifest, suite),
             done: 0,
             total,
         });
@@ -53,14 +92,15 @@ impl Progress {
 
     pub(super) fn passed(&self, bytes: u64) {
         if let Some(now) = &mut self.state().now {
-            now.done += bytes;
+            // Weights may be read more than once, in rounds.
+            now.done = now.done.saturating_add(bytes).min(now.total);
         }
     }
 
     pub(super) fn end(&self) {
         let mut state = self.state();
-        if let Some(Now { release, .. }) = state.now.take() {
-            state.failed.remove(&release);
+        if let Some(Now { job, .. }) = state.now.take() {
+            state.failed.remove(&job);
         }
     }
 
@@ -69,6 +109,7 @@ impl Progress {
         &self,
         artifact: &ArtifactName,
         manifest: &Sha256,
+        suite: Option<&SuiteRelease>,
         reason: &str,
         tries_max: u32,
     ) -> u32 {
@@ -76,7 +117,7 @@ impl Progress {
         state.now = None;
         let failure = state
             .failed
-            .entry((artifact.clone(), *manifest))
+            .entry(job(artifact, manifest, suite))
             .or_insert(Failure {
                 tries: 0,
                 given_up: false,
@@ -88,24 +129,34 @@ impl Progress {
         failure.tries
     }
 
-    pub(super) fn is_given_up(&self, artifact: &ArtifactName, manifest: &Sha256) -> bool {
-        let release = (artifact.clone(), *manifest);
+    pub(super) fn is_given_up(
+        &self,
+        artifact: &ArtifactName,
+        manifest: &Sha256,
+        suite: Option<&SuiteRelease>,
+    ) -> bool {
         self.state()
             .failed
-            .get(&release)
+            .get(&job(artifact, manifest, suite))
             .is_some_and(|failure| failure.given_up)
     }
 
     /// Says how far a release has come that has no scorecard yet; nothing where this site does not weigh.
     #[must_use]
-    pub fn of(&self, artifact: &ArtifactName, manifest: &Sha256, bytes: u64) -> Option<WeighingView> {
+    pub fn of(
+        &self,
+        artifact: &ArtifactName,
+        manifest: &Sha256,
+        suite: Option<&SuiteRelease>,
+        bytes: u64,
+    ) -> Option<WeighingView> {
         let state = self.state();
         if !state.on {
             return None;
         }
-        let release = (artifact.clone(), *manifest);
-        let failure = state.failed.get(&release);
-        let now = state.now.as_ref().filter(|now| now.release == release);
+        let job = job(artifact, manifest, suite);
+        let failure = state.failed.get(&job);
+        let now = state.now.as_ref().filter(|now| now.job == job);
         let word = match (now, failure) {
             (Some(_), _) => "weighing",
             (None, Some(failure)) if failure.given_up => "given up",
@@ -113,6 +164,7 @@ impl Progress {
         };
         Some(WeighingView {
             manifest: *manifest,
+            suite: suite.cloned(),
             state: word.to_owned(),
             done: now.map_or(0, |now| now.done),
             total: now.map_or(bytes, |now| now.total),

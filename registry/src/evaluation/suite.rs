@@ -74,6 +74,14 @@ pub fn is_description(path: &str) -> bool {
     extension.is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"))
 }
 
+/// Says whether a file of this path can be part of a suite: a description, or documents.
+#[must_use]
+pub fn is_part(path: &str) -> bool {
+    let extension = Path::new(path).extension();
+    let documents = |e: &std::ffi::OsStr| e.eq_ignore_ascii_case("jsonl") || e.eq_ignore_ascii_case("json");
+    is_description(path) || extension.is_some_and(documents)
+}
+
 /// Reads a suite from a directory (every description below it), or from one description.
 ///
 /// # Errors
@@ -140,7 +148,11 @@ fn read(path: &Path, confined: bool) -> Result<ReadSuite, SuiteError> {
 /// When a file is missing or is not what it should be; the error names it.
 pub fn of_files(files: &BTreeMap<String, Vec<u8>>) -> Result<ReadSuite, SuiteError> {
     let mut reading = Reading::default();
-    for (path, bytes) in files.iter().filter(|(path, _)| is_description(path)) {
+    let hidden = |path: &str| path.split('/').any(|name| name.starts_with('.'));
+    for (path, bytes) in files
+        .iter()
+        .filter(|(path, _)| is_description(path) && !hidden(path))
+    {
         if bytes.len() as u64 > DESCRIPTION_BYTES_MAX {
             let problem = format!(
                 "has {} bytes, at most {DESCRIPTION_BYTES_MAX} are read",
@@ -160,9 +172,9 @@ pub fn of_files(files: &BTreeMap<String, Vec<u8>>) -> Result<ReadSuite, SuiteErr
     reading.finish("the suite")
 }
 
-/// Returns the documents that the descriptions among these files name, in the order in which they are looked for.
-#[must_use]
-pub fn candidates<'a>(description: &'a str, name: &'a str) -> impl Iterator<Item = String> + 'a {
+/// Returns where a data file that a description names may lie within a release, in the order in which it is looked for;
+/// a name that leads elsewhere lies nowhere.
+fn candidates<'a>(description: &'a str, name: &'a str) -> impl Iterator<Item = String> + 'a {
     let plain = Path::new(name).components().all(|part| {
         matches!(
             part,
@@ -242,7 +254,8 @@ fn descriptions_below(root: &Path) -> Result<Vec<PathBuf>, SuiteError> {
             }
         }
     }
-    found.sort();
+    // As their names stand in a release: the order of tasks shows in the details.
+    found.sort_by(|a: &PathBuf, b| a.as_os_str().cmp(b.as_os_str()));
     Ok(found)
 }
 
@@ -297,6 +310,7 @@ impl Reading {
             all.push(b'\n');
         }
         let task = description.with_documents(&all).map_err(|e| bad(e.to_string()))?;
+        task.check().map_err(|e| bad(e.to_string()))?;
         self.read.suite.tasks.push(task);
         Ok(())
     }

@@ -20,7 +20,7 @@ use waag_schema::statement::{Predicate, Statement, Subject, Visibility};
 use waag_schema::{ArtifactName, Sha256};
 
 use super::directory::is_weighed;
-use super::{Progress, WeighError, Weighed, Weighing, engine, lineage};
+use super::{Progress, Suites, WeighError, Weighed, Weighing, engine, lineage};
 use crate::access::Here;
 use crate::clock::Clock;
 use crate::content::{Content, ContentError};
@@ -32,11 +32,14 @@ use crate::telemetry::Metrics;
 /// Chunks between reading and measuring, of 4 MiB at most.
 const AHEAD: usize = 4;
 /// Releases looked up at once.
-const PAGE: usize = 64;
+pub(super) const PAGE: usize = 64;
 /// How often a release is tried before it is given up, until the next start.
-const TRIES_MAX: u32 = 3;
+pub(super) const TRIES_MAX: u32 = 3;
 /// When all releases are looked through again: labels change, and what failed may have been put right.
 const AGAIN_AFTER: Duration = Duration::from_secs(600);
+/// How often the index is asked whether it has come as far as what is published, and how many times.
+const FOLDED_EVERY: Duration = Duration::from_millis(10);
+const FOLDED_TRIES: u32 = 500;
 /// The weigher's thread gives way to everything else by so much.
 const NICE: i32 = 10;
 
@@ -50,6 +53,7 @@ pub(crate) struct Weigher {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
     pub(crate) progress: Progress,
+    pub(crate) suites: Suites,
 }
 
 /// A release was not weighed.
@@ -59,6 +63,8 @@ pub(super) enum JobError {
     Denied(String),
     #[error("the manifest is not one that can be read: {0}")]
     Manifest(String),
+    #[error("the suite cannot be used: {0}")]
+    Suite(String),
     #[error("{0} is not here")]
     Missing(String),
     #[error(transparent)]
@@ -90,7 +96,9 @@ impl Weigher {
         let mut again = tokio::time::interval(AGAIN_AFTER);
         let mut from = 0;
         loop {
-            match self.look(from).await {
+            let published = growth.borrow_and_update().checkpoint().size;
+            self.folded(published).await;
+            match self.look_and_ask(from).await {
                 Ok(next) => from = next,
                 Err(error) => tracing::error!(%error, "it cannot be seen what there is to weigh"),
             }
@@ -101,8 +109,34 @@ impl Weigher {
         }
     }
 
+    /// Waits until the index holds what is published, which it does a moment later: what is looked for too early
+    /// would be looked for again only when more comes.
+    async fn folded(&self, size: u64) {
+        let mut ticks = tokio::time::interval(FOLDED_EVERY);
+        for _ in 0..FOLDED_TRIES {
+            ticks.tick().await;
+            // An index that fails says so when it is asked what there is to weigh.
+            if self
+                .reader
+                .ask(|q| q.size())
+                .await
+                .is_ok_and(|folded| folded >= size)
+            {
+                return;
+            }
+        }
+    }
+
+    /// Weighs what has no scorecard yet from this position on, then asks what was not asked yet; returns from where to
+    /// look next.
+    pub(crate) async fn look_and_ask(&self, from: u64) -> Result<u64, IndexError> {
+        let next = self.look(from).await?;
+        self.ask_all().await?;
+        Ok(next)
+    }
+
     /// Weighs what has no scorecard yet from this position on; returns from where to look next.
-    pub(crate) async fn look(&self, mut from: u64) -> Result<u64, IndexError> {
+    pub(super) async fn look(&self, mut from: u64) -> Result<u64, IndexError> {
         loop {
             let engine = engine();
             let found = self
@@ -114,20 +148,22 @@ impl Weigher {
             }
             for (position, artifact, manifest) in found {
                 from = position + 1;
-                while !self.progress.is_given_up(&artifact, &manifest) {
+                // Who waits for the scorecard of the weights shall know of those that follow.
+                self.name_suites().await?;
+                while !self.progress.is_given_up(&artifact, &manifest, None) {
                     match self.weigh(&artifact, &manifest).await {
                         Ok(()) => break,
                         Err(error @ JobError::Denied(_)) => {
                             // The label decides, and may change; it is looked at again.
                             tracing::info!(%artifact, %manifest, %error, "not weighed");
                             self.progress
-                                .fail(&artifact, &manifest, &error.to_string(), u32::MAX);
+                                .fail(&artifact, &manifest, None, &error.to_string(), u32::MAX);
                             break;
                         }
                         Err(error) => {
                             let tries =
                                 self.progress
-                                    .fail(&artifact, &manifest, &error.to_string(), TRIES_MAX);
+                                    .fail(&artifact, &manifest, None, &error.to_string(), TRIES_MAX);
                             self.metrics.weigh_failures.inc();
                             tracing::warn!(%artifact, %manifest, %error, tries, "weighing failed");
                         }
@@ -161,7 +197,7 @@ impl Weigher {
     }
 
     /// No byte moves before a verdict.
-    async fn may_evaluate(&self, artifact: &ArtifactName) -> Result<(), JobError> {
+    pub(super) async fn may_evaluate(&self, artifact: &ArtifactName) -> Result<(), JobError> {
         let wanted = artifact.clone();
         let rows = self.reader.ask(move |q| q.labels(&wanted)).await?;
         let labels: Vec<Label> = rows.into_iter().map(|row| row.label).collect();
@@ -182,7 +218,7 @@ impl Weigher {
     ) -> Result<Weighed, JobError> {
         let files = self.files(artifact, manifest).await?;
         let total = files.iter().map(|(_, recipe)| recipe.size()).sum();
-        self.progress.begin(artifact, digest, total);
+        self.progress.begin(artifact, digest, None, total);
         let why = match (manifest.kind(), manifest.packed()) {
             (Kind::Model, None) => "the release has no safetensors file".to_owned(),
             (Kind::Model, Some(_)) => "the release has no safetensors file that is not packed".to_owned(),
@@ -302,7 +338,7 @@ impl Weigher {
         Ok(())
     }
 
-    async fn recipe(&self, artifact: &ArtifactName, file: &Sha256) -> Result<Recipe, JobError> {
+    pub(super) async fn recipe(&self, artifact: &ArtifactName, file: &Sha256) -> Result<Recipe, JobError> {
         let (wanted, digest) = (artifact.clone(), *file);
         let row = self.reader.ask(move |q| q.content_of(&wanted, &digest)).await?;
         let missing = || JobError::Missing(format!("the file {file}"));

@@ -294,6 +294,15 @@ impl<'a> Questions<'a> {
         self.one(sql, params![artifact.as_str(), manifest.as_bytes()], release)
     }
 
+    /// How many entries are folded?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn size(&self) -> Result<u64, IndexError> {
+        let found = self.one("SELECT size FROM ledger", params![], |row| column(row, "size"))?;
+        Ok(found.unwrap_or(0))
+    }
+
     /// Which scorecards has this artifact, newest first?
     ///
     /// # Errors
@@ -331,14 +340,21 @@ impl<'a> Questions<'a> {
         self.all(sql, parameters, |row| column(row, "position"))
     }
 
-    /// Has this artifact a scorecard with these details?
+    /// Which suites were asked for scorecards of this artifact with these details? None stands for no suite; nothing is
+    /// returned where there is no such scorecard.
     ///
     /// # Errors
     /// When the index fails.
-    pub fn has_details(&self, artifact: &ArtifactName, details: &Sha256) -> Result<bool, IndexError> {
-        let sql = "SELECT 1 FROM scorecard WHERE artifact = ? AND details = ? LIMIT 1";
-        let found = self.one(sql, params![artifact.as_str(), details.as_bytes()], |_| Ok(()))?;
-        Ok(found.is_some())
+    pub fn details_of(
+        &self,
+        artifact: &ArtifactName,
+        details: &Sha256,
+    ) -> Result<Vec<Option<ArtifactName>>, IndexError> {
+        let sql = "SELECT DISTINCT asked FROM scorecard WHERE artifact = ? AND details = ?";
+        self.all(sql, params![artifact.as_str(), details.as_bytes()], |row| {
+            let asked: Option<String> = column(row, "asked")?;
+            asked.map(|_| parsed(row, "asked")).transpose()
+        })
     }
 
     /// Which releases from this position on have no scorecard of this engine, in the ledger's order? Withdrawn ones
@@ -358,13 +374,30 @@ impl<'a> Questions<'a> {
                  SELECT 1 FROM scorecard s WHERE s.artifact = r.artifact AND s.manifest = r.manifest
                      AND s.engine = ?2 AND s.version = ?3)
              ORDER BY r.position LIMIT ?4";
-        self.all(sql, params![from, engine, version, limit as u64], |row| {
-            Ok((
-                column(row, "position")?,
-                parsed(row, "artifact")?,
-                sha256(row, "manifest")?,
-            ))
-        })
+        self.all(sql, params![from, engine, version, limit as u64], position_of)
+    }
+
+    /// Which models from this position on have no scorecard of this engine and precision on this suite, in the ledger's
+    /// order? Withdrawn ones are none of them.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn unasked(
+        &self,
+        suite: &Sha256,
+        (engine, version): (&str, &str),
+        precision: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, ArtifactName, Sha256)>, IndexError> {
+        let sql =
+            "SELECT r.position, r.artifact, r.manifest FROM release r JOIN artifact a ON a.name = r.artifact
+             WHERE r.position >= ?1 AND r.withdrawn IS NULL AND a.kind = 'model' AND NOT EXISTS (
+                 SELECT 1 FROM scorecard s WHERE s.artifact = r.artifact AND s.manifest = r.manifest
+                     AND s.engine = ?2 AND s.version = ?3 AND s.precision = ?4 AND s.suite = ?5)
+             ORDER BY r.position LIMIT ?6";
+        let of = params![from, engine, version, precision, suite.as_bytes(), limit as u64];
+        self.all(sql, of, position_of)
     }
 
     /// What did each site say last of its custody of releases: of this artifact, or of all?
@@ -712,6 +745,14 @@ fn custody(row: &Row<'_>) -> Result<CustodyRow, IndexError> {
         entry: column(row, "position")?,
         at: Timestamp::from_unix(column(row, "at")?),
     })
+}
+
+fn position_of(row: &Row<'_>) -> Result<(u64, ArtifactName, Sha256), IndexError> {
+    Ok((
+        column(row, "position")?,
+        parsed(row, "artifact")?,
+        sha256(row, "manifest")?,
+    ))
 }
 
 fn release(row: &Row<'_>) -> Result<ReleaseView, IndexError> {

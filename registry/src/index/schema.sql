@@ -77,6 +77,10 @@ CREATE TABLE scorecard (
     at        INTEGER NOT NULL,
     engine    TEXT NOT NULL,
     version   TEXT NOT NULL,
+    precision TEXT NOT NULL,
+    -- the suite's name and manifest, where one was asked
+    asked     TEXT,
+    suite     BLOB,
     details   BLOB,
     statement TEXT NOT NULL
 ) STRICT;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use waag_schema::base::name::Version;
 use waag_schema::policy::{Action, Label, decide};
 use waag_schema::release::files::LIST_MAX_BYTES;
+use waag_schema::release::kind::Kind;
 use waag_schema::release::{Files, Manifest};
 use waag_schema::statement::{Chain, NamespaceState};
 use waag_schema::wire::artifact::{
@@ -243,10 +244,26 @@ impl Catalogue {
                 .filter(by_this)
                 .any(|view| view.manifest == *manifest)
         };
-        let weighing = releases
+        let is_model = row.is_some_and(|row| row.kind == Some(Kind::Model));
+        let in_force = releases.iter().filter(|release| release.withdrawn.is_none());
+        let cards: Vec<_> = scorecards
             .iter()
-            .filter(|release| release.withdrawn.is_none() && !has_one(&release.manifest))
-            .filter_map(|release| self.weighing.of(name, &release.manifest, release.bytes))
+            .map(|view| (&view.manifest, &view.scorecard))
+            .collect();
+        let jobs = in_force.flat_map(|release| {
+            let weights = (!has_one(&release.manifest)).then_some(None);
+            let suites = self.weighing.unasked(&release.manifest, &cards);
+            let asked = suites.into_iter().filter(|_| is_model).map(Some);
+            weights
+                .into_iter()
+                .chain(asked)
+                .map(move |suite| (release, suite))
+        });
+        let weighing = jobs
+            .filter_map(|(release, suite)| {
+                self.weighing
+                    .of(name, &release.manifest, suite.as_ref(), release.bytes)
+            })
             .take(SCORECARDS_MAX)
             .collect();
         let mut entries: Vec<u64> = scorecards.iter().map(|view| view.entry).collect();
@@ -274,10 +291,18 @@ impl Catalogue {
     ) -> Result<Bytes, PublishError> {
         let (_, shelf) = self.readable(caller, &name.namespace()).await?;
         let (wanted, digest) = (name.clone(), *details);
-        let known = shelf
+        let asked = shelf
             .index(self)
-            .ask(move |q| q.has_details(&wanted, &digest))
+            .ask(move |q| q.details_of(&wanted, &digest))
             .await?;
+        // What a suite found request by request is for those who may read the suite as well.
+        let mut known = false;
+        for suite in asked {
+            known |= match suite {
+                None => true,
+                Some(suite) => self.readable(caller, &suite.namespace()).await.is_ok(),
+            };
+        }
         if !known {
             return Err(PublishError::NotFound(format!(
                 "scorecard of {name} with {details}"

@@ -12,6 +12,7 @@ use waag_schema::content::safetensors::{self, Header, SafetensorsError};
 use waag_schema::policy::{Action, Label, decide};
 use waag_schema::release::files::{Files, LIST_MAX_BYTES, Place};
 use waag_schema::release::gate::{self, Unsafe};
+use waag_schema::release::kind::Kind;
 use waag_schema::release::manifest::Manifest;
 use waag_schema::release::packed::{Packed, tar_path};
 use waag_schema::release::role::Packing;
@@ -25,6 +26,7 @@ use super::PublishError;
 use crate::access::{Caller, Here};
 use crate::clock::Clock;
 use crate::content::{self, ContentError, Uploads};
+use crate::evaluation::read_suite;
 use crate::index::Reader;
 use crate::ledger::Ledger;
 use crate::store::{Key, Store};
@@ -376,7 +378,35 @@ impl Intake {
         if let Some(packed) = manifest.packed() {
             self.check_packed(manifest, packed, &seen).await?;
         }
+        if manifest.kind() == Kind::Suite {
+            self.check_suite(manifest, &seen).await?;
+        }
         Ok(())
+    }
+
+    /// Reads a suite as whoever measures with it will: what cannot be asked is not published.
+    async fn check_suite(
+        &self,
+        manifest: &Manifest,
+        contents: &BTreeMap<Sha256, &Content>,
+    ) -> Result<(), PublishError> {
+        if manifest.packed().is_some() {
+            return Err(PublishError::Mismatch(
+                "a suite has at most 1,000 files: this one would be packed".to_owned(),
+            ));
+        }
+        let mut files = BTreeMap::new();
+        for layer in manifest.layers() {
+            if let Some(content) = contents.get(&layer.blob.digest) {
+                files.insert(layer.path.to_string(), self.recipe(&content.recipe).await?);
+            }
+        }
+        let read = read_suite(&self.content, files).await?;
+        let read = read.map_err(|e| PublishError::Mismatch(e.to_string()))?;
+        match read.not_measured.first() {
+            None => Ok(()),
+            Some((path, reason)) => Err(PublishError::Mismatch(format!("{path}: {reason}"))),
+        }
     }
 
     /// Checks the list of packed files, and that each tar holds exactly what it lists. Streams: memory is the list

@@ -67,6 +67,16 @@ impl World {
         Self::over(Arc::new(MemoryStore::new())).await
     }
 
+    /// Opens a new site that was configured so.
+    pub(crate) async fn configured(config: Config) -> Self {
+        let directory = Directory::Own(tempfile::tempdir().unwrap());
+        let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(ManualClock::at(NOON)));
+        Self::open_as(config, directory, store, clock, 1, Restored::No)
+            .await
+            .map_err(|e| e.1)
+            .unwrap()
+    }
+
     /// Opens a new site over this store.
     pub(crate) async fn over(store: Arc<dyn Store>) -> Self {
         let directory = Directory::Own(tempfile::tempdir().unwrap());
@@ -125,6 +135,17 @@ impl World {
         seed: u64,
         restored: Restored,
         config: Config,
+    ) -> Result<Self, (Directory, SiteError)> {
+        Self::open_as(config, directory, store, clock, seed, restored).await
+    }
+
+    async fn open_as(
+        config: Config,
+        directory: Directory,
+        store: Arc<dyn Store>,
+        clock: Arc<ManualClock>,
+        seed: u64,
+        restored: Restored,
     ) -> Result<Self, (Directory, SiteError)> {
         let parts = Collaborators {
             store: Arc::clone(&store),
@@ -338,8 +359,13 @@ impl Publisher {
 
     /// Puts a release together.
     pub(crate) fn draft(&self, artifact: &str, chain: Chain, files: Vec<File>) -> Draft {
+        self.draft_of(Kind::Model, artifact, chain, files)
+    }
+
+    /// The same, of any kind.
+    pub(crate) fn draft_of(&self, kind: Kind, artifact: &str, chain: Chain, files: Vec<File>) -> Draft {
         let artifact = name(artifact);
-        let mut builder = ManifestBuilder::new(Kind::Model, About::default());
+        let mut builder = ManifestBuilder::new(kind, About::default());
         for file in &files {
             builder = builder.file(file.path.clone(), file.sha256(), file.bytes.len() as u64);
         }
@@ -351,7 +377,7 @@ impl Publisher {
         let release = Release {
             namespace: self.namespace,
             link: chain.next(),
-            kind: Kind::Model,
+            kind,
             config: config.content(),
             content,
         };

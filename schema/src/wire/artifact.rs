@@ -9,6 +9,7 @@ use crate::base::time::Timestamp;
 use crate::ledger::proof::EntryProof;
 use crate::policy::label::Label;
 use crate::release::kind::Kind;
+use crate::statement::scorecard::SuiteRelease;
 use crate::statement::{Chain, Scorecard};
 
 /// One line of a listing.
@@ -110,6 +111,9 @@ pub struct ScorecardView {
 pub struct WeighingView {
     /// Its manifest.
     pub manifest: Sha256,
+    /// The suite that it is asked, if this is not about its weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite: Option<SuiteRelease>,
     /// `waiting`, `weighing` or `given up`.
     pub state: String,
     /// Bytes read so far.
