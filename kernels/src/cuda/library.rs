@@ -491,6 +491,7 @@ fn ended() -> GpuError {
 
 /// Numbers that are their bytes, and that any bytes are.
 pub(super) trait Plain: Copy {}
+impl Plain for u16 {}
 impl Plain for f32 {}
 impl Plain for u32 {}
 impl Plain for u64 {}
