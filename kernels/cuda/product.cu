@@ -44,6 +44,7 @@ __device__ inline void multiply(const Left &left, const Right &right, const Out 
 #pragma unroll
                     for (u32 j = 0; j < 8; j++) sums[i][j] = fmaf(a[step][y + i], b[step][x + j], sums[i][j]);
         } else {
+#pragma unroll 1
             for (u32 step = 0; step < steps; step++)
 #pragma unroll
                 for (u32 i = 0; i < 8; i++)

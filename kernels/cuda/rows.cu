@@ -73,9 +73,6 @@ extern "C" __global__ void add(float *to, const float *from, u64 count) {
     for (u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x; at < count; at += (u64)gridDim.x * blockDim.x) to[at] += from[at];
 }
 
-// Copies rows from the places that are named.
-extern "C" __global__ void gather(const float *from, const u32 *places, float *to, u32 rows, u32 width) {
-    u64 all = (u64)rows * width;
-    for (u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x; at < all; at += (u64)gridDim.x * blockDim.x)
-        to[at] = from[(u64)places[at / width] * width + at % width];
+extern "C" __global__ void copy(float *to, const float *from, u64 count) {
+    for (u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x; at < count; at += (u64)gridDim.x * blockDim.x) to[at] = from[at];
 }

@@ -59,6 +59,7 @@ __device__ inline void tally(const void *elements, u64 count, u64 *result) {
     u32 least = 0xffffffffu, greatest = 0;
     const u64 stride = (u64)gridDim.x * TALLY_THREADS * ROUNDS * HELD;
     for (u64 first = (u64)blockIdx.x * TALLY_THREADS * ROUNDS * HELD; first < count; first += stride) {
+#pragma unroll 1
         for (u32 round = 0; round < ROUNDS; round++) {
             u64 at = first + (u64)(round * TALLY_THREADS + thread) * HELD;
             if (at + HELD <= count) {

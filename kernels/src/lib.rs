@@ -16,6 +16,7 @@
 //!
 //! `kernels/README.md` has the formulas and the accuracy of every number.
 
+mod backend;
 mod cpu;
 pub mod cuda;
 pub mod difference;

@@ -53,6 +53,29 @@ impl Loss {
             .map(move |(_, logit)| f64::from(*logit) - total)
     }
 
+    /// Returns the tokens that are asked for.
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = usize> + '_ {
+        self.targets.iter().map(|(token, _)| *token)
+    }
+
+    /// Takes in the logits of the tokens that are asked for.
+    pub(crate) fn keep(&mut self, logits: &mut impl Iterator<Item = f32>) {
+        for ((_, kept), logit) in self.targets.iter_mut().zip(logits) {
+            *kept = logit;
+        }
+    }
+
+    /// Takes in what a tile looks like elsewhere: the greatest logit until now, its token if it is of this tile,
+    /// whether one is not a number, and the tile's sum of exponentials relative to the greatest.
+    pub(crate) fn fold(&mut self, greatest: f32, best: Option<usize>, nan: bool, sum: f64) {
+        self.nan |= nan;
+        if let Some(best) = best {
+            self.sum *= libm::exp(f64::from(self.greatest) - f64::from(greatest));
+            (self.greatest, self.best) = (greatest, best);
+        }
+        self.sum += sum;
+    }
+
     /// Takes in the logits of the tokens from `first` on.
     fn take(&mut self, first: usize, logits: &mut [f32], cap: Option<f32>) {
         if let Some(cap) = cap {

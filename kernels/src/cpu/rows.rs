@@ -121,9 +121,9 @@ impl Activation {
 /// Rotations by position: cosines and sines of each position's angles.
 #[derive(Debug, Clone)]
 pub(crate) struct Rotation {
-    half: usize,
+    pub(crate) half: usize,
     /// For each position the cosines, then the sines.
-    table: Vec<f32>,
+    pub(crate) table: Vec<f32>,
 }
 
 impl Rotation {
@@ -147,8 +147,17 @@ impl Rotation {
         Self { half, table }
     }
 
+    /// Rotates rows of sequences of these lengths, each by its place in its sequence.
+    pub(crate) fn apply_all(&self, rows: &mut [f32], lengths: &[usize]) {
+        let places: Vec<usize> = lengths.iter().flat_map(|length| 0..*length).collect();
+        let width = rows.len() / places.len().max(1);
+        rows.par_chunks_mut(width.max(1))
+            .zip(&places)
+            .for_each(|(row, place)| self.apply(row, *place));
+    }
+
     /// Rotates each head of a row at a position; the first half of a head is paired with its second.
-    pub(crate) fn apply(&self, row: &mut [f32], position: usize) {
+    fn apply(&self, row: &mut [f32], position: usize) {
         let (cosines, sines) = self.table[position * self.half * 2..][..self.half * 2].split_at(self.half);
         for head in row.chunks_exact_mut(self.half * 2) {
             let (first, second) = head.split_at_mut(self.half);

@@ -185,8 +185,8 @@ impl Machine for Library {
     }
 
     fn zero(&self, at: u64, bytes: usize) -> Result<(), GpuError> {
-        // SAFETY: the caller keeps within what was allocated.
         self.send(move |device| {
+            // SAFETY: the caller keeps within what was allocated.
             named("cuMemsetD8Async", unsafe {
                 result::memset_d8_async(at, 0, bytes, device.compute)
             })
@@ -281,8 +281,8 @@ impl Device {
         let known = |call, result| named(call, result).map_err(NoGpu::Refused);
         let number = known("cuDeviceGet", result::device::get(number))?;
         let name = named("cuDeviceGetName", result::device::get_name(number)).map_err(NoGpu::Refused)?;
-        // SAFETY: the number is a device's.
         let attribute = |attribute| {
+            // SAFETY: the number is a device's.
             known("cuDeviceGetAttribute", unsafe {
                 result::device::get_attribute(number, attribute)
             })
@@ -323,9 +323,9 @@ impl Device {
             )
         };
         let slot = |_| {
-            // SAFETY: the context is current; the memory is given back when the device is dropped. It is written by this
-            // process only, from its beginning, for which write-combined memory is made.
+            // Written by this process only, from its beginning: that is what write-combined memory is for.
             let flags = sys::CU_MEMHOSTALLOC_WRITECOMBINED;
+            // SAFETY: the context is current, and the memory is given back when the device is dropped.
             let memory = named("cuMemHostAlloc", unsafe {
                 result::malloc_host(SLOT_BYTES, flags)
             })?;
@@ -491,6 +491,7 @@ fn ended() -> GpuError {
 
 /// Numbers that are their bytes, and that any bytes are.
 pub(super) trait Plain: Copy {}
+impl Plain for u16 {}
 impl Plain for f32 {}
 impl Plain for u32 {}
 impl Plain for u64 {}

@@ -10,8 +10,10 @@
 //! - `machine`: what is asked of a device. `library` asks NVIDIA's driver, with kernels from `images`; the tests also ask
 //!   a process that runs the kernels' text on the processor (`emulated`).
 //! - `weights`: a tensor's tally and group errors.
+//! - `forward`: the operations of the forward pass.
 
 mod error;
+pub(crate) mod forward;
 mod gpu;
 mod images;
 mod library;

@@ -119,32 +119,11 @@ impl GpuPass {
         if count == 0 {
             return Ok(());
         }
-        let (slot, fence) = &mut self.slots[self.current];
-        let (tally, groups) = match element {
-            Element::Bf16 => ("tally_bf16", "groups_bf16"),
-            Element::F16 => ("tally_f16", "groups_f16"),
-            Element::F32 => ("tally_f32", "groups_f32"),
-            Element::F8E4m3 | Element::F8E5m2 => ("count_bytes", "groups_f8"),
-        };
         self.gpu.join()?;
-        let of = |result: &Buffer| {
-            Arguments::default()
-                .long(slot.address())
-                .long(count)
-                .long(result.address())
-        };
-        let blocks = |elements: u64| u32::try_from(count.div_ceil(elements)).unwrap_or(u32::MAX);
-        let most = self.gpu.multiprocessors();
-        // What a block takes in a round, or more.
-        self.gpu
-            .launch(tally, [blocks(1 << 14).min(4 * most), 1, 1], 256, of(&self.tally))?;
-        let mut arguments = of(&self.errors);
-        if element.size_bytes() == 1 {
-            arguments = arguments.word(element.exponent_bits());
-        }
-        self.gpu
-            .launch(groups, [blocks(16 * 128).min(8 * most), 1, 1], 256, arguments)?;
-        *fence = Some(self.gpu.machine.fence()?);
+        let slot = &self.slots[self.current].0;
+        self.launch_tally(slot, count)?;
+        self.launch_groups(slot, count)?;
+        self.slots[self.current].1 = Some(self.gpu.machine.fence()?);
         self.current = (self.current + 1) % SLOTS;
         self.filled = 0;
         self.pending += count;
@@ -153,6 +132,32 @@ impl GpuPass {
             self.clear()?;
         }
         Ok(())
+    }
+
+    fn launch_tally(&self, slot: &Buffer, count: u64) -> Result<(), GpuError> {
+        let kernel = match self.measured.tally.element() {
+            Element::Bf16 => "tally_bf16",
+            Element::F16 => "tally_f16",
+            Element::F32 => "tally_f32",
+            Element::F8E4m3 | Element::F8E5m2 => "count_bytes",
+        };
+        // What a block takes in a round, or more.
+        let blocks = blocks(count, 1 << 14).min(4 * self.gpu.multiprocessors());
+        self.gpu
+            .launch(kernel, [blocks, 1, 1], 256, arguments(slot, count, &self.tally))
+    }
+
+    fn launch_groups(&self, slot: &Buffer, count: u64) -> Result<(), GpuError> {
+        let element = self.measured.tally.element();
+        let arguments = arguments(slot, count, &self.errors);
+        let (kernel, arguments) = match element {
+            Element::Bf16 => ("groups_bf16", arguments),
+            Element::F16 => ("groups_f16", arguments),
+            Element::F32 => ("groups_f32", arguments),
+            Element::F8E4m3 | Element::F8E5m2 => ("groups_f8", arguments.word(element.exponent_bits())),
+        };
+        let blocks = blocks(count, 16 * 128).min(8 * self.gpu.multiprocessors());
+        self.gpu.launch(kernel, [blocks, 1, 1], 256, arguments)
     }
 
     /// Takes in what the device has summed up.
@@ -165,6 +170,39 @@ impl GpuPass {
             self.pending = 0;
         }
         Ok(())
+    }
+}
+
+fn arguments(slot: &Buffer, count: u64, result: &Buffer) -> Arguments {
+    Arguments::default()
+        .long(slot.address())
+        .long(count)
+        .long(result.address())
+}
+
+/// Returns how many blocks take so many elements each.
+fn blocks(count: u64, each: u64) -> u32 {
+    u32::try_from(count.div_ceil(each)).unwrap_or(u32::MAX)
+}
+
+impl Gpu {
+    /// Tallies weights that are on the device, `rounds` times: for benchmarks, who take the time.
+    ///
+    /// # Errors
+    /// When memory ends, or the driver refuses.
+    pub fn tally_rounds(
+        self: &Arc<Self>,
+        element: Element,
+        weights: &[u8],
+        rounds: u32,
+    ) -> Result<(), GpuError> {
+        let pass = GpuPass::with_slots(self, element, weights.len().max(1))?;
+        pass.slots[0].0.write(0, weights)?;
+        self.join()?;
+        for _ in 0..rounds {
+            pass.launch_tally(&pass.slots[0].0, (weights.len() / element.size_bytes()) as u64)?;
+        }
+        self.wait()
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::cuda::GpuError;
+
 /// A model or a suite cannot be used as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum LanguageError {
@@ -60,6 +62,9 @@ pub enum LanguageError {
         /// The document's position.
         document: usize,
     },
+    /// The GPU failed.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     /// The caller asked to stop.
     #[error("stopped before the end, as asked")]
     Cancelled,
@@ -133,6 +138,12 @@ pub enum Stop {
 impl From<NotMeasured> for Stop {
     fn from(reason: NotMeasured) -> Self {
         Self::NotMeasured(reason)
+    }
+}
+
+impl From<GpuError> for Stop {
+    fn from(error: GpuError) -> Self {
+        Self::Failed(error.into())
     }
 }
 

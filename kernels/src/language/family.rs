@@ -3,8 +3,10 @@
 use super::config::Shape;
 use super::error::{LanguageError, Stop};
 use super::tensors::Tensors;
+use crate::backend::Backend;
 use crate::cpu::product::Linear;
 use crate::cpu::rows::Norm;
+use crate::cuda::GpuError;
 
 /// A family of models that share names and arithmetic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,23 +51,49 @@ impl Family {
     }
 }
 
-/// The weights of one layer.
-pub(crate) struct Layer {
-    pub(crate) attention_norm: Norm,
-    pub(crate) q: Linear,
-    pub(crate) k: Linear,
-    pub(crate) v: Linear,
-    pub(crate) o: Linear,
-    pub(crate) q_norm: Option<Norm>,
-    pub(crate) k_norm: Option<Norm>,
+/// The weights of one layer, as they were read or where a backend has them.
+pub(crate) struct Layer<L = Linear, N = Norm> {
+    pub(crate) attention_norm: N,
+    pub(crate) q: L,
+    pub(crate) k: L,
+    pub(crate) v: L,
+    pub(crate) o: L,
+    pub(crate) q_norm: Option<N>,
+    pub(crate) k_norm: Option<N>,
     /// Normalises what attention adds.
-    pub(crate) attention_after: Option<Norm>,
-    pub(crate) mlp_norm: Norm,
-    pub(crate) gate: Option<Linear>,
-    pub(crate) up: Linear,
-    pub(crate) down: Linear,
+    pub(crate) attention_after: Option<N>,
+    pub(crate) mlp_norm: N,
+    pub(crate) gate: Option<L>,
+    pub(crate) up: L,
+    pub(crate) down: L,
     /// Normalises what the second part adds.
-    pub(crate) mlp_after: Option<Norm>,
+    pub(crate) mlp_after: Option<N>,
+}
+
+/// A layer that a backend has.
+pub(crate) type Placed<B> = Layer<<B as Backend>::Linear, <B as Backend>::Norm>;
+
+impl Layer {
+    /// Places a layer on a backend.
+    pub(crate) fn place<B: Backend>(self, backend: &B) -> Result<Placed<B>, GpuError> {
+        let norm = |norm| backend.norm(norm);
+        let linear = |linear| backend.linear(linear);
+        Ok(Layer {
+            attention_norm: norm(self.attention_norm)?,
+            q: linear(self.q)?,
+            k: linear(self.k)?,
+            v: linear(self.v)?,
+            o: linear(self.o)?,
+            q_norm: self.q_norm.map(norm).transpose()?,
+            k_norm: self.k_norm.map(norm).transpose()?,
+            attention_after: self.attention_after.map(norm).transpose()?,
+            mlp_norm: norm(self.mlp_norm)?,
+            gate: self.gate.map(linear).transpose()?,
+            up: linear(self.up)?,
+            down: linear(self.down)?,
+            mlp_after: self.mlp_after.map(norm).transpose()?,
+        })
+    }
 }
 
 /// The names of a model's tensors.

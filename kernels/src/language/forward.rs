@@ -8,20 +8,23 @@
 //!
 //! Invariant: rounds, batches, threads and where the weights are do not show in a result.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
 use super::config::Shape;
 use super::error::{LanguageError, NotMeasured, Stop};
-use super::family::{Family, Layer, Names};
+use super::family::{Family, Layer, Names, Placed};
 use super::source::{self, ModelSource};
 use super::tensors::Tensors;
+use crate::backend::{Backend, Cpu};
 use crate::cpu::head::{self, Loss};
 use crate::cpu::matrix::Matrix;
 use crate::cpu::precision::Precision;
-use crate::cpu::product::Packed;
 use crate::cpu::rows::{Norm, add};
+use crate::cuda::forward::Cuda;
+use crate::cuda::{Gpu, GpuError};
 
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
 /// Rows that go through a layer together, in whole sequences: enough that reading weights from memory is cheap.
@@ -53,6 +56,8 @@ pub struct Options<'a> {
     pub memory_bytes: u64,
     /// The longest input in tokens, instead of what the configuration says.
     pub length_max: Option<usize>,
+    /// The GPU that computes, with the same bits. Without one this processor does.
+    pub gpu: Option<&'a Arc<Gpu>>,
     /// Ends the measurement at the next layer once it is true.
     pub cancel: Option<&'a AtomicBool>,
 }
@@ -64,6 +69,7 @@ impl Default for Options<'_> {
             residency: Residency::Auto,
             memory_bytes: 8 << 30,
             length_max: None,
+            gpu: None,
             cancel: None,
         }
     }
@@ -94,8 +100,21 @@ pub struct Model<'a> {
     names: Names,
     pub(super) options: Options<'a>,
     outer_norm: Norm,
-    /// All layers and the head, if they stay.
-    pub(super) resident: Option<(Vec<Layer>, Option<Matrix>)>,
+    pub(super) engine: Engine,
+    /// Why weights do not stay although they were to.
+    fallback: Option<GpuError>,
+}
+
+/// What computes, and all weights, if they stay.
+pub(super) enum Engine {
+    Cpu(Option<Resident<Cpu>>),
+    Gpu(Cuda, Option<Resident<Cuda>>),
+}
+
+/// All layers and the head, where a backend has them.
+pub(super) struct Resident<B: Backend> {
+    pub(super) layers: Vec<Placed<B>>,
+    head: Option<B::Linear>,
 }
 
 impl<'a> Model<'a> {
@@ -130,22 +149,52 @@ impl<'a> Model<'a> {
             names,
             options,
             outer_norm,
-            resident: None,
+            engine: Engine::Cpu(None),
+            fallback: None,
+        };
+        let room = match options.gpu {
+            Some(gpu) => gpu.memory_bytes(),
+            None => options.memory_bytes,
         };
         let stays = match options.residency {
-            Residency::Auto => model.tensors.bytes() <= options.memory_bytes / 2,
+            Residency::Auto => model.tensors.bytes() <= room / 2,
             Residency::Resident => true,
             Residency::Streaming => false,
         };
-        if stays {
-            let layers = (0..model.shape.layers.len()).map(|layer| model.layer(layer));
-            let layers = layers.collect::<Result<_, _>>()?;
-            let head = (model.shape.family != Family::Bert)
-                .then(|| model.head_rows(0..model.shape.vocabulary))
-                .transpose()?;
-            model.resident = Some((layers, head));
-        }
+        model.engine = match options.gpu {
+            None => Engine::Cpu(stays.then(|| model.resident(&Cpu)).transpose()?),
+            Some(gpu) => {
+                let cuda = Cuda(Arc::clone(gpu));
+                let resident = match stays.then(|| model.resident(&cuda)).transpose() {
+                    Err(Stop::Failed(LanguageError::Gpu(error @ GpuError::Memory { .. }))) => {
+                        model.fallback = Some(error);
+                        None
+                    }
+                    other => other?,
+                };
+                Engine::Gpu(cuda, resident)
+            }
+        };
         Ok(model)
+    }
+
+    /// Reads all weights.
+    fn resident<B: Backend>(&self, backend: &B) -> Result<Resident<B>, Stop> {
+        let layers = (0..self.shape.layers.len()).map(|layer| Ok(self.layer(layer)?.place(backend)?));
+        let layers = layers.collect::<Result<_, Stop>>()?;
+        let head = match self.shape.family {
+            Family::Bert => None,
+            _ => Some(backend.matrix(self.head_rows(0..self.shape.vocabulary)?)?),
+        };
+        backend.arrive()?;
+        Ok(Resident { layers, head })
+    }
+
+    /// Says why weights are read for each pass although they were to stay, if that is so: the memory of the GPU is too
+    /// small for them.
+    #[must_use]
+    pub fn fallback(&self) -> Option<&GpuError> {
+        self.fallback.as_ref()
     }
 
     /// Returns the longest input in tokens.
@@ -200,8 +249,7 @@ impl<'a> Model<'a> {
         }
         let mut answers = Vec::with_capacity(sequences.len());
         for round in self.rounds(sequences)? {
-            let mut hidden = self.embed(round)?;
-            self.through_layers(&mut hidden, round)?;
+            let hidden = self.through_layers(self.embed(round)?, round)?;
             answers.extend(self.answers(&hidden, round)?);
         }
         Ok(answers)
@@ -215,8 +263,7 @@ impl<'a> Model<'a> {
     pub fn hidden(&self, sequences: &[Sequence]) -> Result<Vec<Vec<f32>>, Stop> {
         let mut rows = Vec::with_capacity(sequences.len());
         for round in self.rounds(sequences)? {
-            let mut hidden = self.embed(round)?;
-            self.through_layers(&mut hidden, round)?;
+            let mut hidden = self.through_layers(self.embed(round)?, round)?;
             if self.predicts() {
                 self.outer_norm.apply(&mut hidden);
             }
@@ -384,27 +431,10 @@ impl<'a> Model<'a> {
             first += sequence.tokens.len();
         }
         self.outer_norm.apply(&mut rows);
-        let (cap, precision) = (self.shape.final_cap, self.options.precision);
-        let mut batches: Vec<(&mut [Loss], Packed)> = losses
-            .chunks_mut(BATCH_ROWS)
-            .zip(rows.chunks(BATCH_ROWS * width))
-            .map(|(losses, rows)| (losses, Packed::new(rows, width, precision)))
-            .collect();
-        if let Some((_, Some(matrix))) = &self.resident {
-            for (losses, rows) in &mut batches {
-                self.check_cancelled()?;
-                head::take(losses, rows, matrix, 0, cap, precision);
-            }
-        } else {
-            for start in (0..self.shape.vocabulary).step_by(HEAD_ROWS) {
-                self.check_cancelled()?;
-                let part = self.head_rows(start..self.shape.vocabulary.min(start + HEAD_ROWS))?;
-                for (losses, rows) in &mut batches {
-                    head::take(losses, rows, &part, start, cap, precision);
-                }
-            }
-        }
-        drop(batches);
+        let losses = match &self.engine {
+            Engine::Cpu(resident) => self.shown(&Cpu, resident.as_ref(), losses, &rows)?,
+            Engine::Gpu(cuda, resident) => self.shown(cuda, resident.as_ref(), losses, &rows)?,
+        };
         let mut losses = losses.iter();
         let answers = sequences.iter().map(|sequence| {
             let own = losses.by_ref().take(sequence.asked.len());
@@ -415,6 +445,44 @@ impl<'a> Model<'a> {
             .collect()
         });
         Ok(answers.collect())
+    }
+
+    /// Shows rows the whole vocabulary.
+    fn shown<B: Backend>(
+        &self,
+        backend: &B,
+        resident: Option<&Resident<B>>,
+        losses: Vec<Loss>,
+        rows: &[f32],
+    ) -> Result<Vec<Loss>, Stop> {
+        let (cap, precision, width) = (self.shape.final_cap, self.options.precision, self.shape.hidden);
+        let mut losses = losses.into_iter();
+        let mut batches = Vec::new();
+        for rows in rows.chunks(BATCH_ROWS * width) {
+            let losses = losses.by_ref().take(rows.len() / width).collect();
+            batches.push(backend.ask(losses, rows.to_vec(), width, precision)?);
+        }
+        if let Some(head) = resident.and_then(|resident| resident.head.as_ref()) {
+            for batch in &mut batches {
+                self.check_cancelled()?;
+                backend.show(batch, head, 0, cap, precision)?;
+            }
+        } else {
+            for start in (0..self.shape.vocabulary).step_by(HEAD_ROWS) {
+                self.check_cancelled()?;
+                let part = self.head_rows(start..self.shape.vocabulary.min(start + HEAD_ROWS))?;
+                let part = backend.matrix(part)?;
+                backend.arrive()?;
+                for batch in &mut batches {
+                    backend.show(batch, &part, start, cap, precision)?;
+                }
+            }
+        }
+        let mut answered = Vec::new();
+        for batch in batches {
+            answered.append(&mut backend.answer(batch)?);
+        }
+        Ok(answered)
     }
 }
 

@@ -3,144 +3,182 @@
 //! In memory or not, a layer does the same to the same batches: whole sequences, together enough rows that reading
 //! weights from memory is cheap.
 
-use rayon::prelude::*;
-
 use super::error::Stop;
-use super::family::{Family, Layer};
-use super::forward::{BATCH_ROWS, Model, Sequence};
+use super::family::{Family, Placed};
+use super::forward::{BATCH_ROWS, Engine, Model, Resident, Sequence};
+use crate::backend::{Backend, Cpu};
 use crate::cpu::attention::Attention;
-use crate::cpu::product::Packed;
-use crate::cpu::rows::{Rotation, add_all};
+use crate::cpu::rows::Rotation;
+use crate::cuda::GpuError;
+
+/// Rows of some sequences, and the sequences' lengths.
+type Batch<B> = (<B as Backend>::Rows, Vec<usize>);
 
 impl Model<'_> {
     /// Takes all rows of sequences through all layers.
-    pub(super) fn through_layers(&self, hidden: &mut [f32], sequences: &[Sequence]) -> Result<(), Stop> {
-        let longest = sequences.iter().map(|s| s.tokens.len()).max().unwrap_or(0);
-        let rotations: Vec<Rotation> = self
-            .shape
-            .rotations
-            .iter()
-            .map(|f| Rotation::new(f, longest))
-            .collect();
-        let mut batches = self.batches(hidden, sequences);
-        let count = self.shape.layers.len();
-        if let Some((layers, _)) = &self.resident {
-            for (rows, lengths) in &mut batches {
-                for (at, layer) in layers.iter().enumerate() {
-                    self.check_cancelled()?;
-                    self.step(at, layer, rows, lengths, &rotations);
-                }
-            }
-            return Ok(());
+    pub(super) fn through_layers(&self, hidden: Vec<f32>, sequences: &[Sequence]) -> Result<Vec<f32>, Stop> {
+        match &self.engine {
+            Engine::Cpu(resident) => self.through(&Cpu, resident.as_ref(), hidden, sequences),
+            Engine::Gpu(cuda, resident) => self.through(cuda, resident.as_ref(), hidden, sequences),
         }
-        let mut next = (count > 0).then(|| self.layer(0)).transpose()?;
-        for at in 0..count {
-            self.check_cancelled()?;
-            let Some(layer) = next.take() else { break };
-            let work = || {
-                for (rows, lengths) in &mut batches {
-                    self.step(at, &layer, rows, lengths, &rotations);
-                }
-            };
-            let read = || (at + 1 < count).then(|| self.layer(at + 1)).transpose();
-            let ((), loaded) = rayon::join(work, read);
-            next = loaded?;
-        }
-        Ok(())
     }
 
-    /// Cuts rows into batches of whole sequences, with their lengths.
-    fn batches<'h>(&self, hidden: &'h mut [f32], sequences: &[Sequence]) -> Vec<(&'h mut [f32], Vec<usize>)> {
-        let mut batches = Vec::new();
-        let (mut rest, mut lengths, mut rows) = (hidden, Vec::new(), 0);
+    fn through<B: Backend>(
+        &self,
+        backend: &B,
+        resident: Option<&Resident<B>>,
+        hidden: Vec<f32>,
+        sequences: &[Sequence],
+    ) -> Result<Vec<f32>, Stop> {
+        let longest = sequences.iter().map(|s| s.tokens.len()).max().unwrap_or(0);
+        let rotations = (self.shape.rotations.iter())
+            .map(|frequencies| backend.rotation(Rotation::new(frequencies, longest)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut batches = self.batches(backend, hidden, sequences)?;
+        backend.arrive()?;
+        let count = self.shape.layers.len();
+        if let Some(resident) = resident {
+            for batch in &mut batches {
+                for (at, layer) in resident.layers.iter().enumerate() {
+                    self.check_cancelled()?;
+                    self.step(backend, at, layer, batch, &rotations)?;
+                }
+            }
+        } else {
+            let read = |at| self.layer(at).and_then(|layer| Ok(layer.place(backend)?));
+            let mut next = (count > 0).then(|| read(0)).transpose()?;
+            for at in 0..count {
+                self.check_cancelled()?;
+                let Some(layer) = next.take() else { break };
+                backend.arrive()?;
+                let work = || {
+                    let mut batches = batches.iter_mut();
+                    batches.try_for_each(|batch| self.step(backend, at, &layer, batch, &rotations))
+                };
+                let (worked, loaded) =
+                    rayon::join(work, || (at + 1 < count).then(|| read(at + 1)).transpose());
+                worked?;
+                next = loaded?;
+            }
+        }
+        let mut hidden = Vec::new();
+        for (rows, _) in batches {
+            hidden.append(&mut backend.fetch(rows)?);
+        }
+        Ok(hidden)
+    }
+
+    /// Cuts rows into batches of whole sequences.
+    fn batches<B: Backend>(
+        &self,
+        backend: &B,
+        hidden: Vec<f32>,
+        sequences: &[Sequence],
+    ) -> Result<Vec<Batch<B>>, GpuError> {
+        let mut cuts: Vec<Vec<usize>> = Vec::new();
+        let (mut lengths, mut rows) = (Vec::new(), 0);
         for (at, sequence) in sequences.iter().enumerate() {
             lengths.push(sequence.tokens.len());
             rows += sequence.tokens.len();
             if rows >= BATCH_ROWS || at + 1 == sequences.len() {
-                let (batch, after) = rest.split_at_mut(rows * self.shape.hidden);
-                batches.push((batch, std::mem::take(&mut lengths)));
-                (rest, rows) = (after, 0);
+                cuts.push(std::mem::take(&mut lengths));
+                rows = 0;
             }
         }
-        batches
+        // From the last one on, so that no two copies of all rows are held.
+        let mut rest = hidden;
+        let mut batches = Vec::with_capacity(cuts.len());
+        while let Some(lengths) = cuts.pop() {
+            let numbers = lengths.iter().sum::<usize>() * self.shape.hidden;
+            let own = rest.split_off(rest.len() - numbers);
+            rest.shrink_to_fit();
+            batches.push((backend.place(own)?, lengths));
+        }
+        batches.reverse();
+        Ok(batches)
     }
 
     /// Takes rows through one layer.
-    fn step(&self, at: usize, layer: &Layer, rows: &mut [f32], lengths: &[usize], rotations: &[Rotation]) {
-        let hidden = self.shape.hidden;
+    fn step<B: Backend>(
+        &self,
+        backend: &B,
+        at: usize,
+        layer: &Placed<B>,
+        (rows, lengths): &mut Batch<B>,
+        rotations: &[B::Rotation],
+    ) -> Result<(), GpuError> {
+        let (hidden, precision) = (self.shape.hidden, self.options.precision);
         let norm_first = self.shape.family != Family::Bert;
-        let mut added = self.attend(at, layer, rows, lengths, rotations);
+        let numbers = lengths.iter().sum::<usize>() * hidden;
+        let mut added = self.attend(backend, at, layer, rows, lengths, rotations)?;
         if let Some(norm) = &layer.attention_after {
-            norm.apply(&mut added);
+            backend.normalise(&mut added, norm)?;
         }
-        add_all(rows, &added);
+        backend.add(rows, 0, &added)?;
         drop(added);
         if !norm_first {
-            layer.attention_norm.apply(rows);
+            backend.normalise(rows, &layer.attention_norm)?;
         }
-        for rows in rows.chunks_mut(BATCH_ROWS * hidden) {
-            let mut input = rows.to_vec();
+        for first in (0..numbers).step_by(BATCH_ROWS * hidden) {
+            let mut input = backend.copy(rows, first..numbers.min(first + BATCH_ROWS * hidden))?;
             if norm_first {
-                layer.mlp_norm.apply(&mut input);
+                backend.normalise(&mut input, &layer.mlp_norm)?;
             }
-            let packed = Packed::new(&input, hidden, self.options.precision);
-            drop(input);
+            let packed = backend.pack(input, hidden, precision)?;
             let mut inner = match &layer.gate {
                 Some(gate) => {
-                    let mut gate = gate.apply(&packed, self.options.precision);
-                    let up = layer.up.apply(&packed, self.options.precision);
-                    self.shape.activation.apply(&mut gate, Some(&up));
+                    let mut gate = backend.product(&packed, gate, precision)?;
+                    let up = backend.product(&packed, &layer.up, precision)?;
+                    backend.activate(self.shape.activation, &mut gate, Some(&up))?;
                     gate
                 }
                 None => {
-                    let mut up = layer.up.apply(&packed, self.options.precision);
-                    self.shape.activation.apply(&mut up, None);
+                    let mut up = backend.product(&packed, &layer.up, precision)?;
+                    backend.activate(self.shape.activation, &mut up, None)?;
                     up
                 }
             };
-            let packed = Packed::new(&inner, self.shape.inner, self.options.precision);
-            inner = layer.down.apply(&packed, self.options.precision);
+            let packed = backend.pack(inner, self.shape.inner, precision)?;
+            inner = backend.product(&packed, &layer.down, precision)?;
             if let Some(norm) = &layer.mlp_after {
-                norm.apply(&mut inner);
+                backend.normalise(&mut inner, norm)?;
             }
-            add_all(rows, &inner);
-            if !norm_first {
-                layer.mlp_norm.apply(rows);
-            }
+            backend.add(rows, first, &inner)?;
         }
+        if !norm_first {
+            backend.normalise(rows, &layer.mlp_norm)?;
+        }
+        Ok(())
     }
 
     /// Returns what attention adds to rows.
-    fn attend(
+    fn attend<B: Backend>(
         &self,
+        backend: &B,
         at: usize,
-        layer: &Layer,
-        rows: &[f32],
+        layer: &Placed<B>,
+        rows: &B::Rows,
         lengths: &[usize],
-        rotations: &[Rotation],
-    ) -> Vec<f32> {
+        rotations: &[B::Rotation],
+    ) -> Result<B::Rows, GpuError> {
         let (shape, precision) = (&self.shape, self.options.precision);
-        let mut input = rows.to_vec();
+        let numbers = lengths.iter().sum::<usize>() * shape.hidden;
+        let mut input = backend.copy(rows, 0..numbers)?;
         if shape.family != Family::Bert {
-            layer.attention_norm.apply(&mut input);
+            backend.normalise(&mut input, &layer.attention_norm)?;
         }
-        let packed = Packed::new(&input, shape.hidden, precision);
-        drop(input);
-        let mut q = layer.q.apply(&packed, precision);
-        let mut k = layer.k.apply(&packed, precision);
-        let v = layer.v.apply(&packed, precision);
+        let packed = backend.pack(input, shape.hidden, precision)?;
+        let mut q = backend.product(&packed, &layer.q, precision)?;
+        let mut k = backend.product(&packed, &layer.k, precision)?;
+        let v = backend.product(&packed, &layer.v, precision)?;
         drop(packed);
         let reach = shape.layers[at];
         for (x, norm) in [(&mut q, &layer.q_norm), (&mut k, &layer.k_norm)] {
             if let Some(norm) = norm {
-                norm.apply(x);
+                backend.normalise(x, norm)?;
             }
             if let Some(rotation) = rotations.get(reach.rotation) {
-                let places: Vec<usize> = lengths.iter().flat_map(|length| 0..*length).collect();
-                let width = x.len() / places.len().max(1);
-                x.par_chunks_mut(width.max(1))
-                    .zip(&places)
-                    .for_each(|(row, place)| rotation.apply(row, *place));
+                backend.rotate(x, rotation, lengths)?;
             }
         }
         let attention = Attention {
@@ -153,8 +191,8 @@ impl Model<'_> {
             window: reach.window,
             precision,
         };
-        let heads = attention.apply(&q, &k, &v, lengths);
-        let packed = Packed::new(&heads, shape.heads * shape.head_width, precision);
-        layer.o.apply(&packed, precision)
+        let heads = backend.attend(&attention, &q, &k, &v, lengths)?;
+        let packed = backend.pack(heads, shape.heads * shape.head_width, precision)?;
+        backend.product(&packed, &layer.o, precision)
     }
 }
