@@ -282,7 +282,8 @@ pub(crate) fn relink(predicate: &mut Predicate, link: Link) {
         | Predicate::RevocationList(_)
         | Predicate::Successor(_)
         | Predicate::CharterAdopted(_)
-        | Predicate::Scorecard(_) => {}
+        | Predicate::Scorecard(_)
+        | Predicate::Custody(_) => {}
     }
 }
 
