@@ -7,7 +7,7 @@ use waag_schema::base::name::Version;
 use waag_schema::wire::federation::{HolderView, MirrorRule, MirrorStatus, RunAnswer, State, When};
 
 use super::open_site;
-use crate::args::{Mirror, MirrorAdd, Where};
+use crate::args::{Mirror, MirrorAdd, Whereabouts};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::ui::{Bytes, Page, Report, Ui};
@@ -69,7 +69,7 @@ fn wrong(status: &MirrorStatus) -> Option<String> {
     }
 }
 
-pub(crate) async fn holders(args: Where, config: &Config, ui: Ui) -> Result<(), Failure> {
+pub(crate) async fn holders(args: Whereabouts, config: &Config, ui: Ui) -> Result<(), Failure> {
     let site = open_site(config, ui)?;
     let artifact = &args.reference.artifact;
     let wanted: Option<Sha256> = match &args.reference.version {
