@@ -29,7 +29,7 @@ pub(crate) use charter::{
 #[cfg(feature = "server")]
 pub(crate) use ledger::LedgerFsck;
 pub(crate) use ledger::{LedgerCommand, LedgerErase, LedgerProve, LedgerShow, LedgerVerify};
-pub(crate) use mirrors::{Holders, Mirror, MirrorAdd};
+pub(crate) use mirrors::{Mirror, MirrorAdd, Whereabouts};
 pub(crate) use owners::{NamespaceRotate, NamespaceSubmit, Out, Sign, Withdraw};
 pub(crate) use weighing::{Scorecard, Weigh};
 
@@ -157,7 +157,7 @@ pub(crate) enum Command {
     Charter(CharterCommand),
     #[command(subcommand)]
     Mirror(Mirror),
-    Where(Holders),
+    Where(Whereabouts),
     #[command(subcommand)]
     Ledger(LedgerCommand),
     #[command(subcommand)]

@@ -283,6 +283,7 @@ fn exit_of(error: &ClientError) -> Exit {
         // A command line that makes no sense is refused before the client is asked. What the client cannot make
         // sense of is what the command line named: a file that is no safetensors, a directory in use.
         ClientError::Usage(_)
+        | ClientError::Lagging { .. }
         | ClientError::Conflict(_)
         | ClientError::Taken(_)
         | ClientError::TagNeedsMove { .. }

@@ -416,7 +416,7 @@ impl Site {
             match asked {
                 Ok(peer) => peers.push((site, Arc::new(peer))),
                 Err(error) => {
-                    tracing::error!(site = %site.id, %error, "a site of the charter cannot be asked")
+                    tracing::error!(site = %site.id, %error, "a site of the charter cannot be asked");
                 }
             }
         }

@@ -77,7 +77,7 @@ pub(crate) struct MirrorTrust {
 /// Each site says so in its own ledger; shown is what this one has followed of them, and until when.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
-pub(crate) struct Holders {
+pub(crate) struct Whereabouts {
     /// Which artifact; with a tag or a digest, only that release
     #[arg(value_name = "NAMESPACE/NAME[:TAG|@DIGEST]")]
     pub(crate) reference: Reference,

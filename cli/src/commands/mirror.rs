@@ -7,7 +7,7 @@ use waag_schema::base::name::Version;
 use waag_schema::wire::federation::{HolderView, MirrorRule, MirrorStatus, RunAnswer, State, When};
 
 use super::open_site;
-use crate::args::{self, Mirror, MirrorAdd};
+use crate::args::{Mirror, MirrorAdd, Whereabouts};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::ui::{Bytes, Page, Report, Ui};
@@ -69,17 +69,17 @@ fn wrong(status: &MirrorStatus) -> Option<String> {
     }
 }
 
-pub(crate) async fn holders(args: args::Holders, config: &Config, ui: Ui) -> Result<(), Failure> {
+pub(crate) async fn holders(args: Whereabouts, config: &Config, ui: Ui) -> Result<(), Failure> {
     let site = open_site(config, ui)?;
     let artifact = &args.reference.artifact;
     let wanted: Option<Sha256> = match &args.reference.version {
-        Version::Manifest(digest) => Some(digest.to_owned()),
+        Version::Manifest(digest) => Some(*digest),
         Version::Tag(tag) if tag.moves() => None,
         Version::Tag(tag) => {
             let view = site.artifact(artifact).await?;
             view.tags
                 .iter()
-                .find(|view| &view.tag == tag)
+                .find(|view| view.tag == *tag)
                 .map(|view| view.manifest)
         }
     };

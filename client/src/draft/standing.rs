@@ -213,7 +213,15 @@ impl Draft {
                 lines.push(format!("tag `{}`: from {from} to {digest}", tag.tag));
             }
             Predicate::Withdrawal(withdrawal) => {
-                lines.push(format!("withdraws {digest}, because: {}", withdrawal.reason));
+                let copies = if withdrawal.erase {
+                    " and has all copies deleted"
+                } else {
+                    ""
+                };
+                lines.push(format!(
+                    "withdraws {digest}{copies}, because: {}",
+                    withdrawal.reason
+                ));
             }
             // No owner signs these.
             Predicate::Genesis(_)

@@ -94,7 +94,7 @@ impl Folding<'_> {
             // Read by the cursors outside the batch; a crash behind it leaves nothing of the series folded.
             self.index.begin_series()?;
         }
-        let mut streams = Streams::open(store, &tree.origin, &self.index).await?;
+        let mut streams = Streams::open(store, &tree.origin, self.index).await?;
         let mut openings = 0;
         let mut holds_erased = false;
         let mut position = from;

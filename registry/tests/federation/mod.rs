@@ -59,9 +59,11 @@ impl Sites {
         let clock = Arc::new(ManualClock::at(NOON));
         let mut members = Vec::new();
         for (at, (site, country, rules)) in (0_u64..).zip(named) {
-            let mut config = Config::default();
-            config.jurisdiction = Some(country.parse().unwrap());
-            config.mirror = rules.clone();
+            let config = Config {
+                jurisdiction: Some(country.parse().unwrap()),
+                mirror: rules.clone(),
+                ..Config::default()
+            };
             let store = Arc::new(MemoryStore::new());
             let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
             let world = World::one_of(1000 * (seed + 1) + at, config, &clock, shared).await;
