@@ -24,7 +24,7 @@ use waag_schema::{ArtifactName, Namespace, Reference, SiteId, Tag};
 pub(crate) use ledger::LedgerFsck;
 pub(crate) use ledger::{LedgerCommand, LedgerErase, LedgerProve, LedgerShow, LedgerVerify};
 pub(crate) use owners::{NamespaceRotate, NamespaceSubmit, Out, Sign, Withdraw};
-pub(crate) use weighing::{Scorecard, Weigh};
+pub(crate) use weighing::{Compare, Leaderboard, Scorecard, Weigh};
 
 use crate::typed::{Compared, ScopeArg, Target, rate, token_id};
 
@@ -127,6 +127,8 @@ pub(crate) enum Command {
     Withdraw(Withdraw),
     Weigh(Weigh),
     Scorecard(Scorecard),
+    Compare(Compare),
+    Leaderboard(Leaderboard),
     #[command(subcommand)]
     Ledger(LedgerCommand),
     #[command(subcommand)]

@@ -33,7 +33,7 @@
 //! ledger                     entries, proofs as files, the whole tree computed anew
 //! scan, ignore, read,        which files there are, read once, the small ones of many as tars
 //! packed, sources
-//! scorecard                  what a site has measured
+//! scorecard, leaderboard     what a site has measured
 //! push, tag, withdraw,       signing and sending
 //! namespace, rotation, draft
 //! listing, recipes, pull,    fetching, writing, and proving without a network
@@ -52,6 +52,7 @@ pub mod home;
 pub mod ignore;
 mod kept;
 pub mod keys;
+pub mod leaderboard;
 pub mod ledger;
 mod line;
 mod listing;

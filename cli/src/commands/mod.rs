@@ -1,9 +1,12 @@
 //! One file for each command: what it asks of the client, and how its result reads.
 
+mod agreement;
+mod compare;
 mod completions;
 mod diff;
 mod doctor;
 mod key;
+mod leaderboard;
 mod ledger;
 mod list;
 mod login;
@@ -53,6 +56,8 @@ pub(crate) async fn run(command: Command, config: &Config, ui: Ui) -> Result<(),
         Command::Withdraw(args) => withdraw::run(args, config, ui).await,
         Command::Weigh(args) => weigh(args, ui).await,
         Command::Scorecard(args) => Box::pin(scorecard::run(args, config, ui)).await,
+        Command::Compare(args) => compare::run(args, config, ui).await,
+        Command::Leaderboard(args) => leaderboard::run(args, config, ui).await,
         Command::Ledger(args) => Box::pin(ledger::run(args, config, ui)).await,
         Command::Token(args) => token::run(args, config, ui).await,
         Command::Doctor(_) => Box::pin(doctor::run(config, ui)).await,

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use waag_client::scorecard::{self, Card};
+use waag_client::scorecard::{self, Card, Opinion};
 use waag_schema::Sha256;
 use waag_schema::statement::scorecard::{Amount, Section};
 use waag_schema::wire::artifact::WeighingView;
 
-use super::open_site;
+use super::{agreement, open_site};
 use crate::args::Scorecard;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
@@ -45,9 +45,11 @@ pub(crate) async fn run(args: Scorecard, config: &Config, ui: Ui) -> Result<(), 
         }
         None => Value::Null,
     };
+    let others = agreement::ask(&args.against, &reference.artifact, card, config, ui).await?;
     ui.report(&Shown {
         name: reference.to_string(),
         card: card.clone(),
+        others,
         details,
     })
 }
@@ -83,12 +85,20 @@ struct Shown {
     name: String,
     #[serde(flatten)]
     card: Card,
+    /// What other sites say to it, if they were asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Opinion>,
     details: Value,
 }
 
 impl Report for Shown {
     fn page(&self, page: &mut Page) {
-        let Self { name, card, details } = self;
+        let Self {
+            name,
+            card,
+            others,
+            details,
+        } = self;
         let Card { scorecard, .. } = card;
         page.fact("scorecard", name);
         page.fact("digest", card.manifest);
@@ -108,6 +118,7 @@ impl Report for Shown {
             ),
         );
         show_sections(page, &scorecard.sections, details);
+        agreement::show(page, others);
     }
 
     fn essential(&self) -> String {
@@ -343,7 +354,7 @@ fn show_exponents(page: &mut Page, details: &Value) {
 }
 
 /// A bar of this share of the full width.
-fn bar(share: f64) -> String {
+pub(super) fn bar(share: f64) -> String {
     let share = if share.is_finite() {
         share.clamp(0.0, 1.0)
     } else {
@@ -363,7 +374,7 @@ fn bar(share: f64) -> String {
 }
 
 /// A number for a person: counts with their digits grouped, others with five significant digits.
-fn shown(amount: Amount) -> String {
+pub(super) fn shown(amount: Amount) -> String {
     match amount {
         Amount::Count(count) => thousands(count),
         Amount::Real(real) if real == 0.0 || !real.is_finite() => real.to_string(),

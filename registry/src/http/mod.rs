@@ -59,6 +59,7 @@ fn native_routes() -> (Router<Arc<Site>>, OpenApi) {
         .routes(routes!(native::artifact::statements))
         .routes(routes!(native::artifact::scorecards))
         .routes(routes!(native::artifact::scorecard_details))
+        .routes(routes!(native::leaderboard::leaderboard))
         .routes(routes!(native::ledger::prove))
         .routes(routes!(native::ledger::erase))
         .routes(routes!(native::transfer::recipes))

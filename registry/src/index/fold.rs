@@ -100,8 +100,9 @@ impl Index {
                 let text =
                     serde_json::to_string(scorecard).map_err(|e| IndexError::Corrupt(e.to_string()))?;
                 self.run(
-                    "INSERT INTO scorecard (position, artifact, manifest, at, engine, version, details, statement)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO scorecard
+                         (position, artifact, manifest, at, engine, version, precision, asked, suite, details, statement)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     params![
                         position,
                         artifact.as_str(),
@@ -109,6 +110,9 @@ impl Index {
                         at.unix(),
                         scorecard.harness.name,
                         scorecard.harness.version,
+                        scorecard.precision,
+                        scorecard.suite.as_ref().map(|suite| suite.artifact.as_str()),
+                        scorecard.suite.as_ref().map(|suite| *suite.manifest.as_bytes()),
                         scorecard.details.as_ref().map(|d| *d.sha256.as_bytes()),
                         text
                     ],

@@ -76,9 +76,14 @@ CREATE TABLE scorecard (
     at        INTEGER NOT NULL,
     engine    TEXT NOT NULL,
     version   TEXT NOT NULL,
+    precision TEXT NOT NULL,
+    -- the suite's name and manifest, where one was asked
+    asked     TEXT,
+    suite     BLOB,
     details   BLOB,
     statement TEXT NOT NULL
 ) STRICT;
+CREATE INDEX scorecard_by_suite ON scorecard (asked, position) WHERE asked IS NOT NULL;
 CREATE INDEX scorecard_by_release ON scorecard (artifact, manifest, engine, version);
 
 -- tag

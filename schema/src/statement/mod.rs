@@ -3,6 +3,7 @@
 //! A publisher signs; a site records. What is recorded here is only what a signature covers, and whether one
 //! statement may follow another is decided by [`chain`], the same code in client, site, mirror and auditor.
 
+pub mod agreement;
 pub mod chain;
 pub mod dsse;
 pub mod namespace;

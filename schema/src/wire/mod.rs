@@ -5,6 +5,7 @@
 //! [`FRAMES_TYPE`]. Refusals are a [`Problem`] with the status that `registry/src/http/problem.rs` gives.
 
 pub mod artifact;
+pub mod leaderboard;
 pub mod ledger;
 pub mod problem;
 pub mod site;

@@ -1,6 +1,7 @@
 //! The native API: one file for each subject, one function for each route.
 
 pub(super) mod artifact;
+pub(super) mod leaderboard;
 pub(super) mod ledger;
 pub(super) mod site;
 pub(super) mod token;
