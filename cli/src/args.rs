@@ -23,7 +23,7 @@ use waag_schema::{ArtifactName, Namespace, Reference, SiteId, Tag};
 #[cfg(feature = "server")]
 pub(crate) use ledger::LedgerFsck;
 pub(crate) use ledger::{LedgerCommand, LedgerErase, LedgerProve, LedgerShow, LedgerVerify};
-pub(crate) use owners::{NamespaceRotate, NamespaceSubmit, Out, Sign, Withdraw};
+pub(crate) use owners::{NamespaceGate, NamespaceRotate, NamespaceSubmit, Out, Sign, Withdraw};
 pub(crate) use weighing::{Compare, Leaderboard, Scorecard, Weigh};
 
 use crate::typed::{Compared, ScopeArg, Target, rate, token_id};
@@ -251,6 +251,7 @@ pub(crate) enum NamespaceCommand {
     Create(NamespaceCreate),
     Show(NamespaceShow),
     Rotate(NamespaceRotate),
+    Gate(NamespaceGate),
     Submit(NamespaceSubmit),
 }
 

@@ -103,7 +103,11 @@ pub async fn scored(site: &Site, suite: &ArtifactName) -> Result<(Vec<ScoredView
 pub fn rank(scored: &[ScoredView], metric: Option<&str>, task: Option<&str>) -> Vec<Board> {
     let tasks: BTreeSet<Option<&str>> = match task {
         Some(task) => BTreeSet::from([Some(task)]),
-        None => scored.iter().flat_map(results).map(|one| one.task.as_deref()).collect(),
+        None => scored
+            .iter()
+            .flat_map(results)
+            .map(|one| one.task.as_deref())
+            .collect(),
     };
     let board = |task: Option<&str>| {
         let measured = |metric: &str| scored.iter().any(|one| find(one, task, metric).is_some());
@@ -134,13 +138,26 @@ fn one_board(scored: &[ScoredView], task: Option<&str>, metric: &str) -> Board {
     let value = |(_, measure): &(&ScoredView, &Measure)| measure.value.to_f64();
     found.sort_by(|a, b| {
         let by_value = value(a).total_cmp(&value(b));
-        let by_value = if more_is_better { by_value.reverse() } else { by_value };
+        let by_value = if more_is_better {
+            by_value.reverse()
+        } else {
+            by_value
+        };
         by_value.then_with(|| (&a.0.artifact, a.0.entry).cmp(&(&b.0.artifact, b.0.entry)))
     });
-    let first_of = |at: usize| found.iter().position(|one| value(one) == value(&found[at])).unwrap_or(at);
+    let first_of = |at: usize| {
+        found
+            .iter()
+            .position(|one| value(one) == value(&found[at]))
+            .unwrap_or(at)
+    };
     let places = found.iter().enumerate().map(|(at, (one, measure))| Place {
         rank: first_of(at) as u64 + 1,
-        tied: found.iter().filter(|other| value(other) == measure.value.to_f64()).count() > 1,
+        tied: found
+            .iter()
+            .filter(|other| value(other) == measure.value.to_f64())
+            .count()
+            > 1,
         artifact: one.artifact.clone(),
         manifest: one.manifest,
         suite: one.suite,
@@ -166,7 +183,10 @@ fn find<'a>(one: &'a ScoredView, task: Option<&str>, metric: &str) -> Option<&'a
 }
 
 fn why_missing(one: &ScoredView, metric: &str) -> String {
-    let mut reasons = one.sections.iter().filter_map(|section| section.not_measured.as_ref());
+    let mut reasons = one
+        .sections
+        .iter()
+        .filter_map(|section| section.not_measured.as_ref());
     match reasons.next() {
         Some(reason) => format!("not measured because {reason}"),
         None => format!("{metric} was not measured"),
@@ -202,7 +222,8 @@ mod tests {
     fn ranks(board: &Board) -> Vec<(u64, bool, &str)> {
         let place = |place: &'_ Place| (place.rank, place.tied);
         let all = board.places.iter();
-        all.map(|one| (place(one).0, place(one).1, one.artifact.as_str())).collect()
+        all.map(|one| (place(one).0, place(one).1, one.artifact.as_str()))
+            .collect()
     }
 
     #[test]
@@ -223,7 +244,10 @@ mod tests {
             ranks(arc),
             [(1, false, "acme/b"), (2, true, "acme/a"), (2, true, "acme/c")]
         );
-        assert_eq!(arc.missing[0].reason, "not measured because its architecture is unknown");
+        assert_eq!(
+            arc.missing[0].reason,
+            "not measured because its architecture is unknown"
+        );
         assert_eq!(ranks(wiki), [(1, false, "acme/a"), (2, false, "acme/b")]);
         assert_eq!(wiki.missing.len(), 2);
     }

@@ -75,7 +75,9 @@ fn line(one: &Agreement) -> String {
 
 fn said(verdict: &Verdict) -> String {
     match verdict {
-        Verdict::Confirmed { bit_for_bit: true, .. } => "confirmed, bit for bit".to_owned(),
+        Verdict::Confirmed {
+            bit_for_bit: true, ..
+        } => "confirmed, bit for bit".to_owned(),
         Verdict::Confirmed { greatest, .. } => match greatest {
             Some(greatest) => format!("confirmed within the tolerance; {}", apart(greatest)),
             None => "confirmed".to_owned(),
@@ -94,7 +96,10 @@ fn said(verdict: &Verdict) -> String {
 
 fn apart(one: &Difference) -> String {
     let value = |amount| Option::map_or(amount, "nothing".to_owned(), shown);
-    let task = one.task.as_ref().map_or_else(String::new, |task| format!("{task} "));
+    let task = one
+        .task
+        .as_ref()
+        .map_or_else(String::new, |task| format!("{task} "));
     format!(
         "{task}{} is {} here and {} there",
         one.metric,

@@ -52,7 +52,12 @@ async fn cards(site: &Site, reference: &Reference) -> Result<(Sha256, Vec<Card>)
         return Err(Failure::new(Exit::NotFound, message)
             .hint(format!("`waag scorecard {reference} --wait` waits for it")));
     }
-    cards.sort_by_key(|card| card.scorecard.suite.as_ref().map(|suite| suite.artifact.to_string()));
+    cards.sort_by_key(|card| {
+        card.scorecard
+            .suite
+            .as_ref()
+            .map(|suite| suite.artifact.to_string())
+    });
     Ok((manifest, cards))
 }
 
@@ -137,7 +142,10 @@ impl Report for SideBySide {
             }
             let worst = one.results.iter().filter_map(|row| row.relative);
             let worst = worst.map(f64::abs).fold(0.0, f64::max);
-            page.table([one.section.as_str(), "a", "b", "b - a", ""], one.results.iter().map(|row| row.cells(worst)));
+            page.table(
+                [one.section.as_str(), "a", "b", "b - a", ""],
+                one.results.iter().map(|row| row.cells(worst)),
+            );
         }
     }
 
@@ -150,12 +158,17 @@ impl Report for SideBySide {
 impl Row {
     fn cells(&self, worst: f64) -> [String; 5] {
         let value = |amount| Option::map_or(amount, "-".to_owned(), shown);
-        let task = self.task.as_ref().map_or_else(String::new, |task| format!("{task} "));
+        let task = self
+            .task
+            .as_ref()
+            .map_or_else(String::new, |task| format!("{task} "));
         let change = match self.change {
             Some(0.0) => "same".to_owned(),
             Some(change) => {
                 let sign = if change > 0.0 { "+" } else { "" };
-                let share = self.relative.map_or_else(String::new, |r| format!(" ({:+.2} %)", r * 100.0));
+                let share = self
+                    .relative
+                    .map_or_else(String::new, |r| format!(" ({:+.2} %)", r * 100.0));
                 format!("{sign}{}{share}", shown(Amount::Real(change)))
             }
             None if self.a == self.b => "same".to_owned(),

@@ -19,13 +19,20 @@ pub(crate) async fn run(args: Leaderboard, config: &Config, ui: Ui) -> Result<()
     let site = open_site(config, ui)?;
     let (scored, more) = leaderboard::scored(&site, &args.suite).await?;
     if scored.is_empty() {
-        let message = format!("nothing here that this token may read was weighed on {}", args.suite);
-        return Err(Failure::new(Exit::NotFound, message)
-            .hint("waag.toml names the suites that a site weighs on; `waag scorecard REF` shows what it has"));
+        let message = format!(
+            "nothing here that this token may read was weighed on {}",
+            args.suite
+        );
+        return Err(Failure::new(Exit::NotFound, message).hint(
+            "waag.toml names the suites that a site weighs on; `waag scorecard REF` shows what it has",
+        ));
     }
     let boards = leaderboard::rank(&scored, args.metric.as_deref(), args.task.as_deref());
     if more {
-        ui.warn(format_args!("only the newest {} scorecards are ranked", scored.len()));
+        ui.warn(format_args!(
+            "only the newest {} scorecards are ranked",
+            scored.len()
+        ));
     }
     ui.report(&Ranked {
         suite: args.suite,
@@ -54,9 +61,15 @@ impl Report for Ranked {
                 ),
             );
             let value = |amount: Amount| amount.to_f64();
-            let most = board.places.iter().map(|one| value(one.value).abs()).fold(0.0, f64::max);
+            let most = board
+                .places
+                .iter()
+                .map(|one| value(one.value).abs())
+                .fold(0.0, f64::max);
             let rows = board.places.iter().map(|one| {
-                let error = one.standard_error.map_or_else(String::new, |e| format!(" ± {}", shown(e)));
+                let error = one
+                    .standard_error
+                    .map_or_else(String::new, |e| format!(" ± {}", shown(e)));
                 [
                     format!("{}{}", one.rank, if one.tied { "=" } else { "" }),
                     one.artifact.to_string(),
@@ -74,7 +87,9 @@ impl Report for Ranked {
 
     fn essential(&self) -> String {
         let best = self.boards.iter().filter_map(|board| board.places.first());
-        let best: Vec<String> = best.map(|one| format!("{}@{}", one.artifact, one.manifest)).collect();
+        let best: Vec<String> = best
+            .map(|one| format!("{}@{}", one.artifact, one.manifest))
+            .collect();
         best.join("\n")
     }
 }

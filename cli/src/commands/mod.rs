@@ -5,6 +5,7 @@ mod compare;
 mod completions;
 mod diff;
 mod doctor;
+mod gate;
 mod key;
 mod leaderboard;
 mod ledger;

@@ -53,6 +53,7 @@ fn native_routes() -> (Router<Arc<Site>>, OpenApi) {
         .routes(routes!(native::site::namespace))
         .routes(routes!(native::site::namespace_proof))
         .routes(routes!(native::site::rotate))
+        .routes(routes!(native::site::gate))
         .routes(routes!(native::artifact::list))
         .routes(routes!(native::artifact::show))
         .routes(routes!(native::artifact::resolve))

@@ -8,6 +8,7 @@ use waag_schema::release::kind::Kind;
 use waag_schema::statement::{Chain, NamespaceState, Scorecard, Visibility};
 use waag_schema::wire::artifact::{ArtifactSummary, ReleaseView, ScorecardView, TagView};
 use waag_schema::wire::leaderboard::ScoredView;
+use waag_schema::wire::site::GateView;
 use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, Tag, Timestamp};
 
 use super::IndexError;
@@ -168,6 +169,41 @@ impl<'a> Questions<'a> {
                 })
             },
         )
+    }
+
+    /// Which gates stand before tags of this namespace?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn gates(&self, name: &Namespace) -> Result<Vec<GateView>, IndexError> {
+        let sql = "SELECT * FROM gate WHERE namespace = ? ORDER BY tag";
+        self.all(sql, params![name.as_str()], |row| {
+            let text: String = column(row, "requirements")?;
+            Ok(GateView {
+                tag: parsed(row, "tag")?,
+                requirements: serde_json::from_str(&text).map_err(|e| corrupt(&e))?,
+                entry: column(row, "position")?,
+            })
+        })
+    }
+
+    /// What was measured on this release, newest first?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn scorecards_of(
+        &self,
+        artifact: &ArtifactName,
+        manifest: &Sha256,
+        limit: usize,
+    ) -> Result<Vec<Scorecard>, IndexError> {
+        let sql = "SELECT statement FROM scorecard WHERE artifact = ? AND manifest = ?
+             ORDER BY position DESC LIMIT ?";
+        let parameters = params![artifact.as_str(), manifest.as_bytes(), limit as u64];
+        self.all(sql, parameters, |row| {
+            let text: String = column(row, "statement")?;
+            serde_json::from_str(&text).map_err(|e| corrupt(&e))
+        })
     }
 
     /// Which namespaces are there?
@@ -563,12 +599,12 @@ impl<'a> Questions<'a> {
         )
     }
 
-    /// Of which namespace that has artifacts is this entry the beginning or a rotation?
+    /// Of which namespace that has artifacts is this entry the beginning, a rotation or a gate?
     ///
     /// # Errors
     /// When the index fails.
     pub fn founds(&self, position: u64) -> Result<Option<Namespace>, IndexError> {
-        let sql = "SELECT subject FROM entry WHERE position = ? AND predicate IN ('namespace', 'rotation') \
+        let sql = "SELECT subject FROM entry WHERE position = ? AND predicate IN ('namespace', 'rotation', 'gate') \
                    AND EXISTS (SELECT 1 FROM artifact WHERE artifact.namespace = entry.subject)";
         self.one(sql, params![position], |row| parsed(row, "subject"))
     }

@@ -76,7 +76,10 @@ impl Catalogue {
     /// When there is none that the caller may know of.
     pub async fn namespace(&self, caller: &Caller, name: &Namespace) -> Result<NamespaceView, PublishError> {
         let state = self.readable(caller, name).await?;
+        let wanted = name.clone();
+        let gates = self.reader.ask(move |q| q.gates(&wanted)).await?;
         Ok(NamespaceView {
+            gates,
             name: state.name,
             id: state.id,
             owners: state.keys.owners,

@@ -144,7 +144,11 @@ impl Pair<'_> {
         }
         let (a, b) = (ours.value.to_f64(), theirs.value.to_f64());
         let relative = (a - b).abs() / a.abs().max(b.abs());
-        if relative.is_finite() { relative.min(1.0) } else { 1.0 }
+        if relative.is_finite() {
+            relative.min(1.0)
+        } else {
+            1.0
+        }
     }
 
     fn is_same(&self) -> bool {
@@ -324,7 +328,10 @@ mod tests {
         theirs.device.class = "cuda-9.0".to_owned();
         assert!(matches!(
             verdict(&ours, &theirs),
-            Verdict::Confirmed { bit_for_bit: true, .. }
+            Verdict::Confirmed {
+                bit_for_bit: true,
+                ..
+            }
         ));
         theirs.sections[0].results[0].value = Amount::Real(1.000_000_1);
         assert!(matches!(verdict(&ours, &theirs), Verdict::Disputed { .. }));
@@ -341,7 +348,9 @@ mod tests {
         assert!(changed(&|c| c.precision = "bf16".to_owned()).contains("bf16"));
         assert!(changed(&|c| c.harness.name = "other".to_owned()).contains("other"));
         assert!(changed(&|c| c.sections.clear()).contains("not measured there"));
-        assert!(changed(&|c| c.sections[0] = Section::not_measured("language", "no time")).contains("no time"));
+        assert!(
+            changed(&|c| c.sections[0] = Section::not_measured("language", "no time")).contains("no time")
+        );
         let suite = SuiteRelease {
             artifact: "acme/suite".parse().unwrap(),
             manifest: Sha256::of(b"suite"),

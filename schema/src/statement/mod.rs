@@ -6,6 +6,7 @@
 pub mod agreement;
 pub mod chain;
 pub mod dsse;
+pub mod gate;
 pub mod namespace;
 pub mod predicate;
 pub mod scorecard;
