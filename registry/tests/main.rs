@@ -9,6 +9,7 @@ mod erasure;
 mod failure_table;
 mod fsck;
 mod http;
+mod leaderboard;
 mod listen;
 mod openapi;
 mod packed;
