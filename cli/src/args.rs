@@ -30,8 +30,8 @@ pub(crate) use charter::{
 pub(crate) use ledger::LedgerFsck;
 pub(crate) use ledger::{LedgerCommand, LedgerErase, LedgerProve, LedgerShow, LedgerVerify};
 pub(crate) use mirrors::{Mirror, MirrorAdd, Whereabouts};
-pub(crate) use owners::{NamespaceRotate, NamespaceSubmit, Out, Sign, Withdraw};
-pub(crate) use weighing::{Scorecard, Weigh};
+pub(crate) use owners::{NamespaceGate, NamespaceRotate, NamespaceSubmit, Out, Sign, Withdraw};
+pub(crate) use weighing::{Compare, Leaderboard, Scorecard, Weigh};
 
 use crate::typed::{Compared, ScopeArg, Shown, Target, rate, token_id};
 
@@ -158,6 +158,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Mirror(Mirror),
     Where(Whereabouts),
+    Compare(Compare),
+    Leaderboard(Leaderboard),
     #[command(subcommand)]
     Ledger(LedgerCommand),
     #[command(subcommand)]
@@ -280,6 +282,7 @@ pub(crate) enum NamespaceCommand {
     Create(NamespaceCreate),
     Show(NamespaceShow),
     Rotate(NamespaceRotate),
+    Gate(NamespaceGate),
     Submit(NamespaceSubmit),
 }
 

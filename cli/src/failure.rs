@@ -278,6 +278,7 @@ fn exit_of(error: &ClientError) -> Exit {
         ClientError::Key(KeyFileError::Name(_)) => Exit::Usage,
         ClientError::Refused(problem) => match problem.code {
             Code::DigestMismatch | Code::Damaged => Exit::Verification,
+            Code::Gate => Exit::Refused,
             _ => Exit::Failed,
         },
         // A command line that makes no sense is refused before the client is asked. What the client cannot make
@@ -383,6 +384,9 @@ const fn refusal_hint(code: Code) -> Option<&'static str> {
         Code::Damaged => {
             Some("the site's operator must look: stored content does not have its digest any more")
         }
+        Code::Gate => Some(
+            "`waag scorecard REF --wait` waits for what is still to be measured, then `waag tag REF TAG`; `waag namespace show NAMESPACE` shows its gates",
+        ),
         Code::Failed => Some("the site's log says why"),
         _ => None,
     }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 use waag_schema::base::name::Version;
+use waag_schema::statement::scorecard::Amount;
 use waag_schema::wire::token::Scope;
 use waag_schema::{ArtifactName, Reference, Tag};
 
@@ -160,6 +161,18 @@ impl FromStr for Compared {
             .parse()
             .map_or_else(|_| Self::Directory(PathBuf::from(text)), Self::Release))
     }
+}
+
+/// A number as people write it: `3`, `0.7`, `1e-3`.
+pub(crate) fn amount(text: &str) -> Result<Amount, String> {
+    let real = || {
+        text.parse::<f64>()
+            .ok()
+            .filter(|real| real.is_finite())
+            .map(Amount::Real)
+    };
+    let count = text.parse::<u64>().ok().map(Amount::Count);
+    count.or_else(real).ok_or_else(|| "not a number".to_owned())
 }
 
 #[cfg(test)]

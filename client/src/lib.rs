@@ -33,7 +33,7 @@
 //! ledger                     entries, proofs as files, the whole tree computed anew
 //! scan, ignore, read,        which files there are, read once, the small ones of many as tars
 //! packed, sources
-//! scorecard                  what a site has measured
+//! scorecard, leaderboard     what a site has measured
 //! mirror                     copies of other sites' releases, and who holds what
 //! push, tag, label,          signing and sending
 //! withdraw, namespace,
@@ -58,6 +58,7 @@ pub mod ignore;
 mod kept;
 pub mod keys;
 pub mod label;
+pub mod leaderboard;
 pub mod ledger;
 mod line;
 pub mod listing;

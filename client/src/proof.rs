@@ -180,7 +180,7 @@ pub fn check_namespace(
     for said in read.statements() {
         let next = match &state {
             None => NamespaceState::begin(&said.envelope, &pin.site),
-            Some(state) => state.rotate(&said.envelope),
+            Some(state) => state.follow(&said.envelope),
         };
         let next = next.map_err(|e| refused(format!("entry {}: {e}", said.index)))?;
         if next.name != *name || said.statement.subject != Subject::Namespace(name.clone()) {
@@ -339,8 +339,8 @@ impl<'a> Reading<'a> {
             }
             (Predicate::Genesis(_), Some(_)) => Err("the namespace begins twice".to_owned()),
             (_, None) => Err("it stands before the beginning of its namespace".to_owned()),
-            (Predicate::Rotation(_), Some(namespace)) => {
-                self.namespace = Some(namespace.rotate(&said.envelope).map_err(|e| e.to_string())?);
+            (Predicate::Rotation(_) | Predicate::Gate(_), Some(namespace)) => {
+                self.namespace = Some(namespace.follow(&said.envelope).map_err(|e| e.to_string())?);
                 Ok(())
             }
             (_, Some(_)) => self.take_statement(said),

@@ -1,12 +1,13 @@
-//! Rotation: how the keys of a namespace change.
+//! Statements on a namespace itself: how its keys change, and what must be met before a tag moves.
 //!
 //! The keys that a rotation begins from are proven from the ledger: a site that could name them could have its
 //! own key signed in among the owners.
 
-use waag_schema::Namespace;
 use waag_schema::base::key::{KeyPair, PublicKey};
+use waag_schema::statement::gate::{Gate, Requirement};
 use waag_schema::statement::namespace::{KEYS_MAX, KeySet, Rotation};
 use waag_schema::statement::{Predicate, Statement, Subject};
+use waag_schema::{Namespace, Tag};
 
 use crate::draft::{Draft, Ground};
 use crate::error::{ClientError, Result};
@@ -36,6 +37,24 @@ pub fn begin(ground: Ground, change: &Change, keys: &[KeyPair]) -> Result<Draft>
             namespace: namespace.id,
             link: namespace.chain.next(),
             keys: changed(&namespace.name, &namespace.keys, change)?,
+        }),
+    };
+    Draft::begin(ground, vec![statement], None, keys)
+}
+
+/// Begins a gate before a tag of the namespace, signed with these keys: all of these requirements from then on, or none.
+///
+/// # Errors
+/// When a requirement makes no sense, or none of the keys counts.
+pub fn gate(ground: Ground, tag: Tag, requirements: Vec<Requirement>, keys: &[KeyPair]) -> Result<Draft> {
+    let namespace = &ground.state;
+    let statement = Statement {
+        subject: Subject::Namespace(namespace.name.clone()),
+        predicate: Predicate::Gate(Gate {
+            namespace: namespace.id,
+            link: namespace.chain.next(),
+            tag,
+            requirements,
         }),
     };
     Draft::begin(ground, vec![statement], None, keys)

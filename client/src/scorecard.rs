@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use waag_schema::statement::agreement::{Agreement, Tolerance, agree};
 use waag_schema::statement::scorecard::{Details, Scorecard};
 use waag_schema::statement::{Predicate, Subject};
 use waag_schema::wire::artifact::{ScorecardView, Scorecards, WeighingView};
@@ -136,6 +137,42 @@ pub async fn read(site: &Site, artifact: &ArtifactName) -> Result<Cards> {
     Ok(Cards {
         cards,
         weighing: answer.weighing,
+    })
+}
+
+/// What another site says to a scorecard.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Opinion {
+    /// Whose.
+    pub site: SiteId,
+    /// Its own scorecard of the release.
+    pub card: Card,
+    /// What that says to each section.
+    pub agreements: Vec<Agreement>,
+}
+
+/// Asks another site, under its own pin, for its scorecard of a release, and compares.
+///
+/// # Errors
+/// When that site shows none of this release that its ledger proves.
+pub async fn second_opinion(site: &Site, artifact: &ArtifactName, ours: &Card) -> Result<Opinion> {
+    let theirs = read(site, artifact).await?;
+    let of_it = |card: &&Card| card.manifest == ours.manifest;
+    let same_suite = |card: &&Card| card.scorecard.suite == ours.scorecard.suite;
+    let found = theirs.cards.iter().filter(of_it);
+    // The newest that was asked the same; one that was asked something else says why it cannot be compared.
+    let card = found.clone().find(same_suite).or_else(|| found.clone().next());
+    let card = card.ok_or_else(|| {
+        ClientError::NotFound(format!(
+            "the site {} has no scorecard of {artifact}@{}",
+            site.pin().site,
+            ours.manifest
+        ))
+    })?;
+    Ok(Opinion {
+        site: site.pin().site.clone(),
+        agreements: agree(&ours.scorecard, &card.scorecard, &Tolerance::default()),
+        card: card.clone(),
     })
 }
 

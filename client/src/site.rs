@@ -239,6 +239,11 @@ impl Site {
         self.transport.json(Ask::post(path, request)).await
     }
 
+    pub(crate) async fn gate_namespace(&self, name: &Namespace, request: &NamespaceRequest) -> Result<Proof> {
+        let path = format!("/api/v1/namespaces/{name}/gate");
+        self.transport.json(Ask::post(path, request)).await
+    }
+
     /// Returns an artifact as the site shows it.
     ///
     /// # Errors

@@ -136,6 +136,7 @@ impl Book {
                     name: None,
                 },
                 precision: "exact".to_owned(),
+                suite: None,
                 sections: Vec::new(),
                 details: None,
             }),

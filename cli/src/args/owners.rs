@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
-use waag_schema::{Namespace, Reference};
+use waag_schema::statement::scorecard::Amount;
+use waag_schema::{ArtifactName, Namespace, Reference, Tag};
 
 use super::Signing;
+use crate::typed::amount;
 
 /// Where what one owner has signed is kept for the others.
 #[derive(Debug, Args)]
@@ -52,6 +54,43 @@ pub(crate) struct NamespaceRotate {
     pub(crate) passphrase_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) out: Out,
+}
+
+/// Require a score before a tag moves
+///
+/// From then on no release of the namespace gets this tag unless the site's newest scorecard of it has the number:
+/// of a task of a suite, or, without --suite, of its weights, as in `--metric nonfinite --at-most 0`. Several gates
+/// may stand before one tag; all must be passed. --remove takes those of the tag away.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct NamespaceGate {
+    /// The namespace's name
+    pub(crate) name: Namespace,
+    /// The tag, on all artifacts of the namespace
+    #[arg(long)]
+    pub(crate) tag: Tag,
+    /// The suite that must have been asked
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub(crate) suite: Option<ArtifactName>,
+    /// The suite's task
+    #[arg(long, value_name = "TASK", requires = "suite")]
+    pub(crate) task: Option<String>,
+    /// The number, as `waag scorecard` calls it; `nonfinite` is what is not a number or infinite
+    #[arg(long, value_name = "METRIC", required_unless_present = "remove")]
+    pub(crate) metric: Option<String>,
+    /// It must be this or more
+    #[arg(long, value_name = "NUMBER", value_parser = amount)]
+    pub(crate) at_least: Option<Amount>,
+    /// It must be this or less
+    #[arg(long, value_name = "NUMBER", value_parser = amount)]
+    pub(crate) at_most: Option<Amount>,
+    /// Take away what stands before this tag
+    #[arg(long, conflicts_with_all = ["suite", "task", "metric", "at_least", "at_most"])]
+    pub(crate) remove: bool,
+    #[command(flatten)]
+    pub(crate) out: Out,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
 }
 
 /// Have a change recorded that enough owners have signed

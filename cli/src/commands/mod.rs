@@ -1,13 +1,17 @@
 //! One file for each command: what it asks of the client, and how its result reads.
 
+mod agreement;
 mod charter;
+mod compare;
 mod completions;
 mod diff;
 mod doctor;
 mod explain;
+mod gate;
 mod key;
 mod label;
 mod language;
+mod leaderboard;
 mod ledger;
 mod list;
 mod login;
@@ -49,11 +53,11 @@ pub(crate) async fn run(command: Command, config: &Config, ui: Ui) -> Result<(),
         Command::Logout(_) => login::logout(config, ui),
         Command::Whoami(_) => login::whoami(config, ui).await,
         Command::Key(args) => key::run(args, config, ui),
-        Command::Namespace(args) => namespace::run(args, config, ui).await,
+        Command::Namespace(args) => Box::pin(namespace::run(args, config, ui)).await,
         // The two that move bytes hold the most on their way; a box keeps the others small.
         Command::Push(args) => Box::pin(push::run(args, config, ui)).await,
         Command::Pull(args) => Box::pin(pull::run(args, config, ui)).await,
-        Command::Verify(args) => verify::run(args, config, ui).await,
+        Command::Verify(args) => Box::pin(verify::run(args, config, ui)).await,
         Command::Show(args) => show::run(args, config, ui).await,
         Command::List(args) => list::list(args, config, ui).await,
         Command::Search(args) => list::search(args, config, ui).await,
@@ -66,6 +70,8 @@ pub(crate) async fn run(command: Command, config: &Config, ui: Ui) -> Result<(),
         Command::Scorecard(args) => Box::pin(scorecard::run(args, config, ui)).await,
         Command::Explain(args) => explain::run(args, config, ui).await,
         Command::Charter(args) => Box::pin(charter::run(args, config, ui)).await,
+        Command::Compare(args) => Box::pin(compare::run(args, config, ui)).await,
+        Command::Leaderboard(args) => leaderboard::run(args, config, ui).await,
         Command::Ledger(args) => Box::pin(ledger::run(args, config, ui)).await,
         Command::Mirror(args) => mirror::run(args, config, ui).await,
         Command::Where(args) => mirror::holders(args, config, ui).await,

@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use waag_client::scorecard::{self, Card};
+use waag_client::scorecard::{self, Card, Opinion};
+use waag_schema::Sha256;
 use waag_schema::statement::scorecard::{Amount, Section};
 use waag_schema::wire::artifact::WeighingView;
 
-use super::{language, open_site};
+use super::{agreement, language, open_site};
 use crate::args::Scorecard;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
@@ -45,11 +46,13 @@ pub(crate) async fn run(args: Scorecard, config: &Config, ui: Ui) -> Result<(), 
         None => Value::Null,
     };
     let to_come = found.weighing.iter().filter(|view| view.manifest == manifest);
+    let others = agreement::ask(&args.against, &reference.artifact, card, config, ui).await?;
     ui.report(&Shown {
         name: reference.to_string(),
         card: card.clone(),
         suites: found.on_suites(&manifest).into_iter().cloned().collect(),
         to_come: to_come.cloned().collect(),
+        others,
         details,
     })
 }
@@ -89,6 +92,9 @@ struct Shown {
     suites: Vec<Card>,
     /// What the site has not asked yet, or cannot ask.
     to_come: Vec<WeighingView>,
+    /// What other sites say to it, if they were asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Opinion>,
     details: Value,
 }
 
@@ -99,6 +105,7 @@ impl Report for Shown {
             card,
             suites,
             to_come,
+            others,
             details,
         } = self;
         let Card { scorecard, .. } = card;
@@ -142,6 +149,7 @@ impl Report for Shown {
                 page.fact("state", format_args!("{}{why}", view.state));
             }
         }
+        agreement::show(page, others);
     }
 
     fn essential(&self) -> String {

@@ -1,6 +1,9 @@
 //! A push to a running site, and nothing more, gives a signed scorecard; a directory weighs the same without any site.
 
 use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use waag_schema::base::bytes::Base64;
@@ -103,6 +106,166 @@ fn a_push_is_followed_by_its_scorecard() {
             .ok()
             .contains("cosine")
     );
+    site.stop();
+}
+
+/// A model of two tensors in a directory of this name.
+fn small_model(world: &Path, seed: u64) -> PathBuf {
+    let model = world.join(format!("model-{seed}"));
+    fs::create_dir(&model).unwrap();
+    let tensors = [Tensor::new("embed", &[512, 1024], seed)];
+    safetensors::write(&model.join("model.safetensors"), &tensors);
+    model
+}
+
+#[test]
+fn a_second_site_confirms_bit_for_bit_and_what_is_altered_on_the_way_is_caught() {
+    let world = tempfile::tempdir().unwrap();
+    let (first, second) = (
+        Site::serve_as_it_comes(&world.path().join("first")),
+        Site::serve_as_it_comes(&world.path().join("second")),
+    );
+    let model = small_model(world.path(), 1);
+    let person = Person::operating(&second);
+    let push = |site: &Site| {
+        let token = site.admin_token();
+        person
+            .run(["login", &site.url, "--token-file", token.to_str().unwrap()])
+            .ok();
+        person.create_namespace("acme");
+        person.push(&model, "acme/tiny:1.0");
+        person.run(["scorecard", "acme/tiny:1.0", "--wait"]).ok();
+    };
+    push(&second);
+    push(&first);
+
+    let against = ["scorecard", "acme/tiny:1.0", "--against"];
+    let ask = |url: &str, more: &[&str]| person.run(against.iter().chain([&url]).chain(more).copied());
+    let shown = ask(&second.url, &["--json"]).json();
+    let agreement = &shown["others"][0]["agreements"][0];
+    assert_eq!(
+        (
+            &agreement["section"],
+            &agreement["verdict"],
+            &agreement["bit_for_bit"]
+        ),
+        (&"weights".into(), &"confirmed".into(), &Value::Bool(true))
+    );
+    assert_ne!(shown["others"][0]["site"], shown["site"]);
+    let page = ask(&second.url, &[]).ok();
+    assert!(page.contains("confirmed, bit for bit"), "{page}");
+
+    // Somebody on the way to it makes the second site say another number.
+    let way = altering(&second.url, b"\"524288\"", b"\"524289\"");
+    person.run(["login", &way, "--anonymous"]).ok();
+    person.run(["login", &first.url, "--anonymous"]).ok();
+    let error = ask(&way, &["--json"]).error(4);
+    let said = error["message"].as_str().unwrap();
+    assert!(said.contains("scorecards of acme/tiny"), "{said}");
+}
+
+/// A model of one tensor all of whose bytes are this one.
+fn flat_model(world: &Path, byte: u8) -> PathBuf {
+    let model = world.join(format!("flat-{byte}"));
+    fs::create_dir(&model).unwrap();
+    let header = r#"{"a":{"dtype":"BF16","shape":[2,512],"data_offsets":[0,2048]}}"#;
+    let mut bytes = safetensors::framed(header);
+    bytes.extend_from_slice(&[byte; 2048]);
+    fs::write(model.join("model.safetensors"), bytes).unwrap();
+    model
+}
+
+/// Listens on this machine and passes on what the site at this address says, with other bytes in place of some.
+fn altering(url: &str, from: &'static [u8], to: &'static [u8]) -> String {
+    let site = url.strip_prefix("http://").unwrap().to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for asking in listener.incoming() {
+            let Ok(mut asking) = asking else { return };
+            let mut answering = TcpStream::connect(&site).unwrap();
+            let (mut out, mut back) = (answering.try_clone().unwrap(), asking.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = io::copy(&mut asking, &mut out);
+                let _ = out.shutdown(Shutdown::Write);
+            });
+            std::thread::spawn(move || {
+                let mut buffer = vec![0; 1 << 20];
+                while let Ok(count @ 1..) = answering.read(&mut buffer) {
+                    for at in 0..count {
+                        if buffer[at..count].starts_with(from) {
+                            buffer[at..at + to.len()].copy_from_slice(to);
+                        }
+                    }
+                    if back.write_all(&buffer[..count]).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn a_tag_moves_only_to_what_passes_its_gate() {
+    let world = tempfile::tempdir().unwrap();
+    let site = Site::serve_as_it_comes(&world.path().join("site"));
+    let person = Person::operating(&site);
+    person.create_namespace("acme");
+    let gate = ["namespace", "gate", "acme", "--tag", "prod", "--metric"];
+    let require = |more: &[&str]| person.run(gate.iter().chain(more).copied());
+    require(&["nonfinite", "--at-most", "0"]).ok();
+    require(&["parameters", "--at-least", "1000"]).ok();
+    let shown = person.run(["namespace", "show", "acme"]).ok();
+    assert!(
+        shown.contains("nonfinite at most 0") && shown.contains("parameters at least 1000"),
+        "{shown}"
+    );
+
+    // What was not weighed yet does not pass, nor what has numbers that are none.
+    let noise = flat_model(world.path(), 0xff);
+    let early = person.try_push(&noise, "acme/noise:prod", &[]).error(3);
+    assert!(
+        early["details"][0].as_str().unwrap().contains("no scorecard yet"),
+        "{early}"
+    );
+    person.push(&noise, "acme/noise:1.0");
+    person.run(["scorecard", "acme/noise:1.0", "--wait"]).ok();
+    let refused = person.run(["tag", "acme/noise:1.0", "prod", "--json"]).error(3);
+    let said = refused["details"][0].as_str().unwrap();
+    assert!(said.starts_with("nonfinite at most 0: it has "), "{said}");
+    assert!(
+        refused["hint"].as_str().unwrap().contains("waag tag"),
+        "{refused}"
+    );
+
+    let finite = flat_model(world.path(), 0x3f);
+    person.push(&finite, "acme/fine:1.0");
+    person.run(["scorecard", "acme/fine:1.0", "--wait"]).ok();
+    person.run(["tag", "acme/fine:1.0", "prod"]).ok();
+
+    // The namespace's chain goes on, and everything verifies with a gate in it.
+    let out = world.path().join("out");
+    person.pull("acme/fine:prod", &out).ok();
+    person.verify(&out).ok();
+    person.run(["ledger", "verify"]).ok();
+    person
+        .run(["namespace", "gate", "acme", "--tag", "prod", "--remove"])
+        .ok();
+    person.run(["tag", "acme/noise:1.0", "prod"]).ok();
+    assert!(!person.run(["namespace", "show", "acme"]).ok().contains("gate"));
+
+    let compared = person
+        .run(["compare", "acme/noise:1.0", "acme/fine:1.0", "--json"])
+        .json();
+    let rows = compared["sections"][0]["results"].as_array().unwrap();
+    let nan = rows.iter().find(|row| row["metric"] == "nan").unwrap();
+    assert_eq!((&nan["a"], &nan["b"]), (&"1024".into(), &"0".into()));
+    let page = person.run(["compare", "acme/noise:1.0", "acme/fine:1.0"]).ok();
+    assert!(page.contains("l2_norm") && page.contains('█'), "{page}");
+    let nobody = person.run(["leaderboard", "acme/suite", "--json"]).error(5);
+    assert!(nobody["message"].as_str().unwrap().contains("acme/suite"));
     site.stop();
 }
 

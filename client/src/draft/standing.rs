@@ -189,6 +189,13 @@ impl Draft {
         };
         match &statement.predicate {
             Predicate::Rotation(rotation) => lines.extend(changes(&self.ground.state.keys, &rotation.keys)),
+            Predicate::Gate(gate) if gate.requirements.is_empty() => {
+                lines.push(format!("no gate before the tag `{}` any more", gate.tag));
+            }
+            Predicate::Gate(gate) => {
+                let required = gate.requirements.iter();
+                lines.extend(required.map(|one| format!("before the tag `{}`: {one}", gate.tag)));
+            }
             Predicate::Release(release) => {
                 lines.push(format!("releases the {} {digest}", release.kind));
                 if let Some(Upload { manifest, .. }) = &self.upload {

@@ -117,6 +117,12 @@ async fn send(site: &Site, draft: &Draft) -> Result<Proof> {
             };
             site.rotate_namespace(draft.namespace(), &request).await
         }
+        (Some((Predicate::Gate(_), _)), [envelope]) => {
+            let request = NamespaceRequest {
+                envelope: envelope.bytes().to_vec().into(),
+            };
+            site.gate_namespace(draft.namespace(), &request).await
+        }
         (Some((_, Subject::Artifact(name) | Subject::Manifest(name, _))), _) => {
             site.record(name, envelopes).await
         }

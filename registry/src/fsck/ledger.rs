@@ -11,7 +11,7 @@ use waag_schema::ledger::{
 use waag_schema::statement::{Envelope, Predicate, Subject};
 
 use super::{FsckError, Held, Mode, Report};
-use crate::index::{Folded, Home, Index};
+use crate::index::{Folded, Home, Index, Rejection};
 use crate::ledger::{AppendError, Lineage, prepare};
 use crate::store::{Key, Store, StoreError};
 use crate::vault::Vault;
@@ -339,7 +339,10 @@ async fn refold(
                     continue;
                 }
             };
-            if let Err(error) = scratch.admit(&prepared, &home) {
+            // A gate may have been passed by a scorecard that was erased since.
+            if let Err(error) = scratch.admit(&prepared, &home)
+                && !(matches!(error, Rejection::Gate { .. }) && !erased.is_empty())
+            {
                 report.found(&entry, error, false);
             }
             scratch.fold(

@@ -90,7 +90,7 @@ impl Refusal {
         match self.problem.code {
             Code::Invalid | Code::DigestMismatch => StatusCode::BAD_REQUEST,
             Code::Unauthorized => StatusCode::UNAUTHORIZED,
-            Code::Forbidden | Code::Denied | Code::Format => StatusCode::FORBIDDEN,
+            Code::Forbidden | Code::Denied | Code::Gate | Code::Format => StatusCode::FORBIDDEN,
             Code::NotFound => StatusCode::NOT_FOUND,
             Code::Taken | Code::Conflict => StatusCode::CONFLICT,
             Code::MissingContent => StatusCode::UNPROCESSABLE_ENTITY,
@@ -208,6 +208,16 @@ impl From<AppendError> for Refusal {
 
 impl From<Rejection> for Refusal {
     fn from(error: Rejection) -> Self {
+        if let Rejection::Gate { unmet, .. } = &error {
+            let reasons = unmet.clone();
+            return Self {
+                problem: Problem {
+                    reasons,
+                    ..Self::new(Code::Gate, error.to_string()).problem
+                },
+                status: None,
+            };
+        }
         let code = match &error {
             Rejection::Admit(AdmitError::Chain(_)) | Rejection::TagMoved { .. } => Code::Conflict,
             Rejection::Admit(AdmitError::Statement(waag_schema::statement::StatementError::Threshold {
@@ -217,6 +227,7 @@ impl From<Rejection> for Refusal {
             | Rejection::OtherKind { .. }
             | Rejection::OtherSite(_)
             | Rejection::Withdrawn { .. } => Code::Invalid,
+            Rejection::Gate { .. } => Code::Gate,
             Rejection::NoNamespace(_) | Rejection::NoRelease { .. } => Code::NotFound,
             Rejection::Taken { .. } => Code::Taken,
             Rejection::Index(error) => return Self::failed(error),

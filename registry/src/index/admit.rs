@@ -8,6 +8,9 @@ use waag_schema::{ArtifactName, Namespace, Sha256, SiteId, Tag};
 
 use super::{Index, IndexError, Prepared};
 
+/// So many of a release's newest scorecards are looked through for what a gate requires.
+const SCORECARDS_MAX: usize = 64;
+
 /// A statement may not be recorded now.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejection {
@@ -50,6 +53,20 @@ pub enum Rejection {
         expected: String,
         /// What it names.
         found: String,
+    },
+    /// The release has not scored what the namespace requires before this tag.
+    #[error("entry {entry} puts a gate before the tag `{tag}`, which {artifact}@{manifest} does not pass")]
+    Gate {
+        /// The artifact.
+        artifact: ArtifactName,
+        /// The tag.
+        tag: Tag,
+        /// The release.
+        manifest: Sha256,
+        /// Where the gate is recorded.
+        entry: u64,
+        /// What is required, and what was found.
+        unmet: Vec<String>,
     },
     /// A release of another kind than the earlier ones.
     #[error("{artifact} is a {expected}, the release says it is a {found}")]
@@ -112,7 +129,7 @@ impl Index {
             return self.admit_behind_gaps(prepared, home, &namespace);
         }
         let (Subject::Artifact(artifact) | Subject::Manifest(artifact, _)) = subject else {
-            return Ok(namespace.rotate(&prepared.envelope).map(drop)?);
+            return Ok(namespace.follow(&prepared.envelope).map(drop)?);
         };
         if predicate.is_a_sites() {
             prepared
@@ -149,7 +166,7 @@ impl Index {
                 }
                 let now = self.questions().tag(artifact, &tag.tag)?.map(|t| t.manifest);
                 if now == tag.from {
-                    return Ok(());
+                    return self.passes(artifact, &tag.tag, manifest);
                 }
                 let show =
                     |digest: Option<Sha256>| digest.map_or_else(|| "nothing".to_owned(), |d| d.to_string());
@@ -191,6 +208,32 @@ impl Index {
             _ => known,
         };
         Ok(namespace.admit(&prepared.envelope, &prepared.statement, &chain)?)
+    }
+
+    /// Checks what the namespace requires of a release before this tag names it.
+    fn passes(&self, artifact: &ArtifactName, tag: &Tag, manifest: &Sha256) -> Result<(), Rejection> {
+        let gates = self.questions().gates(&artifact.namespace())?;
+        let Some(gate) = gates.into_iter().find(|gate| gate.tag == *tag) else {
+            return Ok(());
+        };
+        let scorecards = self
+            .questions()
+            .scorecards_of(artifact, manifest, SCORECARDS_MAX)?;
+        let unmet: Vec<String> = gate
+            .requirements
+            .iter()
+            .filter_map(|requirement| requirement.unmet(&scorecards))
+            .collect();
+        if unmet.is_empty() {
+            return Ok(());
+        }
+        Err(Rejection::Gate {
+            artifact: artifact.clone(),
+            tag: tag.clone(),
+            manifest: *manifest,
+            entry: gate.entry,
+            unmet,
+        })
     }
 
     fn released(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<(), Rejection> {

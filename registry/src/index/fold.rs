@@ -7,10 +7,11 @@ use rusqlite::{OptionalExtension, params};
 use waag_schema::content::recipe::Recipe;
 use waag_schema::release::Packed;
 use waag_schema::release::model::ModelConfig;
+use waag_schema::statement::gate::Gate;
 use waag_schema::statement::{
     Chain, Content, Envelope, NamespaceState, Predicate, Release, Statement, StatementError, Subject,
 };
-use waag_schema::{ArtifactName, ChunkDigest, Sha256, Timestamp};
+use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, Timestamp};
 
 use super::{Index, IndexError};
 
@@ -99,6 +100,10 @@ impl Index {
         self.set_stream_count(stream, seq + 1)?;
         match (predicate, subject) {
             (Predicate::Genesis(_) | Predicate::Rotation(_), _) => self.fold_namespace(prepared),
+            (Predicate::Gate(gate), Subject::Namespace(name)) => {
+                self.fold_namespace(prepared)?;
+                self.fold_gate(position, name, gate)
+            }
             (Predicate::Scorecard(scorecard), Subject::Manifest(artifact, manifest)) => {
                 let text =
                     serde_json::to_string(scorecard).map_err(|e| IndexError::Corrupt(e.to_string()))?;
@@ -256,6 +261,14 @@ impl Index {
                     ..known
                 }
             }
+            Predicate::Gate(_) => {
+                let known = self
+                    .questions()
+                    .namespace(&name)?
+                    .ok_or_else(|| corrupt(&"a gate before it began"))?;
+                let chain = known.chain.then(prepared.envelope.digest());
+                NamespaceState { chain, ..known }
+            }
             _ => return Ok(()),
         };
         let keys = serde_json::to_string(&state.keys).map_err(|e| corrupt(&e))?;
@@ -272,6 +285,22 @@ impl Index {
                 state.chain.counter,
                 prepared.envelope.digest().as_bytes()
             ],
+        )
+    }
+
+    fn fold_gate(&mut self, position: u64, name: &Namespace, gate: &Gate) -> Result<(), IndexError> {
+        if gate.requirements.is_empty() {
+            return self.run(
+                "DELETE FROM gate WHERE namespace = ? AND tag = ?",
+                params![name.as_str(), gate.tag.as_str()],
+            );
+        }
+        let requirements =
+            serde_json::to_string(&gate.requirements).map_err(|e| IndexError::Corrupt(e.to_string()))?;
+        self.run(
+            "INSERT INTO gate (namespace, tag, position, requirements) VALUES (?, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET position = excluded.position, requirements = excluded.requirements",
+            params![name.as_str(), gate.tag.as_str(), position, requirements],
         )
     }
 

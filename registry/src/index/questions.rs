@@ -5,8 +5,10 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use waag_schema::content::planner::PlannerId;
 use waag_schema::policy::label::Label;
 use waag_schema::release::kind::Kind;
-use waag_schema::statement::{Chain, Keeping, NamespaceState, Visibility};
+use waag_schema::statement::{Chain, Keeping, NamespaceState, Scorecard, Visibility};
 use waag_schema::wire::artifact::{ArtifactSummary, ReleaseView, ScorecardView, TagView};
+use waag_schema::wire::leaderboard::ScoredView;
+use waag_schema::wire::site::GateView;
 use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, SiteId, Tag, Timestamp};
 
 use super::IndexError;
@@ -201,6 +203,41 @@ impl<'a> Questions<'a> {
         )
     }
 
+    /// Which gates stand before tags of this namespace?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn gates(&self, name: &Namespace) -> Result<Vec<GateView>, IndexError> {
+        let sql = "SELECT * FROM gate WHERE namespace = ? ORDER BY tag";
+        self.all(sql, params![name.as_str()], |row| {
+            let text: String = column(row, "requirements")?;
+            Ok(GateView {
+                tag: parsed(row, "tag")?,
+                requirements: serde_json::from_str(&text).map_err(|e| corrupt(&e))?,
+                entry: column(row, "position")?,
+            })
+        })
+    }
+
+    /// What was measured on this release, newest first?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn scorecards_of(
+        &self,
+        artifact: &ArtifactName,
+        manifest: &Sha256,
+        limit: usize,
+    ) -> Result<Vec<Scorecard>, IndexError> {
+        let sql = "SELECT statement FROM scorecard WHERE artifact = ? AND manifest = ?
+             ORDER BY position DESC LIMIT ?";
+        let parameters = params![artifact.as_str(), manifest.as_bytes(), limit as u64];
+        self.all(sql, parameters, |row| {
+            let text: String = column(row, "statement")?;
+            serde_json::from_str(&text).map_err(|e| corrupt(&e))
+        })
+    }
+
     /// Which namespaces are there?
     ///
     /// # Errors
@@ -338,6 +375,50 @@ impl<'a> Questions<'a> {
              ORDER BY position DESC LIMIT ?";
         let parameters = params![artifact.as_str(), manifest.as_bytes(), limit as u64];
         self.all(sql, parameters, |row| column(row, "position"))
+    }
+
+    /// What did the releases that this caller may read score on this suite, each by its newest scorecard, newest first?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn scored_on(
+        &self,
+        reach: &Reach,
+        suite: &ArtifactName,
+        below: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<ScoredView>, IndexError> {
+        let sql = "SELECT s.* FROM scorecard s
+                 JOIN release r ON r.artifact = s.artifact AND r.manifest = s.manifest AND r.withdrawn IS NULL
+                 JOIN artifact a ON a.name = s.artifact JOIN namespace n ON n.name = a.namespace
+             WHERE s.asked = ?1 AND (?2 IS NULL OR s.position < ?2)
+                 AND (?3 OR n.visibility = 'public' OR a.namespace IN (SELECT value FROM json_each(?4)))
+                 AND NOT EXISTS (SELECT 1 FROM scorecard d WHERE d.artifact = s.artifact
+                     AND d.manifest = s.manifest AND d.asked = s.asked AND d.position > s.position)
+             ORDER BY s.position DESC LIMIT ?5";
+        let below = below.map(|position| storable(position).unwrap_or(i64::MAX));
+        let parameters = params![
+            suite.as_str(),
+            below,
+            reach.everything(),
+            reach.namespaces_json(),
+            limit as u64
+        ];
+        self.all(sql, parameters, |row| {
+            let text: String = column(row, "statement")?;
+            let Scorecard {
+                precision, sections, ..
+            } = serde_json::from_str(&text).map_err(|e| corrupt(&e))?;
+            Ok(ScoredView {
+                artifact: parsed(row, "artifact")?,
+                manifest: sha256(row, "manifest")?,
+                suite: sha256(row, "suite")?,
+                entry: column(row, "position")?,
+                recorded: Timestamp::from_unix(column(row, "at")?),
+                precision,
+                sections,
+            })
+        })
     }
 
     /// Which suites were asked for scorecards of this artifact with these details? None stands for no suite; nothing is
@@ -699,12 +780,12 @@ impl<'a> Questions<'a> {
         )
     }
 
-    /// Of which namespace that has artifacts is this entry the beginning or a rotation?
+    /// Of which namespace that has artifacts is this entry the beginning, a rotation or a gate?
     ///
     /// # Errors
     /// When the index fails.
     pub fn founds(&self, position: u64) -> Result<Option<Namespace>, IndexError> {
-        let sql = "SELECT subject FROM entry WHERE position = ? AND predicate IN ('namespace', 'rotation') \
+        let sql = "SELECT subject FROM entry WHERE position = ? AND predicate IN ('namespace', 'rotation', 'gate') \
                    AND EXISTS (SELECT 1 FROM artifact WHERE artifact.namespace = entry.subject)";
         self.one(sql, params![position], |row| parsed(row, "subject"))
     }

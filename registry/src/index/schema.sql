@@ -38,6 +38,15 @@ CREATE TABLE namespace (
     head       BLOB NOT NULL
 ) STRICT;
 
+-- gate
+CREATE TABLE gate (
+    namespace    TEXT NOT NULL,
+    tag          TEXT NOT NULL,
+    position     INTEGER NOT NULL,
+    requirements TEXT NOT NULL,
+    PRIMARY KEY (namespace, tag)
+) STRICT;
+
 -- release, tag, residency, withdrawal; the last four from the newest release's config, where it is at hand
 CREATE TABLE artifact (
     name           TEXT PRIMARY KEY,
@@ -84,6 +93,7 @@ CREATE TABLE scorecard (
     details   BLOB,
     statement TEXT NOT NULL
 ) STRICT;
+CREATE INDEX scorecard_by_suite ON scorecard (asked, position) WHERE asked IS NOT NULL;
 CREATE INDEX scorecard_by_release ON scorecard (artifact, manifest, engine, version);
 
 -- custody: what a site does with the bytes of another site's release

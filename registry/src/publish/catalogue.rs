@@ -13,6 +13,7 @@ use waag_schema::statement::{Chain, NamespaceState};
 use waag_schema::wire::artifact::{
     ArtifactPage, ArtifactView, LabelView, Labels, Proof, Resolved, ScorecardView, Scorecards,
 };
+use waag_schema::wire::leaderboard::LeaderboardPage;
 use waag_schema::wire::site::NamespaceView;
 use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, SiteId};
 
@@ -33,6 +34,9 @@ const PAGE_MAX: usize = 1000;
 
 /// The most scorecards of one answer.
 const SCORECARDS_MAX: usize = 100;
+
+/// The most scorecards on one page of a leaderboard.
+const SCORED_PAGE_MAX: usize = 100;
 
 /// The most scorecards that travel with a release.
 const SCORECARDS_WITH_MAX: usize = 8;
@@ -80,8 +84,11 @@ impl Catalogue {
     /// # Errors
     /// When there is none that the caller may know of.
     pub async fn namespace(&self, caller: &Caller, name: &Namespace) -> Result<NamespaceView, PublishError> {
-        let (state, _) = self.readable(caller, name).await?;
+        let (state, shelf) = self.readable(caller, name).await?;
+        let wanted = name.clone();
+        let gates = shelf.index(self).ask(move |q| q.gates(&wanted)).await?;
         Ok(NamespaceView {
+            gates,
             name: state.name,
             id: state.id,
             owners: state.keys.owners,
@@ -277,6 +284,28 @@ impl Catalogue {
             weighing,
             proof,
         })
+    }
+
+    /// Lists what the releases that the caller may know of scored on a suite, newest scorecard first.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub async fn leaderboard(
+        &self,
+        caller: &Caller,
+        suite: &ArtifactName,
+        below: Option<u64>,
+    ) -> Result<LeaderboardPage, PublishError> {
+        let (reach, wanted) = (caller.reach(), suite.clone());
+        let mut scored = self
+            .reader
+            .ask(move |q| q.scored_on(&reach, &wanted, below, SCORED_PAGE_MAX + 1))
+            .await?;
+        let next = (scored.len() > SCORED_PAGE_MAX).then(|| {
+            scored.truncate(SCORED_PAGE_MAX);
+            scored[SCORED_PAGE_MAX - 1].entry
+        });
+        Ok(LeaderboardPage { scored, next })
     }
 
     /// Returns the details of a scorecard of an artifact.

@@ -104,6 +104,28 @@ impl Intake {
         self.record(vec![said.envelope]).await
     }
 
+    /// Puts a gate before a tag of a namespace, or takes it away, by a statement of its owners.
+    ///
+    /// # Errors
+    /// When the caller may not publish there, or too few owners have signed.
+    pub async fn gate(
+        &self,
+        caller: &Caller,
+        name: &Namespace,
+        envelope: &[u8],
+    ) -> Result<Proof, PublishError> {
+        self.publisher(caller, name).await?;
+        let said = read(envelope)?;
+        if !matches!(said.statement.predicate, Predicate::Gate(_))
+            || said.statement.subject.name() != name.as_str()
+        {
+            return Err(PublishError::Mismatch(format!(
+                "the statement is no gate of `{name}`"
+            )));
+        }
+        self.record(vec![said.envelope]).await
+    }
+
     /// Records statements on an artifact that need no content: tags, labels, withdrawals.
     ///
     /// # Errors

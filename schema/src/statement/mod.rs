@@ -3,9 +3,11 @@
 //! A publisher signs; a site records. What is recorded here is only what a signature covers, and whether one
 //! statement may follow another is decided by [`chain`], the same code in client, site, mirror and auditor.
 
+pub mod agreement;
 pub mod chain;
 pub mod custody;
 pub mod dsse;
+pub mod gate;
 pub mod namespace;
 pub mod predicate;
 pub mod scorecard;

@@ -197,6 +197,31 @@ impl NamespaceState {
         Ok(())
     }
 
+    /// Returns the namespace after a statement on itself: a rotation or a gate.
+    ///
+    /// # Errors
+    /// When it is neither, does not follow, or too few have signed.
+    pub fn follow(&self, envelope: &Envelope) -> Result<Self, AdmitError> {
+        let statement = Statement::parse(envelope.payload())?;
+        let Predicate::Gate(gate) = &statement.predicate else {
+            return self.rotate(envelope);
+        };
+        self.check_name(&statement.subject)?;
+        if gate.namespace != self.id {
+            return Err(AdmitError::OtherNamespace {
+                name: self.name.clone(),
+                expected: self.id,
+                found: gate.namespace,
+            });
+        }
+        self.chain.admits(&gate.link)?;
+        envelope.verify(&self.keys.owners, self.keys.threshold as usize)?;
+        Ok(Self {
+            chain: self.chain.then(envelope.digest()),
+            ..self.clone()
+        })
+    }
+
     /// Returns the namespace after a rotation.
     ///
     /// # Errors
@@ -341,6 +366,32 @@ mod tests {
                 .is_err(),
             "a replayed link"
         );
+    }
+
+    #[test]
+    fn a_gate_is_signed_by_the_owners_and_takes_its_place_among_rotations() {
+        let site = key(99).public().site_id();
+        let state = NamespaceState::begin(&genesis(keys(&[1, 2], 2, &[5]), &[1, 2]), &site).unwrap();
+        let statement = Statement {
+            subject: Subject::Namespace(state.name.clone()),
+            predicate: Predicate::Gate(crate::statement::gate::Gate {
+                namespace: state.id,
+                link: state.chain.next(),
+                tag: "prod".parse().unwrap(),
+                requirements: Vec::new(),
+            }),
+        };
+        for few in [&[1][..], &[5], &[1, 5]] {
+            assert!(state.follow(&sign(&statement, few)).is_err(), "{few:?}");
+        }
+        let gated = state.follow(&sign(&statement, &[1, 2])).unwrap();
+        assert_eq!((gated.keys.clone(), gated.chain.counter), (state.keys.clone(), 2));
+        assert!(
+            gated.follow(&sign(&statement, &[1, 2])).is_err(),
+            "a replayed link"
+        );
+        let turn = rotation(&gated, keys(&[3], 1, &[]), &[1, 2, 3]);
+        assert_eq!(gated.follow(&turn).unwrap().chain.counter, 3);
     }
 
     #[test]

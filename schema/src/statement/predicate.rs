@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::StatementError;
 use super::chain::Link;
 use super::custody::Custody;
+use super::gate::Gate;
 use super::namespace::{Genesis, Rotation};
 use super::scorecard::Scorecard;
 use super::site::{CharterAdopted, Erasure, RevocationList, Successor};
@@ -62,6 +63,8 @@ pub enum Predicate {
     Genesis(Genesis),
     /// `rotation`: a namespace's keys change.
     Rotation(Rotation),
+    /// `gate`: what a release must have scored before a tag of the namespace may name it.
+    Gate(Gate),
     /// `release`: this manifest is a version of the artifact, and this is how its files are made of chunks.
     Release(Release),
     /// `tag`: a tag names this manifest from now on.
@@ -262,6 +265,7 @@ impl Predicate {
         match self {
             Self::Genesis(_) => "namespace",
             Self::Rotation(_) => "rotation",
+            Self::Gate(_) => "gate",
             Self::Release(_) => "release",
             Self::Tag(_) => "tag",
             Self::Residency(_) => "residency",
@@ -285,6 +289,7 @@ impl Predicate {
                 previous: None,
             }),
             Self::Rotation(p) => Some(p.link),
+            Self::Gate(p) => Some(p.link),
             Self::Release(p) => Some(p.link),
             Self::Tag(p) => Some(p.link),
             Self::Residency(p) => Some(p.link),
@@ -324,6 +329,7 @@ impl Predicate {
             | Self::Scorecard(_)
             | Self::Custody(_) => None,
             Self::Rotation(p) => Some(p.namespace),
+            Self::Gate(p) => Some(p.namespace),
             Self::Release(p) => Some(p.namespace),
             Self::Tag(p) => Some(p.namespace),
             Self::Residency(p) => Some(p.namespace),
@@ -339,6 +345,7 @@ impl Statement {
         let predicate = match &self.predicate {
             Predicate::Genesis(p) => serde_json::to_value(p),
             Predicate::Rotation(p) => serde_json::to_value(p),
+            Predicate::Gate(p) => serde_json::to_value(p),
             Predicate::Release(p) => serde_json::to_value(p),
             Predicate::Tag(p) => serde_json::to_value(p),
             Predicate::Residency(p) => serde_json::to_value(p),
@@ -389,6 +396,7 @@ impl Statement {
         let predicate = match name {
             "namespace" => json::from_value(json.predicate).map(Predicate::Genesis),
             "rotation" => json::from_value(json.predicate).map(Predicate::Rotation),
+            "gate" => json::from_value(json.predicate).map(Predicate::Gate),
             "release" => json::from_value(json.predicate).map(Predicate::Release),
             "tag" => json::from_value(json.predicate).map(Predicate::Tag),
             "residency" => json::from_value(json.predicate).map(Predicate::Residency),
@@ -409,7 +417,7 @@ impl Statement {
         .map_err(|e| malformed(&e))?;
         let digest = Sha256::from_hex(&subject.digest.sha256).map_err(|e| malformed(&e))?;
         let found = match &predicate {
-            Predicate::Genesis(_) | Predicate::Rotation(_) => {
+            Predicate::Genesis(_) | Predicate::Rotation(_) | Predicate::Gate(_) => {
                 Subject::Namespace(subject.name.parse().map_err(|e| malformed(&e))?)
             }
             Predicate::Residency(_) => Subject::Artifact(subject.name.parse().map_err(|e| malformed(&e))?),
@@ -448,6 +456,7 @@ impl Predicate {
         match self {
             Self::Genesis(p) => p.keys.check(),
             Self::Rotation(p) => p.keys.check(),
+            Self::Gate(p) => p.check(),
             Self::Release(p) if !p.content.is_sorted_by(|a, b| a.sha256 < b.sha256) => {
                 Err("the content is not sorted by digest, each once".to_owned())
             }

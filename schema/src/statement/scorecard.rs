@@ -345,7 +345,7 @@ fn there<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Opti
     T::deserialize(from).map(Some)
 }
 
-fn code(text: &str) -> Result<(), String> {
+pub(super) fn code(text: &str) -> Result<(), String> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-' | b'.');
     if text.is_empty() || text.len() > 64 || !text.bytes().all(allowed) {
         return Err(format!("`{}` is no name of a metric", text.escape_debug()));

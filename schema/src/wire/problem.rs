@@ -16,6 +16,8 @@ pub enum Code {
     Forbidden,
     /// A residency label denies it.
     Denied,
+    /// A gate of the namespace: the release has not scored what the tag asks for.
+    Gate,
     /// Files of formats that run code are not published here.
     Format,
     /// Nothing of this name, or nothing the caller may know of.
@@ -45,7 +47,8 @@ pub struct Problem {
     pub code: Code,
     /// For people: what was tried and what was found.
     pub message: String,
-    /// A verdict's reasons, where a label denied; what was found in which file, where a format is refused.
+    /// A verdict's reasons, where a label denied; what was found in which file, where a format is refused; what is
+    /// required and what was found, at a gate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
 }

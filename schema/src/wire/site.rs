@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::base::bytes::Base64;
 use crate::base::digest::Sha256;
 use crate::base::key::PublicKey;
-use crate::base::name::{Namespace, SiteId};
+use crate::base::name::{Namespace, SiteId, Tag};
 use crate::base::time::Timestamp;
+use crate::statement::gate::Requirement;
 use crate::statement::{Chain, Visibility};
 
 /// Answer of `GET /api/v1/site`.
@@ -51,15 +52,15 @@ pub struct CharterView {
     pub expired: Option<Timestamp>,
 }
 
-/// Body of `POST /api/v1/namespaces` and of `POST /api/v1/namespaces/{namespace}/rotation`.
+/// Body of `POST /api/v1/namespaces`, and of `POST /api/v1/namespaces/{namespace}/rotation` and `.../gate`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NamespaceRequest {
-    /// The signed statement that begins the namespace, or changes its keys.
+    /// The signed statement that begins the namespace, changes its keys, or puts a gate before a tag.
     pub envelope: Base64,
 }
 
 /// Answer of `GET /api/v1/namespaces/{namespace}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NamespaceView {
     /// Its name.
     pub name: Namespace,
@@ -77,4 +78,18 @@ pub struct NamespaceView {
     pub visibility: Visibility,
     /// Where the chain of statements on the namespace has come to.
     pub chain: Chain,
+    /// What stands before which tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<GateView>,
+}
+
+/// What a release must have scored before a tag may name it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct GateView {
+    /// The tag, on all artifacts of the namespace.
+    pub tag: Tag,
+    /// All of which must be met.
+    pub requirements: Vec<Requirement>,
+    /// The ledger entry that says so.
+    pub entry: u64,
 }

@@ -529,12 +529,21 @@ def read_sections(value):
     return sections
 
 
+def read_requirements(value):
+    found = listed(lambda one: shape(one, suite=optional(read_artifact), task=optional(read_task), metric=read_code,
+                                     atLeast=optional(read_amount), atMost=optional(read_amount)))(value)
+    need(len(found) <= 16, "too many requirements")
+    need(all(one["atLeast"] is not None or one["atMost"] is not None for one in found), "nothing is required")
+    return found
+
+
 # (what the subject is, whether its digest is the manifest's, the predicate's fields)
 LINKED = {"namespace": read_sha256, "link": read_link}
 PREDICATES = {
     "namespace": (read_namespace, False, {
         "keys": read_key_set, "home": read_site, "visibility": one_of("public", "private")}),
     "rotation": (read_namespace, False, {**LINKED, "keys": read_key_set}),
+    "gate": (read_namespace, False, {**LINKED, "tag": read_tag, "requirements": lambda value: read_requirements(value)}),
     "release": (read_artifact, True, {**LINKED, "kind": read_kind, "config": read_content, "content": read_contents}),
     "tag": (read_artifact, True, {**LINKED, "tag": read_tag, "from": optional(read_sha256)}),
     "residency": (read_artifact, False, {**LINKED, "label": lambda value: read_label(value)}),
@@ -613,9 +622,17 @@ class NamespaceState:
         envelope.check(keys["owners"], keys["threshold"])
         self.keys, self.chain = keys, chain
 
+    def gate(self, envelope):
+        statement = Statement(envelope.payload)
+        need(statement.predicate == "gate" and statement.name == self.name, "it is no gate of this")
+        need(statement.says["namespace"] == self.id, "another namespace")
+        chain = follow(self.chain, statement.says["link"], envelope)
+        envelope.check(self.keys["owners"], self.keys["threshold"])
+        self.chain = chain
+
     def check(self, envelope, statement):
         """Checks everything about a statement on an artifact but its chain."""
-        need(statement.predicate not in ("namespace", "rotation"), "it is not about an artifact")
+        need(statement.predicate not in ("namespace", "rotation", "gate"), "it is not about an artifact")
         need(statement.name.split("/")[0] == self.name, "it is of another namespace")
         need(statement.says["namespace"] == self.id, "another namespace's id")
         envelope.check(self.keys["owners"], self.keys["threshold"])
@@ -1483,6 +1500,9 @@ def check_kept(kept, log_key):
         need(statement.predicate != "namespace", "the namespace begins twice")
         if statement.predicate == "rotation":
             namespace.rotate(envelope)
+            continue
+        if statement.predicate == "gate":
+            namespace.gate(envelope)
             continue
         need(statement.name == artifact, "another artifact's")
         namespace.check(envelope, statement)

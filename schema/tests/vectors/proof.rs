@@ -12,7 +12,7 @@ use waag_schema::wire::artifact::Proof;
 
 use super::ledger::{opened, origin};
 use super::release::{FILES, built};
-use super::statements::{artifact, chain, genesis, keys, namespace, rotation, scorecard, sign, site};
+use super::statements::{artifact, chain, gate, genesis, keys, namespace, rotation, scorecard, sign, site};
 use super::{LOG, key};
 
 /// A ledger of these envelopes, each proven under its newest checkpoint.
@@ -51,6 +51,14 @@ fn envelopes() -> Vec<Envelope> {
     std::iter::once(genesis())
         .chain(said.map(|s| sign(s, &[2])))
         .collect()
+}
+
+/// The same with a gate in the namespace's chain, signed by this key.
+fn gated(signer: u8) -> Value {
+    let all = envelopes();
+    kept(&ledger(
+        &[&all[..1], &[sign(&gate(), &[signer])], &all[1..]].concat(),
+    ))
 }
 
 /// The site signs its own statements with the key of seed 9.
@@ -118,6 +126,7 @@ fn accepted(good: &Value) -> Vec<Value> {
         json!({"why": "asked for by tag", "proof": good, "entry": 1, "withdrawn": null, "rules": 3}),
         json!({"why": "asked for by digest", "proof": by_digest, "entry": 1, "withdrawn": null, "rules": 3}),
         json!({"why": "withdrawn", "proof": kept(&ledger(&withdrawn)), "entry": 1, "withdrawn": "trained on the wrong data", "rules": 3}),
+        json!({"why": "a gate stands before a tag", "proof": gated(3), "entry": 2, "withdrawn": null, "rules": 3}),
         json!({"why": "weighed by the site", "proof": weighed(OF_SITE, Some(LOG)), "entry": 1, "withdrawn": null, "rules": 3}),
         json!({"why": "signed after a rotation", "proof": rotated(5), "entry": 2, "withdrawn": null, "rules": 3}),
     ]
@@ -156,6 +165,7 @@ fn refused(good: &Value) -> Vec<Value> {
         kept(&proof)
     };
     let rows = [
+        ("a gate that a recovery key has signed", gated(4)),
         (
             "a scorecard and no word of the site's key",
             weighed(OF_SITE, None),

@@ -6,6 +6,7 @@ use waag_schema::content::{PlannerId, RecipeBuilder};
 use waag_schema::ledger::{Hash, Origin, Root};
 use waag_schema::policy::{Action, Label};
 use waag_schema::release::Kind;
+use waag_schema::statement::gate::{Gate, Requirement};
 use waag_schema::statement::namespace::{Genesis, KeySet, Rotation};
 use waag_schema::statement::predicate::{Residency, Withdrawal};
 use waag_schema::statement::scorecard::{
@@ -74,6 +75,26 @@ pub(super) fn rotation(state: &NamespaceState, keys: KeySet, seeds: &[u8]) -> En
     });
     let subject = Subject::Namespace(state.name.clone());
     sign(&Statement { subject, predicate }, seeds)
+}
+
+/// A gate before the tag `prod`, after the genesis.
+pub(super) fn gate() -> Statement {
+    let number = |suite: Option<&str>, metric: &str| Requirement {
+        suite: suite.map(|name| name.parse().unwrap()),
+        task: suite.map(|_| "arc".to_owned()),
+        metric: metric.to_owned(),
+        at_least: suite.map(|_| Amount::Real(0.7)),
+        at_most: suite.is_none().then_some(Amount::Count(0)),
+    };
+    Statement {
+        subject: Subject::Namespace("acme".parse().unwrap()),
+        predicate: Predicate::Gate(Gate {
+            namespace: namespace().id,
+            link: namespace().chain.next(),
+            tag: "prod".parse().unwrap(),
+            requirements: vec![number(None, "nonfinite"), number(Some("acme/suite"), "acc")],
+        }),
+    }
 }
 
 /// What a file becomes when it is one chunk.
@@ -179,6 +200,7 @@ fn statements() -> Vec<Value> {
             .iter()
             .map(|statement| (sign(statement, &[9]), statement.predicate.name())),
     );
+    all.push((sign(&gate(), &[2]), "gate"));
     all.push((sign(&scorecard(), &[9]), "scorecard"));
     all.push((sign(&suite_scorecard(), &[9]), "scorecard"));
     let row = |(envelope, predicate): (Envelope, &str)| {
@@ -317,7 +339,16 @@ fn payloads_refused() -> Vec<Value> {
     let config = content(&built().config).sha256;
     let mut unsorted: Value = serde_json::from_str(release).unwrap();
     unsorted["predicate"]["content"].as_array_mut().unwrap().reverse();
+    let gate = text(&gate().to_bytes()).to_owned();
     let rows = [
+        (
+            "a gate that requires nothing of a number",
+            replaced(r#""atMost":"0""#, r#""atMost":null"#, &gate),
+        ),
+        (
+            "a gate with a number in another spelling",
+            replaced(r#""7e-1""#, r#""0.7""#, &gate),
+        ),
         (
             "a ground that is no code",
             replaced("court-order", "Court order", &erasure),

@@ -78,6 +78,22 @@ pub(in crate::http) async fn rotate(
     ))
 }
 
+/// Puts a gate before a tag: what a release must have scored before the tag may name it. Signed by the owners.
+#[utoipa::path(post, path = "/api/v1/namespaces/{namespace}/gate", tag = "namespaces",
+    params(("namespace" = String, Path, description = "Its name")), request_body = NamespaceRequest,
+    responses((status = 200, body = Proof), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn gate(
+    State(site): State<Arc<Site>>,
+    Asking(caller): Asking,
+    Path(namespace): Path<String>,
+    Body(request): Body<NamespaceRequest>,
+) -> Result<Json<Proof>, Refusal> {
+    let name = namespace.parse().map_err(Refusal::invalid)?;
+    Ok(Json(
+        site.intake().gate(&caller, &name, &request.envelope.0).await?,
+    ))
+}
+
 /// The OpenAPI document.
 pub(in crate::http) async fn document(json: String) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], json)

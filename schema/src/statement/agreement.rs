@@ -1,0 +1,376 @@
+//! Do two sites agree about a release? Their scorecards, section by section.
+//!
+//! Invariant: a section is confirmed bit for bit only where the same was to come out: the same numbers' engine (name,
+//! version, digest), the same precision, the same suite, and the same class of device, which `exact` numbers do not
+//! depend on. Where the suite and the precision are the same but engine or device are not, a difference within the
+//! tolerance confirms. Everything else cannot be compared, and says why. What was measured of a machine and not of the
+//! weights (`speed`) is never compared.
+//!
+//! That both scorecards stand in their sites' ledgers, and speak of the same manifest, is for the caller to have checked.
+
+use serde::Serialize;
+
+use super::scorecard::{Amount, Measure, Scorecard, Section};
+
+/// How precision is named where numbers are the same bits on every device.
+const EXACT: &str = "exact";
+/// What is measured of a machine.
+const OF_A_MACHINE: &str = "speed";
+
+/// How far apart two numbers of different engines or devices may be and still confirm each other.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Tolerance {
+    /// Of the larger one's magnitude.
+    pub relative: f64,
+    /// Of the larger standard error, where a number has one: a few documents may fall to the other side.
+    pub of_error: f64,
+}
+
+impl Default for Tolerance {
+    fn default() -> Self {
+        Self {
+            relative: 1e-4,
+            of_error: 0.25,
+        }
+    }
+}
+
+/// A number that is not the same in both.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Difference {
+    /// The task it is of, if it is of one.
+    pub task: Option<String>,
+    /// What was measured.
+    pub metric: String,
+    /// The one; none where it was not measured.
+    pub ours: Option<Amount>,
+    /// The other.
+    pub theirs: Option<Amount>,
+    /// The difference over the larger magnitude; 1 where one of them is missing or not finite.
+    pub relative: f64,
+}
+
+/// What one scorecard says to a section of another.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum Verdict {
+    /// It found the same.
+    Confirmed {
+        /// To the last bit.
+        bit_for_bit: bool,
+        /// What differs most, within the tolerance.
+        greatest: Option<Difference>,
+    },
+    /// It found something else.
+    Disputed {
+        /// What differs most.
+        greatest: Difference,
+        /// How many numbers differ by more than they may.
+        differing: usize,
+    },
+    /// The two cannot be compared.
+    Incomparable {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A section, and what the other scorecard says to it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Agreement {
+    /// Which section.
+    pub section: String,
+    /// What is said to it.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// Two numbers of one metric beside each other.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pair<'a> {
+    /// The one, if it was measured.
+    pub ours: Option<&'a Measure>,
+    /// The other.
+    pub theirs: Option<&'a Measure>,
+}
+
+/// Says what `theirs` says to each section that `ours` has measured. Both are of one manifest.
+#[must_use]
+pub fn agree(ours: &Scorecard, theirs: &Scorecard, tolerance: &Tolerance) -> Vec<Agreement> {
+    let measured = ours.sections.iter().filter(|s| s.not_measured.is_none());
+    measured
+        .map(|section| Agreement {
+            section: section.name.clone(),
+            verdict: judge(ours, theirs, section, tolerance),
+        })
+        .collect()
+}
+
+/// Says whether any section is disputed.
+#[must_use]
+pub fn is_disputed(agreements: &[Agreement]) -> bool {
+    agreements
+        .iter()
+        .any(|one| matches!(one.verdict, Verdict::Disputed { .. }))
+}
+
+/// Puts the numbers of two sections side by side: those of the first in its order, then what only the second has.
+pub fn pairs<'a>(ours: &'a Section, theirs: &'a Section) -> impl Iterator<Item = Pair<'a>> {
+    let same = |a: &Measure, b: &Measure| (&a.task, &a.metric) == (&b.task, &b.metric);
+    let both = ours.results.iter().map(move |one| Pair {
+        ours: Some(one),
+        theirs: theirs.results.iter().find(|other| same(one, other)),
+    });
+    let only = theirs
+        .results
+        .iter()
+        .filter(move |other| !ours.results.iter().any(|one| same(one, other)));
+    both.chain(only.map(|other| Pair {
+        ours: None,
+        theirs: Some(other),
+    }))
+}
+
+impl Pair<'_> {
+    /// Returns the difference over the larger magnitude, 0 where they are the same bits, and 1 where one is missing or
+    /// not finite.
+    #[must_use]
+    pub fn relative(&self) -> f64 {
+        let (Some(ours), Some(theirs)) = (self.ours, self.theirs) else {
+            return 1.0;
+        };
+        if ours.value.to_string() == theirs.value.to_string() {
+            return 0.0;
+        }
+        let (a, b) = (ours.value.to_f64(), theirs.value.to_f64());
+        let relative = (a - b).abs() / a.abs().max(b.abs());
+        if relative.is_finite() {
+            relative.min(1.0)
+        } else {
+            1.0
+        }
+    }
+
+    fn is_same(&self) -> bool {
+        self.ours == self.theirs
+    }
+
+    fn is_within(&self, tolerance: &Tolerance) -> bool {
+        let (Some(ours), Some(theirs)) = (self.ours, self.theirs) else {
+            return false;
+        };
+        if self.relative() <= tolerance.relative {
+            return true;
+        }
+        let error = |one: &Measure| one.standard_error.map_or(0.0, Amount::to_f64);
+        let allowed = tolerance.of_error * error(ours).max(error(theirs));
+        (ours.value.to_f64() - theirs.value.to_f64()).abs() <= allowed
+    }
+
+    fn difference(&self) -> Option<Difference> {
+        let one = self.ours.or(self.theirs)?;
+        Some(Difference {
+            task: one.task.clone(),
+            metric: one.metric.clone(),
+            ours: self.ours.map(|measure| measure.value),
+            theirs: self.theirs.map(|measure| measure.value),
+            relative: self.relative(),
+        })
+    }
+}
+
+fn judge(ours: &Scorecard, theirs: &Scorecard, section: &Section, tolerance: &Tolerance) -> Verdict {
+    let incomparable = |reason: String| Verdict::Incomparable { reason };
+    if section.name == OF_A_MACHINE {
+        return incomparable("it is of the machine and not of the weights".to_owned());
+    }
+    if ours.suite != theirs.suite {
+        return incomparable("another suite was asked".to_owned());
+    }
+    let other = match theirs.section(&section.name) {
+        None => return incomparable("it was not measured there".to_owned()),
+        Some(Section {
+            not_measured: Some(reason),
+            ..
+        }) => return incomparable(format!("it was not measured there because {reason}")),
+        Some(other) => other,
+    };
+    if ours.harness.name != theirs.harness.name {
+        let (one, other) = (&ours.harness.name, &theirs.harness.name);
+        return incomparable(format!("it was measured by {one} here and by {other} there"));
+    }
+    if ours.precision != theirs.precision {
+        let (one, other) = (&ours.precision, &theirs.precision);
+        return incomparable(format!("it was computed in {one} here and in {other} there"));
+    }
+    let same_bits = ours.harness == theirs.harness
+        && (ours.precision == EXACT || ours.device.class == theirs.device.class);
+    let differing: Vec<Pair<'_>> = pairs(section, other).filter(|pair| !pair.is_same()).collect();
+    let greatest = |pairs: &[Pair<'_>]| {
+        let worst = pairs.iter().max_by(|a, b| a.relative().total_cmp(&b.relative()));
+        worst.and_then(Pair::difference)
+    };
+    let beyond: Vec<Pair<'_>> = differing
+        .iter()
+        .filter(|pair| same_bits || !pair.is_within(tolerance))
+        .copied()
+        .collect();
+    match greatest(&beyond) {
+        Some(greatest) => Verdict::Disputed {
+            greatest,
+            differing: beyond.len(),
+        },
+        None => Verdict::Confirmed {
+            bit_for_bit: differing.is_empty(),
+            greatest: greatest(&differing),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::digest::Sha256;
+    use crate::base::time::Timestamp;
+    use crate::statement::scorecard::{Device, Harness, SuiteRelease};
+
+    fn card(results: Vec<Measure>) -> Scorecard {
+        Scorecard {
+            at: Timestamp::from_unix(0),
+            harness: Harness {
+                name: "waag".to_owned(),
+                version: "1".to_owned(),
+                digest: Sha256::of(b"kernels"),
+            },
+            device: Device {
+                class: "cpu".to_owned(),
+                name: None,
+            },
+            precision: "f32".to_owned(),
+            suite: None,
+            sections: vec![Section::measured("language", results)],
+            details: None,
+        }
+    }
+
+    fn real(metric: &str, value: f64) -> Measure {
+        Measure::new(metric, Amount::Real(value))
+    }
+
+    fn verdict(ours: &Scorecard, theirs: &Scorecard) -> Verdict {
+        let mut found = agree(ours, theirs, &Tolerance::default());
+        found.remove(0).verdict
+    }
+
+    fn reason(verdict: Verdict) -> String {
+        match verdict {
+            Verdict::Incomparable { reason } => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_same_engine_on_the_same_class_of_device_must_find_the_same_bits() {
+        let ours = card(vec![real("a", 1.0), real("b", 2.0)]);
+        let mut theirs = ours.clone();
+        theirs.at = Timestamp::from_unix(9);
+        theirs.device.name = Some("another".to_owned());
+        let confirmed = Verdict::Confirmed {
+            bit_for_bit: true,
+            greatest: None,
+        };
+        assert_eq!(verdict(&ours, &theirs), confirmed);
+        theirs.sections[0].results[1].value = Amount::Real(2.000_000_000_1);
+        let Verdict::Disputed { greatest, differing } = verdict(&ours, &theirs) else {
+            panic!("one bit is a dispute")
+        };
+        assert_eq!((greatest.metric.as_str(), differing), ("b", 1));
+        theirs.sections[0].results.pop();
+        let Verdict::Disputed { greatest, .. } = verdict(&ours, &theirs) else {
+            panic!("a number that is missing is a dispute")
+        };
+        assert_eq!((greatest.theirs, greatest.relative), (None, 1.0));
+    }
+
+    #[test]
+    fn elsewhere_a_difference_within_the_tolerance_confirms() {
+        let ours = card(vec![
+            real("bits_per_byte", 1.0),
+            Measure {
+                standard_error: Some(Amount::Real(0.04)),
+                ..real("acc", 0.5)
+            },
+        ]);
+        let mut theirs = ours.clone();
+        theirs.device.class = "cuda-9.0".to_owned();
+        theirs.sections[0].results[0].value = Amount::Real(1.000_01);
+        theirs.sections[0].results[1].value = Amount::Real(0.505);
+        let Verdict::Confirmed {
+            bit_for_bit: false,
+            greatest: Some(greatest),
+        } = verdict(&ours, &theirs)
+        else {
+            panic!("within the tolerance")
+        };
+        assert_eq!(greatest.metric, "acc");
+        theirs.sections[0].results[0].value = Amount::Real(1.01);
+        let Verdict::Disputed { greatest, differing } = verdict(&ours, &theirs) else {
+            panic!("beyond the tolerance")
+        };
+        assert_eq!((greatest.metric.as_str(), differing), ("bits_per_byte", 1));
+    }
+
+    #[test]
+    fn exact_numbers_do_not_depend_on_the_device() {
+        let mut ours = card(vec![real("l2_norm", 1.0)]);
+        ours.precision = "exact".to_owned();
+        let mut theirs = ours.clone();
+        theirs.device.class = "cuda-9.0".to_owned();
+        assert!(matches!(
+            verdict(&ours, &theirs),
+            Verdict::Confirmed {
+                bit_for_bit: true,
+                ..
+            }
+        ));
+        theirs.sections[0].results[0].value = Amount::Real(1.000_000_1);
+        assert!(matches!(verdict(&ours, &theirs), Verdict::Disputed { .. }));
+    }
+
+    #[test]
+    fn what_was_asked_or_computed_otherwise_cannot_be_compared() {
+        let ours = card(vec![real("a", 1.0)]);
+        let changed = |change: &dyn Fn(&mut Scorecard)| {
+            let mut theirs = ours.clone();
+            change(&mut theirs);
+            reason(verdict(&ours, &theirs))
+        };
+        assert!(changed(&|c| c.precision = "bf16".to_owned()).contains("bf16"));
+        assert!(changed(&|c| c.harness.name = "other".to_owned()).contains("other"));
+        assert!(changed(&|c| c.sections.clear()).contains("not measured there"));
+        assert!(
+            changed(&|c| c.sections[0] = Section::not_measured("language", "no time")).contains("no time")
+        );
+        let suite = SuiteRelease {
+            artifact: "acme/suite".parse().unwrap(),
+            manifest: Sha256::of(b"suite"),
+        };
+        assert!(changed(&|c| c.suite = Some(suite.clone())).contains("suite"));
+        let mut speed = ours.clone();
+        speed.sections[0].name = "speed".to_owned();
+        assert!(reason(verdict(&speed, &speed)).contains("machine"));
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_differ_wholly() {
+        let ours = card(vec![real("minimum", f64::NEG_INFINITY), real("maximum", 0.0)]);
+        let mut theirs = ours.clone();
+        assert!(matches!(verdict(&ours, &theirs), Verdict::Confirmed { .. }));
+        theirs.harness.digest = Sha256::of(b"other kernels");
+        theirs.sections[0].results[0].value = Amount::Real(f64::INFINITY);
+        let Verdict::Disputed { greatest, .. } = verdict(&ours, &theirs) else {
+            panic!("infinitely far apart")
+        };
+        assert_eq!(greatest.relative, 1.0);
+    }
+}
