@@ -298,7 +298,6 @@ fn exit_of(error: &ClientError) -> Exit {
         | ClientError::Scan(_)
         | ClientError::Key(_)
         | ClientError::Answer { .. }
-        | ClientError::Lagging { .. }
         | ClientError::Io { .. } => Exit::Failed,
     }
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Every command, by the words that lead to it.
-const COMMANDS: [&str; 47] = [
+const COMMANDS: [&str; 50] = [
     "",
     "serve",
     "login",
