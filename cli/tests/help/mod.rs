@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Every command, by the words that lead to it.
-const COMMANDS: [&str; 47] = [
+const COMMANDS: [&str; 54] = [
     "",
     "serve",
     "login",
@@ -39,6 +39,13 @@ const COMMANDS: [&str; 47] = [
     "charter sign",
     "charter show",
     "charter adopt",
+    "mirror",
+    "mirror add",
+    "mirror list",
+    "mirror status",
+    "mirror run",
+    "mirror trust",
+    "where",
     "ledger",
     "ledger show",
     "ledger prove",
