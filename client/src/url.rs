@@ -96,6 +96,20 @@ mod tests {
     }
 
     #[test]
+    fn an_address_of_a_charter_is_spelled_as_here() {
+        for text in [
+            "https://waag.example",
+            "https://waag.example:7070/a/b",
+            "http://127.0.0.1:7070",
+            "http://[::1]:7070",
+            "http://localhost:443",
+        ] {
+            let named: waag_schema::federation::Address = text.parse().unwrap();
+            assert_eq!(url(named.as_str()).to_string(), text);
+        }
+    }
+
+    #[test]
     fn a_token_crosses_tls_or_stays_on_this_machine() {
         for good in [
             "https://waag.example",

@@ -20,7 +20,7 @@ use super::{Out, Signing};
 #[command(verbatim_doc_comment)]
 pub(crate) enum CharterCommand {
     Init(CharterInit),
-    AddSite(CharterAddSite),
+    AddSite(Box<CharterAddSite>),
     RemoveSite(CharterRemoveSite),
     Sign(CharterSign),
     Show(CharterShow),

@@ -143,7 +143,7 @@ impl FromStr for Address {
         };
         let is_host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
             Some(inner) => inner
-                .parse::<std::net::Ipv6Addr>()
+                .parse::<core::net::Ipv6Addr>()
                 .is_ok_and(|address| address.to_string() == inner),
             None => is_dns_or_ipv4(host),
         };
@@ -176,7 +176,7 @@ fn is_dns_or_ipv4(host: &str) -> bool {
         .is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()));
     if last_is_number {
         return host
-            .parse::<std::net::Ipv4Addr>()
+            .parse::<core::net::Ipv4Addr>()
             .is_ok_and(|address| address.to_string() == host);
     }
     let alnum = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();

@@ -52,7 +52,7 @@ pub(super) fn init(args: CharterInit, config: &Config, ui: Ui) -> Result<(), Fai
         }
         (None, Some(federation)) => {
             let keys = match given.is_empty() {
-                true => vec![public_key(&"default".to_owned(), config)?],
+                true => vec![public_key("default", config)?],
                 false => given,
             };
             let all_but_one = u32::try_from(keys.len().saturating_sub(1)).unwrap_or(u32::MAX);

@@ -18,7 +18,7 @@ use crate::ui::Ui;
 pub(super) async fn run(command: CharterCommand, config: &Config, ui: Ui) -> Result<(), Failure> {
     match command {
         CharterCommand::Init(args) => draft::init(args, config, ui),
-        CharterCommand::AddSite(args) => draft::add_site(args, config, ui).await,
+        CharterCommand::AddSite(args) => draft::add_site(*args, config, ui).await,
         CharterCommand::RemoveSite(args) => draft::remove_site(&args, ui),
         CharterCommand::Sign(args) => sign::run(&args, config, ui),
         CharterCommand::Show(args) => show::run(args, config, ui).await,
