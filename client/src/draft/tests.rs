@@ -211,9 +211,9 @@ fn a_draft_that_was_tampered_with_is_refused() {
             link: Link {
                 counter: 2,
                 previous: None,
-                erase: false,
             },
             reason: "unwanted".to_owned(),
+            erase: false,
         }),
     };
     let foreign = serde_json::json!([base64(&foreign.to_bytes())]);
