@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Every command, by the words that lead to it.
-const COMMANDS: [&str; 57] = [
+const COMMANDS: [&str; 58] = [
     "",
     "serve",
     "login",
@@ -60,6 +60,7 @@ const COMMANDS: [&str; 57] = [
     "token list",
     "token revoke",
     "doctor",
+    "demo",
     "completions",
 ];
 

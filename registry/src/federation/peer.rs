@@ -93,6 +93,9 @@ pub trait Peer: Send + Sync + 'static {
     /// The newest checkpoint of a series, or of the one that goes on. None: it is the one with this text.
     async fn checkpoint(&self, series: Option<u32>, known: Option<&str>) -> Result<Option<Bytes>, PeerError>;
 
+    /// The note in which its ledger's key says which key the site signs with.
+    async fn site_key(&self) -> Result<Bytes, PeerError>;
+
     /// A tile or an entry bundle.
     async fn tile(&self, series: u32, path: &TilePath) -> Result<Bytes, PeerError>;
 
