@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use waag_schema::ChunkDigest;
-use waag_schema::statement::Keeping;
+use waag_schema::statement::{Keeping, Release};
 
 use super::mirror::Wanted;
 use super::sites::{Federation, SitesError};
@@ -25,8 +25,38 @@ impl Federation {
         release: &Wanted,
         reason: &str,
     ) -> Result<(), SitesError> {
-        let manifest = release.view.manifest;
         let (_, statement) = self.statement(followed, release).await?;
+        self.delete(release, &statement).await?;
+        self.say(followed, release, Keeping::Erased, Some(reason)).await
+    }
+
+    /// Deletes what was withdrawn here with erasure, and says so: the home does as it asks of others. Returns how many
+    /// releases went. A crash before it is said has the next look do it again.
+    ///
+    /// # Errors
+    /// When the index, the ledger or the store fails.
+    pub async fn erase_own(&self) -> Result<usize, SitesError> {
+        let site = self.here.site.clone();
+        let waiting = self.reader.ask(move |q| q.to_erase(&site)).await?;
+        let number = waiting.len();
+        for (artifact, view) in waiting {
+            let reason = view.withdrawn.clone().unwrap_or_default();
+            let release = Wanted::of(artifact, view);
+            let proof = self.ledger.prove(&[release.view.entry]).await?;
+            let (_, statement) = Self::read_statement(&proof, &release)?;
+            self.delete(&release, &statement).await?;
+            let newest = self.ledger.checkpoint();
+            let (home, size) = (newest.checkpoint().origin.clone(), newest.checkpoint().size);
+            let why = format!("withdrawn with erasure: {reason}");
+            self.say_as_of(home, size, &release, Keeping::Erased, Some(&why))
+                .await?;
+        }
+        Ok(number)
+    }
+
+    /// Deletes what nothing else needs of a release, and looks that it is gone.
+    async fn delete(&self, release: &Wanted, statement: &Release) -> Result<(), SitesError> {
+        let manifest = release.view.manifest;
         let named: Vec<ChunkDigest> = statement
             .content
             .iter()
@@ -85,8 +115,8 @@ impl Federation {
             }
         }
         drop(underway);
-        tracing::info!(site = %followed.site, chunks = gone.len(), "a copy was deleted");
-        self.say(followed, release, Keeping::Erased, Some(reason)).await
+        tracing::info!(artifact = %release.artifact, %manifest, chunks = gone.len(), "content was deleted");
+        Ok(())
     }
 
     /// Is the same manifest held as another artifact's?

@@ -16,7 +16,7 @@ use waag_schema::policy::{Action, Label, Verdict, decide};
 use waag_schema::release::Manifest;
 use waag_schema::release::kind::Kind;
 use waag_schema::statement::{Custody, Envelope, Keeping, Predicate, Release, Statement, Subject};
-use waag_schema::wire::artifact::ReleaseView;
+use waag_schema::wire::artifact::{Proof, ReleaseView};
 use waag_schema::wire::federation::{MirrorRule, MirroredView, State, When};
 use waag_schema::{ArtifactName, ChunkDigest, Sha256, SiteId, Timestamp};
 
@@ -340,8 +340,12 @@ impl Federation {
         followed: &Followed,
         release: &Wanted,
     ) -> Result<(Envelope, Release), SitesError> {
-        let entry = release.view.entry;
-        let proof = followed.prove(&[entry]).await?;
+        let proof = followed.prove(&[release.view.entry]).await?;
+        Self::read_statement(&proof, release)
+    }
+
+    /// Reads the signed statement of a release from a proof of its entry.
+    pub(super) fn read_statement(proof: &Proof, release: &Wanted) -> Result<(Envelope, Release), SitesError> {
         let parts = proof
             .earlier
             .iter()
@@ -358,7 +362,7 @@ impl Federation {
                 return Ok((envelope, found));
             }
         }
-        Err(AppendError::NoEntry(entry).into())
+        Err(AppendError::NoEntry(release.view.entry).into())
     }
 
     /// Enters in the own ledger what is done with the bytes of a release.
@@ -373,6 +377,18 @@ impl Federation {
             || (Origin::of(&followed.site, 1), 0),
             |signed| (signed.checkpoint().origin.clone(), signed.checkpoint().size),
         );
+        self.say_as_of(home, size, release, state, reason).await
+    }
+
+    /// The same, of a home whose ledger is known to this size.
+    pub(super) async fn say_as_of(
+        &self,
+        home: Origin,
+        size: u64,
+        release: &Wanted,
+        state: Keeping,
+        reason: Option<&str>,
+    ) -> Result<(), SitesError> {
         let custody = Custody {
             artifact: release.artifact.clone(),
             manifest: release.view.manifest,

@@ -318,7 +318,10 @@ impl Federation {
                 .map(|member| member.site.id.clone())
                 .collect(),
         };
-        let mut answer = RunAnswer::default();
+        let mut answer = RunAnswer {
+            erased: self.erase_own().await? as u64,
+            ..RunAnswer::default()
+        };
         for site in sites {
             match self.look(&site).await {
                 Ok(looked) => answer.entries += looked.new,
@@ -356,6 +359,9 @@ impl Federation {
                     }
                     continue;
                 }
+            }
+            if let Err(error) = self.erase_own().await {
+                tracing::warn!(%error, "what was withdrawn with erasure could not be deleted");
             }
             for member in self.members() {
                 let id = member.site.id.clone();

@@ -356,6 +356,10 @@ async fn refold(
                 (Predicate::Release(release), Subject::Manifest(_, manifest)) => {
                     held.releases.push((manifest, release));
                 }
+                (Predicate::Withdrawal(said), Subject::Manifest(_, manifest)) if said.erase => {
+                    // Its content is not looked for, unless another release has it.
+                    held.releases.retain(|(other, _)| *other != manifest);
+                }
                 (Predicate::Scorecard(scorecard), _) => held.details.extend(scorecard.details),
                 _ => {}
             }

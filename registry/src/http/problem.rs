@@ -226,7 +226,8 @@ impl From<Rejection> for Refusal {
             Rejection::Admit(_)
             | Rejection::OtherKind { .. }
             | Rejection::OtherSite(_)
-            | Rejection::Withdrawn { .. } => Code::Invalid,
+            | Rejection::Withdrawn { .. }
+            | Rejection::Erased { .. } => Code::Invalid,
             Rejection::Gate { .. } => Code::Gate,
             Rejection::NoNamespace(_) | Rejection::NoRelease { .. } => Code::NotFound,
             Rejection::Taken { .. } => Code::Taken,

@@ -44,6 +44,14 @@ pub enum Rejection {
         /// The manifest.
         manifest: Sha256,
     },
+    /// A release was withdrawn with erasure.
+    #[error("{manifest} of {artifact} was withdrawn and erased; it does not come back")]
+    Erased {
+        /// The artifact.
+        artifact: ArtifactName,
+        /// The manifest.
+        manifest: Sha256,
+    },
     /// The tag names another manifest than the publisher believed.
     #[error("the tag `{tag}` names {found}, not {expected} as the statement says")]
     TagMoved {
@@ -146,6 +154,14 @@ impl Index {
         namespace.admit(&prepared.envelope, &prepared.statement, &chain)?;
 
         match (predicate, subject) {
+            (Predicate::Release(_), Subject::Manifest(_, manifest))
+                if self.questions().is_to_be_erased(artifact, manifest)? =>
+            {
+                Err(Rejection::Erased {
+                    artifact: artifact.clone(),
+                    manifest: *manifest,
+                })
+            }
             (Predicate::Release(release), _) => {
                 match row.and_then(|r| r.kind).filter(|kind| *kind != release.kind) {
                     Some(kind) => Err(Rejection::OtherKind {

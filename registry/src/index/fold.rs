@@ -168,22 +168,50 @@ impl Index {
                             params![label, position, artifact.as_str()],
                         )
                     }
-                    (Predicate::Withdrawal(withdrawal), Subject::Manifest(_, manifest)) => self.run(
-                        "UPDATE release SET withdrawn = ?, withdrawn_position = ?, erase = max(erase, ?)
-                         WHERE artifact = ? AND manifest = ?",
-                        params![
-                            withdrawal.reason,
-                            position,
-                            withdrawal.erase,
-                            artifact.as_str(),
-                            manifest.as_bytes()
-                        ],
-                    ),
+                    (Predicate::Withdrawal(withdrawal), Subject::Manifest(_, manifest)) => {
+                        self.run(
+                            "UPDATE release SET withdrawn = ?, withdrawn_position = ?, erase = max(erase, ?)
+                             WHERE artifact = ? AND manifest = ?",
+                            params![
+                                withdrawal.reason,
+                                position,
+                                withdrawal.erase,
+                                artifact.as_str(),
+                                manifest.as_bytes()
+                            ],
+                        )?;
+                        if withdrawal.erase {
+                            self.forget_content(artifact, manifest)?;
+                        }
+                        Ok(())
+                    }
                     _ => Ok(()),
                 }
             }
             _ => Ok(()),
         }
+    }
+
+    /// Drops the rows of what only this release has: nobody reads it any more.
+    fn forget_content(&mut self, artifact: &ArtifactName, manifest: &Sha256) -> Result<(), IndexError> {
+        self.run(
+            "DELETE FROM release_content WHERE artifact = ? AND manifest = ?",
+            params![artifact.as_str(), manifest.as_bytes()],
+        )?;
+        self.run(
+            "DELETE FROM content_use WHERE artifact = ?1 AND NOT EXISTS (
+                 SELECT 1 FROM release_content r WHERE r.artifact = ?1 AND r.content = content_use.content)",
+            params![artifact.as_str()],
+        )?;
+        let unused = "NOT EXISTS (SELECT 1 FROM release_content r WHERE r.content =";
+        self.run(
+            &format!("DELETE FROM chunk_use WHERE {unused} chunk_use.content)"),
+            params![],
+        )?;
+        self.run(
+            &format!("DELETE FROM content WHERE {unused} content.id)"),
+            params![],
+        )
     }
 
     /// Writes what a release's own content says of it, once that has arrived behind its statement: the same rows as
@@ -393,6 +421,10 @@ impl Index {
             self.run(
                 "INSERT OR IGNORE INTO content_use (content, artifact) VALUES (?, ?)",
                 params![id, artifact.as_str()],
+            )?;
+            self.run(
+                "INSERT OR IGNORE INTO release_content (artifact, manifest, content) VALUES (?, ?, ?)",
+                params![artifact.as_str(), manifest.as_bytes(), id],
             )?;
             if !new && !arrived {
                 continue;

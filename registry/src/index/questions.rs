@@ -704,6 +704,20 @@ impl<'a> Questions<'a> {
         self.one(sql, params![subject], |row| column(row, "position"))
     }
 
+    /// Which releases of this ledger were withdrawn with erasure, and has this site not said yet that they are gone?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn to_erase(&self, site: &SiteId) -> Result<Vec<(ArtifactName, ReleaseView)>, IndexError> {
+        let sql = "SELECT r.* FROM release r WHERE r.erase = 1 AND NOT EXISTS (
+                 SELECT 1 FROM custody c WHERE c.site = ? AND c.artifact = r.artifact AND c.manifest = r.manifest
+                     AND c.state = 'erased')
+             ORDER BY r.position";
+        self.all(sql, params![site.as_str()], |row| {
+            Ok((parsed(row, "artifact")?, release(row)?))
+        })
+    }
+
     /// Has its publisher said that copies of this release have to be deleted?
     ///
     /// # Errors

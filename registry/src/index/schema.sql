@@ -146,6 +146,15 @@ CREATE TABLE content (
     UNIQUE (sha256, recipe)
 ) STRICT;
 
+-- release: its layers; gone once it was withdrawn with erasure, and so is below what no other release has
+CREATE TABLE release_content (
+    artifact TEXT NOT NULL,
+    manifest BLOB NOT NULL,
+    content  INTEGER NOT NULL,
+    PRIMARY KEY (artifact, manifest, content)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX release_by_content ON release_content (content);
+
 -- release: through which artifacts a layer may be read
 CREATE TABLE content_use (
     content  INTEGER NOT NULL,

@@ -27,8 +27,8 @@ use crate::access::{Caller, Here};
 use crate::clock::Clock;
 use crate::content::{self, ContentError, Uploads};
 use crate::evaluation::read_suite;
-use crate::index::Reader;
-use crate::ledger::Ledger;
+use crate::index::{Reader, Rejection};
+use crate::ledger::{AppendError, Ledger};
 use crate::store::{Key, Store};
 
 /// The most statements in one request: a release, a label and some tags.
@@ -163,6 +163,15 @@ impl Intake {
         })?;
         self.may_hold(&request.artifact, request.label, request.ancestors)
             .await?;
+        let (artifact, manifest) = (request.artifact.clone(), request.manifest);
+        let erased = self
+            .reader
+            .ask(move |q| q.is_to_be_erased(&artifact, &manifest))
+            .await?;
+        if erased {
+            let (artifact, manifest) = (request.artifact, request.manifest);
+            return Err(AppendError::from(Rejection::Erased { artifact, manifest }).into());
+        }
         Ok(self
             .uploads
             .open(&token.id, request.artifact, request.manifest)

@@ -8,6 +8,7 @@ use waag_registry::publish::PublishError;
 use waag_schema::ArtifactName;
 use waag_schema::base::name::Version;
 use waag_schema::wire::federation::{State, When};
+use waag_schema::wire::upload::UploadRequest;
 
 use super::bent::Bend;
 use super::{Sites, anybody, at, publish, publisher, relabel, rule, withdraw};
@@ -234,6 +235,54 @@ async fn a_withdrawal_with_erasure_deletes_what_nothing_else_needs() {
     // Nothing comes back.
     sites.turn(1, 0).await;
     assert_eq!(states(mirror).await[0].0, State::Erased);
+}
+
+#[tokio::test]
+async fn the_home_deletes_what_was_withdrawn_with_erasure_and_says_so_and_it_does_not_come_back() {
+    let mut sites = two().await;
+    let home = sites.world(0);
+    let acme = publisher(home, "home-acme").await;
+    let gone = publish(home, &acme, "home-acme/tiny", "v1", files(1), Some(at(&["EU"]))).await;
+    let shared = vec![
+        File::new("b.txt", noise(101, 500)),
+        File::new("c.txt", noise(5, 700)),
+    ];
+    publish(home, &acme, "home-acme/tiny", "v2", shared, None).await;
+    withdraw(home, &acme, &gone, true).await;
+    assert_eq!(home.site.federation().erase_own().await.unwrap(), 1);
+    assert_eq!(home.site.federation().erase_own().await.unwrap(), 0, "once");
+
+    let left = sites.chunks(0);
+    let is_left = |file: &File| {
+        let chunks = file.recipe.pieces().iter().map(|piece| piece.chunk.hex());
+        chunks
+            .into_iter()
+            .all(|chunk| left.iter().any(|key| key.ends_with(&chunk)))
+    };
+    assert!(!is_left(&gone.files[0]));
+    assert!(is_left(&gone.files[1]), "another release has it");
+    let said = home.site.federation().holders(&tiny()).await.unwrap();
+    let states: Vec<&str> = said.iter().map(|view| view.state.as_str()).collect();
+    assert!(states.contains(&"erased"), "{states:?}");
+
+    let request = UploadRequest {
+        artifact: tiny(),
+        manifest: gone.digest,
+        label: None,
+        ancestors: Vec::new(),
+    };
+    let refused = home.site.intake().open(&home.admin, request).await.unwrap_err();
+    assert!(refused.to_string().contains("does not come back"), "{refused}");
+
+    // The rows are those of a fold that begins anew, without the content.
+    let before = home.site.reader().dump().await.unwrap();
+    let mut first = sites.members.remove(0);
+    first.world = first
+        .world
+        .restart(|data| std::fs::remove_file(data.join("index.db")).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(first.world.site.reader().dump().await.unwrap(), before);
 }
 
 #[tokio::test]
