@@ -79,6 +79,11 @@ impl Peer for Bent {
         }
     }
 
+    async fn cosign(&self, note: &str) -> Result<(), PeerError> {
+        self.bent()?;
+        self.inner.cosign(note).await
+    }
+
     async fn tile(&self, series: u32, path: &TilePath) -> Result<Bytes, PeerError> {
         let bend = self.bent()?;
         let bytes = self.inner.tile(series, path).await?;
