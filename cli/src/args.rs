@@ -165,6 +165,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Token(Token),
     Doctor(Doctor),
+    #[cfg(feature = "server")]
+    Demo(Demo),
     Completions(Completions),
 }
 
@@ -573,6 +575,20 @@ pub(crate) struct TokenRevoke {
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Doctor {}
+
+/// Run three sites on this machine, and tell what goes on between them
+///
+/// Two in the EU, one in the EEA: a charter, a push with an EU label, weighing, a mirror, a refusal with its
+/// reason, a pull that is proven by the home's ledger, a withdrawal with its receipt. Each line behind a `$`
+/// is a command as a person types it, run as it stands. Takes less than a minute; nothing is left behind.
+#[cfg(feature = "server")]
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Demo {
+    /// Let it happen in this new directory, and leave everything there
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) keep: Option<PathBuf>,
+}
 
 /// Write the completions of a shell to standard output
 #[derive(Debug, Args)]

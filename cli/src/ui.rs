@@ -103,6 +103,16 @@ impl Ui {
         written(io::stdout().lock().write_all(bytes))
     }
 
+    /// Prints a part of a result as it comes; a program gets it with the rest.
+    #[cfg(feature = "server")]
+    pub(crate) fn tell(self, text: impl fmt::Display) -> Result<(), Failure> {
+        if self.talks() {
+            print(&harmless(&text.to_string()))
+        } else {
+            Ok(())
+        }
+    }
+
     /// Says something that is no result.
     pub(crate) fn note(self, text: impl fmt::Display) {
         if self.talks() {

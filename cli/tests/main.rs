@@ -8,6 +8,7 @@ mod asking;
 mod bad_input;
 mod charter;
 mod comparing;
+mod demo;
 mod doctor;
 mod end_to_end;
 mod federation;

@@ -124,7 +124,6 @@ impl Book {
         let statement = Statement {
             subject: Subject::Manifest(self.artifact.clone(), subject),
             predicate: Predicate::Scorecard(Scorecard {
-                suite: None,
                 at: Timestamp::from_unix(1_700_000_000),
                 harness: Harness {
                     name: "waag".to_owned(),

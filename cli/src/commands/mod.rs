@@ -4,6 +4,8 @@ mod agreement;
 mod charter;
 mod compare;
 mod completions;
+#[cfg(feature = "server")]
+mod demo;
 mod diff;
 mod doctor;
 mod explain;
@@ -77,6 +79,8 @@ pub(crate) async fn run(command: Command, config: &Config, ui: Ui) -> Result<(),
         Command::Where(args) => mirror::holders(args, config, ui).await,
         Command::Token(args) => token::run(args, config, ui).await,
         Command::Doctor(_) => Box::pin(doctor::run(config, ui)).await,
+        #[cfg(feature = "server")]
+        Command::Demo(args) => demo::run(args, ui),
         Command::Completions(args) => completions::run(&args, ui),
     }
 }

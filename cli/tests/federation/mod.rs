@@ -102,7 +102,7 @@ fn a_release_is_mirrored_and_a_consumer_who_pulls_from_the_mirror_proves_it_by_i
     // Somebody who has pinned both sites, and has nothing else of either.
     let consumer = Person::new();
     for site in [&scene.stuttgart, &scene.bologna] {
-        consumer.run(["login", &site.url]).ok();
+        consumer.run(["login", &site.url, "--anonymous"]).ok();
     }
     let out = scene.dir.path().join("out");
     let out_text = out.to_str().unwrap();

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Every command, by the words that lead to it.
-const COMMANDS: [&str; 50] = [
+const COMMANDS: [&str; 58] = [
     "",
     "serve",
     "login",
@@ -42,6 +42,13 @@ const COMMANDS: [&str; 50] = [
     "charter adopt",
     "compare",
     "leaderboard",
+    "mirror",
+    "mirror add",
+    "mirror list",
+    "mirror status",
+    "mirror run",
+    "mirror trust",
+    "where",
     "ledger",
     "ledger show",
     "ledger prove",
@@ -53,6 +60,7 @@ const COMMANDS: [&str; 50] = [
     "token list",
     "token revoke",
     "doctor",
+    "demo",
     "completions",
 ];
 

@@ -24,7 +24,7 @@ use waag_schema::ledger::tile::tiles_for;
 use waag_schema::ledger::{
     Checkpoint, Class, Commitment, Edge, Hash, Leaf, LedgerError, Origin, Pack, PackPath, RefKind, Root,
     SaltedOpening, SignedCheckpoint, Stream, TileKind, TilePath, TileSource, Tree, bundle, entry_number,
-    entry_place,
+    entry_place, site_key,
 };
 use waag_schema::statement::{Envelope, Predicate};
 use waag_schema::wire::federation::Evidence;
@@ -102,6 +102,9 @@ pub struct Looked {
 struct Watermark {
     /// The last checkpoints of all series, the newest last.
     trees: Vec<String>,
+    /// The note that says which key the site signs with: what it has measured is proven to others by that.
+    #[serde(default)]
+    site_key: Option<String>,
     /// When it was last heard from, or a little earlier.
     heard: Option<Timestamp>,
 }
@@ -118,6 +121,7 @@ pub(super) struct Follower {
     reader: Reader,
     clock: Arc<dyn Clock>,
     trees: Vec<SignedCheckpoint>,
+    site_key: Option<Arc<str>>,
     heard: Option<Timestamp>,
     /// The time that is in the store.
     kept: Option<Timestamp>,
@@ -161,6 +165,7 @@ impl Follower {
             reader,
             clock,
             trees: Vec::new(),
+            site_key: None,
             heard: None,
             kept: None,
             cell: None,
@@ -184,6 +189,7 @@ impl Follower {
             .iter()
             .map(|note| self.signed(note.as_bytes()))
             .collect::<Result<_, _>>()?;
+        self.site_key = kept.site_key.map(Arc::from);
         (self.heard, self.kept) = (kept.heard, kept.heard);
         if let Some(cell) = self.copy.read_cell(&Key::evidence()).await? {
             let evidence: Evidence = serde_json::from_slice(&cell.bytes)
@@ -218,6 +224,7 @@ impl Follower {
             jurisdiction: self.site.jurisdiction,
             owns: self.site.owns.clone(),
             trees: self.trees.clone(),
+            site_key: self.site_key.clone(),
             index: self.reader.clone(),
             heard: self.heard.unwrap_or(Timestamp::from_unix(0)),
             standing: self.standing.clone(),
@@ -249,6 +256,9 @@ impl Follower {
             return Ok(Looked { new: 0 });
         };
         let newest = self.signed(&note)?;
+        if self.site_key.is_none() {
+            self.site_key = Some(self.ask_site_key().await?);
+        }
         let mut new = 0;
         for target in self.targets(&newest).await? {
             new += self.follow_to(&target).await?;
@@ -284,6 +294,21 @@ impl Follower {
             .verify(&[self.site.log_key], &[])
             .map_err(|e| lies(format_args!("its checkpoint: {e}")))?;
         Ok(signed)
+    }
+
+    /// Asks which key the site signs with; the charter has to say the same.
+    async fn ask_site_key(&self) -> Result<Arc<str>, FollowError> {
+        let note = self.peer.site_key().await?;
+        let said = site_key::read(&note, &self.site.log_key)
+            .map_err(|e| lies(format_args!("the note of its site key: {e}")))?;
+        if said != self.site.site_key {
+            return Err(lies(
+                "its ledger's key names another site key than the charter does",
+            ));
+        }
+        let text =
+            std::str::from_utf8(&note).map_err(|e| lies(format_args!("the note of its site key: {e}")))?;
+        Ok(text.into())
     }
 
     /// Returns the trees that lead from what is known to the newest one: the last of each series.
@@ -758,6 +783,7 @@ impl Follower {
     async fn keep(&mut self) -> Result<(), FollowError> {
         let watermark = Watermark {
             trees: self.trees.iter().map(ToString::to_string).collect(),
+            site_key: self.site_key.as_deref().map(str::to_owned),
             heard: self.heard,
         };
         let bytes = Bytes::from(serde_json::to_vec(&watermark).map_err(|e| damaged(&e))?);

@@ -77,6 +77,13 @@ impl Peer for LocalPeer {
         taken.map_err(|error| PeerError::Odd(error.to_string()))
     }
 
+    async fn site_key(&self) -> Result<Bytes, PeerError> {
+        let site = self.site()?;
+        let note = site.ledger().site_key().map(str::to_owned);
+        note.map(Bytes::from)
+            .ok_or_else(|| PeerError::Absent("note of the site's key".to_owned()))
+    }
+
     async fn tile(&self, series: u32, path: &TilePath) -> Result<Bytes, PeerError> {
         self.site()?.ledger().tile(series, path).await.map_err(store)
     }

@@ -99,6 +99,9 @@ pub trait Peer: Send + Sync + 'static {
     /// Hands over a checkpoint's text with the line of the asking site's witness key.
     async fn cosign(&self, note: &str) -> Result<(), PeerError>;
 
+    /// The note in which its ledger's key says which key the site signs with.
+    async fn site_key(&self) -> Result<Bytes, PeerError>;
+
     /// A tile or an entry bundle.
     async fn tile(&self, series: u32, path: &TilePath) -> Result<Bytes, PeerError>;
 

@@ -215,6 +215,10 @@ impl Peer for RemotePeer {
         read(response, 1 << 10).await.map(drop)
     }
 
+    async fn site_key(&self) -> Result<Bytes, PeerError> {
+        self.bytes("/ledger/site-key", NOTE_BYTES_MAX).await
+    }
+
     async fn tile(&self, series: u32, path: &TilePath) -> Result<Bytes, PeerError> {
         self.bytes(&format!("/ledger/{series}/{path}"), path.byte_len())
             .await

@@ -59,18 +59,24 @@ pub enum WitnessError {
     Peer(#[from] PeerError),
     /// Something here failed.
     #[error(transparent)]
-    Sites(#[from] SitesError),
+    Sites(Box<SitesError>),
+}
+
+impl From<SitesError> for WitnessError {
+    fn from(error: SitesError) -> Self {
+        Self::Sites(Box::new(error))
+    }
 }
 
 impl From<StoreError> for WitnessError {
     fn from(error: StoreError) -> Self {
-        Self::Sites(error.into())
+        SitesError::from(error).into()
     }
 }
 
 impl From<AppendError> for WitnessError {
     fn from(error: AppendError) -> Self {
-        Self::Sites(error.into())
+        SitesError::from(error).into()
     }
 }
 

@@ -119,6 +119,7 @@ pub fn router(site: Arc<Site>) -> Router {
             get(move || native::site::document(document.clone())),
         )
         .route("/ledger/checkpoint", get(static_files::newest))
+        .route("/ledger/site-key", get(static_files::site_key))
         .route("/ledger/{series}/checkpoint", get(static_files::checkpoint))
         .route("/ledger/{series}/tile/{*path}", get(static_files::tile))
         .route("/ledger/{series}/body/{*path}", get(static_files::pack))

@@ -34,6 +34,13 @@ pub(super) async fn newest(State(site): State<Arc<Site>>, headers: HeaderMap) ->
     note(&site.federation().published(site.ledger().checkpoint()), &headers)
 }
 
+/// `GET /ledger/site-key`: which key the site signs with, by the word of its ledger's key
+pub(super) async fn site_key(State(site): State<Arc<Site>>) -> Result<Response, Refusal> {
+    let note = site.ledger().site_key().map(str::to_owned);
+    let note = note.ok_or_else(|| Refusal::not_found("note of the site's key"))?;
+    Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response())
+}
+
 /// Sends a checkpoint, unless the caller has this very one.
 fn note(signed: &SignedCheckpoint, asked: &HeaderMap) -> Response {
     let text = signed.to_string();

@@ -41,7 +41,7 @@ fn refused(error: WitnessError) -> Response {
         WitnessError::Proof(_) => (Some(StatusCode::UNPROCESSABLE_ENTITY), Refusal::invalid(error)),
         WitnessError::Busy => (None, Refusal::new(Code::Busy, error.to_string())),
         WitnessError::Peer(_) => (None, Refusal::failed(&error)),
-        WitnessError::Sites(error) => (None, error.into()),
+        WitnessError::Sites(error) => (None, (*error).into()),
     };
     let mut response = refusal.into_response();
     if let Some(status) = status {

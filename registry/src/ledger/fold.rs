@@ -168,6 +168,9 @@ impl Folding<'_> {
     }
 
     async fn fits(&self, folded: &Folded, trees: &[Checkpoint]) -> Result<bool, AppendError> {
+        if folded.size == 0 {
+            return Ok(true);
+        }
         let (series, size) = entry_place(folded.size);
         let tree = trees.iter().find(|tree| tree.origin.series() == series);
         let Some(tree) = tree.filter(|tree| size <= tree.size) else {

@@ -37,6 +37,8 @@ pub struct Followed {
     pub owns: Vec<String>,
     /// The last trees of all series, the newest last.
     pub trees: Vec<SignedCheckpoint>,
+    /// The note that says which key the site signs with.
+    pub site_key: Option<Arc<str>>,
     /// The fold of it.
     pub index: Reader,
     /// When it was last heard from.
@@ -95,7 +97,7 @@ impl Followed {
             index: self.index.clone(),
             earlier: earlier.into(),
             origin: newest.checkpoint().origin.clone(),
-            site_key: None,
+            site_key: self.site_key.clone(),
         };
         reader.prove_all(entries.to_vec(), newest).await
     }

@@ -196,6 +196,12 @@ impl Ledger {
         &self.reader.origin
     }
 
+    /// Returns the note that says which key the site signs with.
+    #[must_use]
+    pub fn site_key(&self) -> Option<&str> {
+        self.reader.site_key.as_deref()
+    }
+
     /// Returns the newest checkpoint of a series; of one that ended, its last.
     #[must_use]
     pub fn checkpoint_of(&self, series: u32) -> Option<SignedCheckpoint> {

@@ -84,6 +84,11 @@ impl Peer for Bent {
         self.inner.cosign(note).await
     }
 
+    async fn site_key(&self) -> Result<Bytes, PeerError> {
+        self.bent()?;
+        self.inner.site_key().await
+    }
+
     async fn tile(&self, series: u32, path: &TilePath) -> Result<Bytes, PeerError> {
         let bend = self.bent()?;
         let bytes = self.inner.tile(series, path).await?;

@@ -4,7 +4,9 @@ mod bent;
 mod following;
 mod mirroring;
 mod over_http;
+mod privacy;
 mod simulation;
+mod threats;
 mod witnessing;
 
 use std::sync::Arc;
