@@ -63,7 +63,7 @@ pub enum ServeError {
     Config(#[from] ConfigError),
     /// The site cannot be opened.
     #[error(transparent)]
-    Site(#[from] SiteError),
+    Site(Box<SiteError>),
     /// TLS cannot be spoken.
     #[error("[tls] in waag.toml: {0}")]
     Tls(#[from] TlsError),
@@ -83,6 +83,12 @@ pub enum ServeError {
         /// What the system said.
         error: std::io::Error,
     },
+}
+
+impl From<SiteError> for ServeError {
+    fn from(error: SiteError) -> Self {
+        Self::Site(Box::new(error))
+    }
 }
 
 /// Reads the configuration of a data directory; the first time, writes the commented one.

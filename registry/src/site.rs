@@ -178,6 +178,7 @@ impl Site {
         };
         let federation = Federation::new(SitesParts {
             here: here.clone(),
+            witness_key: Arc::clone(vault.witness_key()),
             store: Arc::clone(&parts.store),
             content: content.clone(),
             uploads: uploads.clone(),

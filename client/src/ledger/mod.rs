@@ -9,11 +9,12 @@ mod leaves;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 use waag_schema::ledger::{
-    Checkpoint, Class, RefKind, SignedCheckpoint, TlogProof, entry_number, entry_place,
+    Checkpoint, Class, KeyKind, Note, RefKind, SignedCheckpoint, TlogProof, VerifierKey, entry_number,
+    entry_place,
 };
 use waag_schema::statement::{Predicate, Subject};
 use waag_schema::wire::artifact::Proof;
-use waag_schema::wire::ledger::EraseRequest;
+use waag_schema::wire::ledger::{EraseRequest, WitnessingView};
 use waag_schema::{Sha256, SiteId, Timestamp};
 
 use crate::error::{ClientError, Result};
@@ -84,6 +85,40 @@ pub struct Page {
     pub size: u64,
     /// The entries, in the ledger's order.
     pub entries: Vec<EntryView>,
+}
+
+/// Says how far a ledger is committed, published and witnessed. That each witness's line is of the key that is named was
+/// checked; whether that key is the site's that is named, and how many are enough, is the site's word: a charter that is
+/// believed says it.
+///
+/// # Errors
+/// When the site does not answer, or a line does not hold.
+pub async fn witnessing(site: &Site) -> Result<WitnessingView> {
+    let view: WitnessingView = site
+        .transport()
+        .json(Ask::get("/api/v1/ledger/witnesses"))
+        .await?;
+    for witness in &view.witnesses {
+        let refused = |error: &dyn std::fmt::Display| {
+            ClientError::verification("witness's line", format!("{}: {error}", witness.name))
+        };
+        let key: VerifierKey = witness.key.parse().map_err(|e| refused(&e))?;
+        let note = Note::parse(witness.note.as_bytes()).map_err(|e| refused(&e))?;
+        let checkpoint: Checkpoint = note.text().parse().map_err(|e| refused(&e))?;
+        let keys = [key];
+        let verified = note.verify(&keys).map_err(|e| refused(&e))?;
+        let said = (view.origin.as_str(), witness.size, Some(witness.at));
+        let origin = checkpoint.origin.to_string();
+        let found = (
+            origin.as_str(),
+            checkpoint.size,
+            verified.first().and_then(|one| one.time),
+        );
+        if said != found || keys[0].kind() != KeyKind::Witness {
+            return Err(refused(&"it says something else than the site"));
+        }
+    }
+    Ok(view)
 }
 
 /// An entry with a proof that stands on its own.

@@ -358,6 +358,12 @@ impl Follower {
         if let Some(known) = &known {
             self.compare(known, target).await?;
             if known_size == tree.size {
+                // The same tree, perhaps with more witnesses' lines.
+                if let Some(last) = self.trees.last_mut()
+                    && last.checkpoint() == target.checkpoint()
+                {
+                    *last = target.clone();
+                }
                 return Ok(0);
             }
         }
@@ -812,6 +818,18 @@ impl Follower {
         let _: Swap = self.copy.swap_cell(&Key::evidence(), None, bytes).await?;
         self.standing = Standing::Stopped(reason.to_owned());
         Ok(FollowError::Stopped(reason.to_owned()))
+    }
+
+    /// Stops believing the site because of what was found elsewhere, unless it is not believed already.
+    pub(super) async fn accuse(
+        &mut self,
+        reason: &str,
+        checkpoints: &[&SignedCheckpoint],
+    ) -> Result<(), FollowError> {
+        match self.standing {
+            Standing::Sound => self.convict(reason, checkpoints).await.map(drop),
+            Standing::Stopped(_) => Ok(()),
+        }
     }
 
     /// Believes the site again: what was found against it stays in the log only.

@@ -66,10 +66,15 @@ impl Peer for LocalPeer {
             Some(series) => ledger.checkpoint_of(series),
             None => Some(ledger.checkpoint()),
         };
-        let text = signed
-            .ok_or_else(|| PeerError::Absent("ledger of this series".to_owned()))?
-            .to_string();
+        let signed = signed.ok_or_else(|| PeerError::Absent("ledger of this series".to_owned()))?;
+        let text = site.federation().published(signed).to_string();
         Ok((known != Some(text.as_str())).then(|| Bytes::from(text)))
+    }
+
+    async fn cosign(&self, note: &str) -> Result<(), PeerError> {
+        let site = self.site()?;
+        let taken = site.federation().cosign(note).await;
+        taken.map_err(|error| PeerError::Odd(error.to_string()))
     }
 
     async fn site_key(&self) -> Result<Bytes, PeerError> {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! charter -> sites -> follow (their ledgers, checked, copied, folded) -> mirror (closure, custody) -> catalogue
+//!                        └-> witness (cosigned, handed back) -> cosigned (lines under the own checkpoints)
 //! ```
 //!
 //! Invariants. Only sites of the charter are asked, at the addresses that it names. No byte moves before a verdict at
@@ -10,6 +11,7 @@
 //! a say.
 
 mod charter;
+mod cosigned;
 mod erase;
 mod fetch;
 mod follow;
@@ -20,6 +22,7 @@ mod remote;
 mod rules;
 mod signed;
 mod sites;
+mod witness;
 
 use waag_schema::federation::CharterError;
 use waag_schema::{Sha256, SiteId, Timestamp};
@@ -35,6 +38,7 @@ pub use rules::{RuleError, check as check_rule};
 pub use signed::{Signed, SignedError};
 pub(crate) use sites::SitesParts;
 pub use sites::{Federation, SitesError};
+pub use witness::WitnessError;
 
 use crate::index::IndexError;
 use crate::ledger::AppendError;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use waag_schema::base::key::PublicKey;
 use waag_schema::federation::SiteTerms;
-use waag_schema::ledger::{PackPath, TilePath};
+use waag_schema::ledger::{PackPath, TilePath, VerifierKey};
 use waag_schema::policy::place::Country;
 use waag_schema::wire::artifact::ChunksRequest;
 use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, SiteId};
@@ -29,6 +29,8 @@ pub struct PeerSite {
     pub log_key: PublicKey,
     /// The key that signs what it says, and its requests.
     pub site_key: PublicKey,
+    /// The key that cosigns other sites' ledgers.
+    pub witness_key: VerifierKey,
     /// The namespaces that are its own: a name, or a prefix that ends in `*`.
     pub owns: Vec<String>,
 }
@@ -45,6 +47,7 @@ impl PeerSite {
             // A site goes on with its first key, whichever of its series goes on.
             log_key: *terms.ledgers.first()?.key.key(),
             site_key: terms.site_key,
+            witness_key: terms.witness_key.clone(),
             owns: terms.owns.iter().map(ToString::to_string).collect(),
         })
     }
@@ -92,6 +95,9 @@ pub type SentChunk = (ChunkDigest, Bytes);
 pub trait Peer: Send + Sync + 'static {
     /// The newest checkpoint of a series, or of the one that goes on. None: it is the one with this text.
     async fn checkpoint(&self, series: Option<u32>, known: Option<&str>) -> Result<Option<Bytes>, PeerError>;
+
+    /// Hands over a checkpoint's text with the line of the asking site's witness key.
+    async fn cosign(&self, note: &str) -> Result<(), PeerError>;
 
     /// The note in which its ledger's key says which key the site signs with.
     async fn site_key(&self) -> Result<Bytes, PeerError>;

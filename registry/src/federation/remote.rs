@@ -32,6 +32,7 @@ const ANSWER_MAX: usize = 64 << 20;
 const PACK_MAX: usize = 160 << 20;
 /// The largest details of a scorecard.
 const DETAILS_MAX: usize = 16 << 20;
+const JSON: &str = "application/json";
 /// How long a connection may take, and how long nothing may move.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const IDLE_MAX: Duration = Duration::from_secs(60);
@@ -94,7 +95,7 @@ impl RemotePeer {
         &self,
         method: Method,
         path: &str,
-        body: Option<Vec<u8>>,
+        body: Option<(&'static str, Vec<u8>)>,
         known: Option<&str>,
     ) -> Result<Response, PeerError> {
         let unreachable = |e: reqwest::Error| PeerError::Unreachable(e.without_url().to_string());
@@ -112,7 +113,7 @@ impl RemotePeer {
             authority: &self.authority,
             path: url.path(),
             query: None,
-            body: body.as_deref(),
+            body: body.as_ref().map(|(_, bytes)| bytes.as_slice()),
         };
         let signed = claims.sign(&covered, &self.key);
         let mut request = self
@@ -126,8 +127,8 @@ impl RemotePeer {
         if let Some(known) = known {
             request = request.header(IF_NONE_MATCH, known);
         }
-        if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        if let Some((kind, body)) = body {
+            request = request.header(CONTENT_TYPE, kind).body(body);
         }
         let response = request.send().await.map_err(unreachable)?;
         match response.status() {
@@ -148,6 +149,7 @@ impl RemotePeer {
     ) -> Result<T, PeerError> {
         let odd = |e: serde_json::Error| PeerError::Odd(e.to_string());
         let body = body.map(serde_json::to_vec).transpose().map_err(odd)?;
+        let body = body.map(|bytes| (JSON, bytes));
         let bytes = read(self.ask(method, path, body, None).await?, ANSWER_MAX).await?;
         serde_json::from_slice(&bytes).map_err(odd)
     }
@@ -207,6 +209,12 @@ impl Peer for RemotePeer {
         read(response, NOTE_BYTES_MAX).await.map(Some)
     }
 
+    async fn cosign(&self, note: &str) -> Result<(), PeerError> {
+        let body = ("text/plain; charset=utf-8", note.as_bytes().to_vec());
+        let response = self.ask(Method::POST, "/ledger/cosign", Some(body), None).await?;
+        read(response, 1 << 10).await.map(drop)
+    }
+
     async fn site_key(&self) -> Result<Bytes, PeerError> {
         self.bytes("/ledger/site-key", NOTE_BYTES_MAX).await
     }
@@ -251,7 +259,7 @@ impl Peer for RemotePeer {
     ) -> Result<Vec<SentChunk>, PeerError> {
         let path = format!("/api/v1/artifacts/{artifact}/chunks");
         let body = serde_json::to_vec(request).map_err(|e| PeerError::Odd(e.to_string()))?;
-        let response = self.ask(Method::POST, &path, Some(body), None).await?;
+        let response = self.ask(Method::POST, &path, Some((JSON, body)), None).await?;
         let bytes = read(response, FRAMES_SIZE_MAX).await?;
         let odd = |e: waag_schema::content::frame::FrameError| PeerError::Odd(e.to_string());
         let (mut decoder, mut rest, mut chunks) = (FrameDecoder::new(), bytes.as_ref(), Vec::new());

@@ -7,15 +7,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::task::JoinSet;
+use waag_schema::base::key::KeyPair;
+use waag_schema::ledger::VerifierKey;
 use waag_schema::wire::federation::{HolderView, MirrorRule, MirrorStatus, PeerView, RuleView, RunAnswer};
 use waag_schema::{ArtifactName, SiteId};
 
+use super::cosigned::Cosigned;
 use super::fetch::FetchError;
 use super::follow::{FollowError, Follower, FollowerParts, Looked};
 use super::mirror::{Mirrored, Trouble, Underway};
 use super::peer::{Peer, PeerSite};
 use super::rules::{AddedRules, RuleError, is_of, takes};
 use super::signed::Signed;
+use super::witness::WitnessKey;
 use crate::access::Here;
 use crate::clock::Clock;
 use crate::content::{Content, ContentError, Uploads};
@@ -72,6 +76,8 @@ pub(super) struct Member {
     pub(super) follower: Arc<tokio::sync::Mutex<Follower>>,
     /// Why the last look failed, if it did.
     trouble: Mutex<Option<String>>,
+    /// The note that it was last handed, and held while it is handed another.
+    pub(super) told: tokio::sync::Mutex<Option<String>>,
     /// Held while its releases are mirrored.
     mirroring: tokio::sync::Mutex<()>,
 }
@@ -79,6 +85,8 @@ pub(super) struct Member {
 /// What the federation works with.
 pub(crate) struct SitesParts {
     pub(crate) here: Here,
+    /// The key that cosigns.
+    pub(crate) witness_key: Arc<KeyPair>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) content: Content,
     pub(crate) uploads: Uploads,
@@ -113,6 +121,8 @@ pub struct Federation {
     /// Where the charter says that this site answers: host and port.
     authority: RwLock<Option<String>>,
     pub(super) signed: Signed,
+    pub(super) witness: WitnessKey,
+    pub(super) cosigned: Cosigned,
     pub(super) trouble: Trouble,
     pub(super) underway: Underway,
 }
@@ -121,6 +131,7 @@ impl Federation {
     pub(crate) fn new(parts: SitesParts) -> Self {
         Self {
             added: AddedRules::new(Arc::clone(&parts.store)),
+            witness: WitnessKey::new(&parts.here.site, parts.witness_key),
             here: parts.here,
             store: parts.store,
             content: parts.content,
@@ -136,6 +147,7 @@ impl Federation {
             members: RwLock::default(),
             authority: RwLock::default(),
             signed: Signed::default(),
+            cosigned: Cosigned::default(),
             trouble: Trouble::default(),
             underway: Underway::default(),
         }
@@ -161,7 +173,7 @@ impl Federation {
         }
         self.ledgers.retain(|site| members.contains_key(site));
         *self.members.write().unwrap_or_else(PoisonError::into_inner) = members;
-        Ok(())
+        self.load_cosigned().await
     }
 
     async fn open(&self, site: PeerSite, peer: Arc<dyn Peer>) -> Result<Member, SitesError> {
@@ -191,6 +203,7 @@ impl Federation {
             peer,
             follower: Arc::new(tokio::sync::Mutex::new(follower)),
             trouble: Mutex::default(),
+            told: tokio::sync::Mutex::default(),
             mirroring: tokio::sync::Mutex::default(),
         })
     }
@@ -199,6 +212,15 @@ impl Federation {
     #[must_use]
     pub fn peer_site(&self, site: &SiteId) -> Option<PeerSite> {
         self.member(site).ok().map(|member| member.site.clone())
+    }
+
+    /// Returns the keys with which other sites cosign.
+    pub(super) fn witness_keys(&self) -> BTreeMap<SiteId, VerifierKey> {
+        let members = self.members();
+        let keys = members
+            .iter()
+            .map(|member| (member.site.id.clone(), member.site.witness_key.clone()));
+        keys.collect()
     }
 
     pub(super) fn authority(&self) -> Option<String> {
@@ -213,7 +235,7 @@ impl Federation {
         members.values().cloned().collect()
     }
 
-    fn member(&self, site: &SiteId) -> Result<Arc<Member>, SitesError> {
+    pub(super) fn member(&self, site: &SiteId) -> Result<Arc<Member>, SitesError> {
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
         let found = members.get(site).cloned();
         found.ok_or_else(|| SitesError::NoPeer(site.to_string()))
@@ -264,7 +286,7 @@ impl Federation {
     }
 
     /// Works with the one who follows a site, on a thread of its own, and shows to all what came of it.
-    async fn follower<T: Send + 'static>(
+    pub(super) async fn follower<T: Send + 'static>(
         &self,
         member: &Arc<Member>,
         work: impl AsyncFnOnce(&mut Follower) -> Result<T, FollowError> + Send + 'static,
@@ -286,9 +308,9 @@ impl Federation {
     /// When there is no such site, or what is kept of it cannot be used.
     pub async fn absolve(&self, site: &SiteId) -> Result<(), SitesError> {
         let member = self.member(site)?;
-        Ok(self
-            .follower(&member, async |follower| follower.absolve().await)
-            .await?)
+        self.follower(&member, async |follower| follower.absolve().await)
+            .await?;
+        self.end_contradicted(&member).await
     }
 
     /// Fetches, refuses and deletes what rules, labels and withdrawals of a site ask for, as far as it was followed.
@@ -326,6 +348,9 @@ impl Federation {
             match self.look(&site).await {
                 Ok(looked) => answer.entries += looked.new,
                 Err(error) => answer.troubles.push(format!("{site}: {error}")),
+            }
+            if let Err(error) = self.witness(&site).await {
+                answer.troubles.push(format!("{site}: {error}"));
             }
             match self.mirror(&site).await {
                 Ok(mirrored) => {
@@ -379,6 +404,9 @@ impl Federation {
     async fn turn(&self, site: &SiteId) {
         if let Err(error) = self.look(site).await {
             tracing::warn!(%site, %error, "a ledger could not be followed");
+        }
+        if let Err(error) = self.witness(site).await {
+            tracing::warn!(%site, %error, "a ledger could not be cosigned");
         }
         if let Err(error) = self.mirror(site).await {
             tracing::warn!(%site, %error, "nothing could be mirrored");

@@ -7,6 +7,7 @@ mod problem;
 mod range;
 mod signed;
 mod static_files;
+mod witness;
 
 use std::sync::Arc;
 
@@ -16,11 +17,13 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use waag_schema::ledger::note::NOTE_BYTES_MAX;
+use waag_schema::ledger::submission::SUBMISSION_BYTES_MAX;
 use waag_schema::wire::FRAMES_SIZE_MAX;
 
 use self::problem::Refusal;
@@ -67,6 +70,7 @@ fn native_routes() -> (Router<Arc<Site>>, OpenApi) {
         .routes(routes!(native::leaderboard::leaderboard))
         .routes(routes!(native::ledger::prove))
         .routes(routes!(native::ledger::prove_of))
+        .routes(routes!(native::ledger::witnesses))
         .routes(routes!(native::federation::status, native::federation::add))
         .routes(routes!(native::federation::run))
         .routes(routes!(native::federation::trust))
@@ -119,6 +123,14 @@ pub fn router(site: Arc<Site>) -> Router {
         .route("/ledger/{series}/checkpoint", get(static_files::checkpoint))
         .route("/ledger/{series}/tile/{*path}", get(static_files::tile))
         .route("/ledger/{series}/body/{*path}", get(static_files::pack))
+        .route(
+            "/add-checkpoint",
+            post(witness::add_checkpoint).layer(DefaultBodyLimit::max(SUBMISSION_BYTES_MAX)),
+        )
+        .route(
+            "/ledger/cosign",
+            post(witness::cosign).layer(DefaultBodyLimit::max(NOTE_BYTES_MAX)),
+        )
         .route("/ledger/of/{site}/checkpoint", get(static_files::newest_of))
         .route(
             "/ledger/of/{site}/{series}/checkpoint",

@@ -26,12 +26,12 @@ pub(super) async fn checkpoint(
 ) -> Result<Response, Refusal> {
     let signed = site.ledger().checkpoint_of(series);
     let signed = signed.ok_or_else(|| Refusal::not_found("ledger of this series"))?;
-    Ok(note(&signed, &headers))
+    Ok(note(&site.federation().published(signed), &headers))
 }
 
 /// `GET /ledger/checkpoint`: of the series that goes on
 pub(super) async fn newest(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
-    note(&site.ledger().checkpoint(), &headers)
+    note(&site.federation().published(site.ledger().checkpoint()), &headers)
 }
 
 /// `GET /ledger/site-key`: which key the site signs with, by the word of its ledger's key

@@ -18,6 +18,8 @@
 //! federation/mirrors                   cell: the mirror rules that were added by command
 //! federation/<site>/watermark          cell: the last tree of that site's ledger that was followed to its end
 //! federation/<site>/evidence           cell: two signed trees of that site that contradict each other
+//! federation/<site>/witnessed/<series> cell: the newest tree of that ledger that was cosigned here
+//! federation/cosigned                  cell: the newest line of each witness on the own ledger
 //! federation/<site>/ledger/...         a copy of that site's ledger, laid out as the own one
 //! ```
 
@@ -170,6 +172,18 @@ impl Key {
     #[must_use]
     pub fn evidence() -> Self {
         Self("evidence".to_owned())
+    }
+
+    /// The newest tree of a ledger that was cosigned. Within that site's part of the store.
+    #[must_use]
+    pub fn witnessed(series: u32) -> Self {
+        Self(format!("witnessed/{series}"))
+    }
+
+    /// What witnesses say of the own ledger.
+    #[must_use]
+    pub fn cosigned() -> Self {
+        Self("federation/cosigned".to_owned())
     }
 
     /// Where everything of another site's ledger lies.

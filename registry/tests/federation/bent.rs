@@ -79,6 +79,11 @@ impl Peer for Bent {
         }
     }
 
+    async fn cosign(&self, note: &str) -> Result<(), PeerError> {
+        self.bent()?;
+        self.inner.cosign(note).await
+    }
+
     async fn site_key(&self) -> Result<Bytes, PeerError> {
         self.bent()?;
         self.inner.site_key().await

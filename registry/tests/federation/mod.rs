@@ -4,7 +4,10 @@ mod bent;
 mod following;
 mod mirroring;
 mod over_http;
+mod privacy;
 mod simulation;
+mod threats;
+mod witnessing;
 
 use std::sync::Arc;
 
@@ -74,6 +77,7 @@ impl Sites {
                 url: format!("https://{site}.example"),
                 log_key: world.site.log_key(),
                 site_key: world.site.site_key(),
+                witness_key: world.site.view().witness_key.parse().unwrap(),
                 owns: vec![format!("{site}*")],
             };
             members.push(Member { world, store, terms });
@@ -137,7 +141,12 @@ impl Sites {
 
     /// The key of a site's ledger.
     pub(crate) fn log_key(&self, site: usize) -> KeyPair {
-        let text = std::fs::read(self.world(site).data().join("keys/log")).unwrap();
+        self.key(site, "log")
+    }
+
+    /// One of the keys of a site.
+    pub(crate) fn key(&self, site: usize, name: &str) -> KeyPair {
+        let text = std::fs::read(self.world(site).data().join("keys").join(name)).unwrap();
         let seed: [u8; 32] = BASE64.decode(text.trim_ascii()).unwrap().try_into().unwrap();
         KeyPair::from_seed(&seed)
     }

@@ -6,6 +6,9 @@ use tokio::net::TcpListener;
 use waag_registry::http::router;
 use waag_registry::listen::{Settings, listen};
 
+use waag_registry::federation::SignedError;
+use waag_schema::wire::request::{Claims, Covered};
+
 use super::{Sites, at, publish, publisher, rule};
 use crate::world::{File, noise};
 
@@ -80,4 +83,28 @@ async fn a_site_mirrors_over_http_what_its_signature_entitles_it_to() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("names no site"), "{error}");
+}
+
+#[tokio::test]
+async fn a_signed_request_holds_once() {
+    let sites = Sites::open(&[("home", "DE", vec![]), ("other", "IT", vec![])], 6).await;
+    sites.meet(0).await;
+    let claims = Claims {
+        site: sites.world(1).site.id().clone(),
+        created: crate::world::NOON,
+        nonce: [7; 16],
+    };
+    let covered = Covered {
+        method: "GET",
+        authority: "home.example",
+        path: "/ledger/checkpoint",
+        query: None,
+        body: None,
+    };
+    let headers = claims.sign(&covered, &sites.key(1, "site"));
+    let federation = sites.world(0).site.federation();
+    let signer = federation.signer(&covered, &headers).unwrap();
+    assert_eq!(signer.site, *sites.world(1).site.id());
+    let again = federation.signer(&covered, &headers);
+    assert!(matches!(again, Err(SignedError::Replayed)), "{again:?}");
 }

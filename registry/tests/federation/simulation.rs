@@ -194,6 +194,7 @@ impl Simulation {
         let federation = self.sites.world(asking).site.federation();
         // What fails is tried again later; a failure changes nothing that counts.
         let _ = federation.look(&self.sites.members[asked].terms.id).await;
+        let _ = federation.witness(&self.sites.members[asked].terms.id).await;
         federation
             .mirror(&self.sites.members[asked].terms.id)
             .await
@@ -266,6 +267,7 @@ impl Simulation {
                     let federation = self.sites.world(asking).site.federation();
                     let id = &self.sites.members[asked].terms.id;
                     federation.look(id).await.unwrap();
+                    federation.witness(id).await.unwrap();
                     let mirrored = federation.mirror(id).await.unwrap();
                     assert_eq!(mirrored.failed, 0);
                 }

@@ -385,7 +385,7 @@ mod tests {
             assert!(state.follow(&sign(&statement, few)).is_err(), "{few:?}");
         }
         let gated = state.follow(&sign(&statement, &[1, 2])).unwrap();
-        assert_eq!((gated.keys.clone(), gated.chain.counter), (state.keys.clone(), 2));
+        assert_eq!((gated.keys.clone(), gated.chain.counter), (state.keys, 2));
         assert!(
             gated.follow(&sign(&statement, &[1, 2])).is_err(),
             "a replayed link"

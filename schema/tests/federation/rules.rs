@@ -37,7 +37,7 @@ fn every_rule_refuses_what_breaks_it() {
                 .unwrap()
                 .as_array_mut()
                 .unwrap()
-                .push(value)
+                .push(value);
         })
     };
     let public = |seed: u8| json!(key(seed).public());

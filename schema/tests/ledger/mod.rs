@@ -5,5 +5,6 @@ mod hostile;
 mod merkle;
 mod notes;
 mod proofs;
+mod submissions;
 mod tiles;
 mod world;

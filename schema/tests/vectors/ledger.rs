@@ -5,7 +5,7 @@ use waag_schema::ledger::merkle::{self, verify_consistency, verify_inclusion};
 use waag_schema::ledger::{
     BatchNonce, Checkpoint, Class, CommitRecord, Edge, Entry, EntryId, Hash, Header, InclusionProof, KeyKind,
     Leaf, MemoryTree, Opening, Origin, Pack, PackPath, RefKind, Salt, SaltedOpening, SignedCheckpoint,
-    Stream, TilePath, Tree, VerifierKey, WriterId, bundle, commit,
+    Stream, Submission, TilePath, Tree, VerifierKey, WriterId, bundle, commit,
 };
 use waag_schema::{Sha256, Timestamp};
 
@@ -51,6 +51,8 @@ pub(super) fn vectors() -> Value {
         "packs_refused": packs_refused(),
         "checkpoints": checkpoints(),
         "checkpoints_refused": checkpoints_refused(),
+        "submissions": submissions(),
+        "submissions_refused": submissions_refused(),
     })
 }
 
@@ -554,5 +556,75 @@ fn checkpoints_refused() -> Vec<Value> {
     ];
     rows.into_iter()
         .map(|(why, note)| checkpoint_row(why, &note, false))
+        .collect()
+}
+
+fn submission_row(why: &str, body: &str, holds: bool) -> Value {
+    let found = Submission::parse(body.as_bytes());
+    assert_eq!(found.is_ok(), holds, "{why}");
+    let mut row = json!({"why": why, "body": body});
+    if let Ok(found) = found {
+        assert_eq!(found.to_string(), body, "{why}");
+        row["old"] = json!(found.old);
+        row["proof"] = found
+            .proof
+            .iter()
+            .map(|hash| json!(hex(hash.as_bytes())))
+            .collect();
+        row["origin"] = json!(found.origin());
+        row["note"] = json!(found.note.to_string());
+    }
+    row
+}
+
+/// The example of C2SP tlog-witness.
+const SPECIFIED: &str = "old 20852014
+PlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw=
+jrJZDmY8Y7SyJE0MWLpLozkIVMSMZcD5kvuKxPC3swk=
+5+pKlUdi2LeF/BcMHBn+Ku6yhPGNCswZZD1X/6QgPd8=
+/6WVhPs2CwSsb5rYBH5cjHV/wSmA79abXAwhXw3Kj/0=
+
+example.com/behind-the-sofa
+20852163
+CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=
+
+— example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=
+— example.com/behind-the-sofa opLqBQsREYCgu6xQkYQwJr9fo45a62DN9EdmHXnZdXNqlcVGlCum2Wks+49/V6267UEjw6QUXTS5Rovnzv++qbSzm9Q=
+";
+
+fn submitted() -> String {
+    format!("old 0\n\n{}", signed(300))
+}
+
+fn submissions() -> Vec<Value> {
+    vec![
+        submission_row("the example of C2SP tlog-witness", SPECIFIED, true),
+        submission_row("the first one of a ledger", &submitted(), true),
+    ]
+}
+
+fn submissions_refused() -> Vec<Value> {
+    let first = "PlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw=\n";
+    let rows = [
+        ("no old size", submitted().replace("old 0\n", "")),
+        ("a leading zero", submitted().replace("old 0", "old 00")),
+        ("two spaces", submitted().replace("old 0", "old  0")),
+        ("no empty line", submitted().replacen("\n\n", "\n", 1)),
+        (
+            "64 hashes",
+            submitted().replacen("\n\n", &format!("\n{}\n", first.repeat(64)), 1),
+        ),
+        (
+            "a hash of 31 bytes",
+            submitted().replacen("\n\n", "\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==\n\n", 1),
+        ),
+        ("a carriage return", submitted().replace("old 0\n", "old 0\r\n")),
+        (
+            "a checkpoint without a signature",
+            submitted().split('—').next().unwrap().to_owned(),
+        ),
+    ];
+    rows.into_iter()
+        .map(|(why, body)| submission_row(why, &body, false))
         .collect()
 }

@@ -33,7 +33,7 @@ pub(super) fn write(directory: &Path) -> io::Result<()> {
         header.insert(name.to_owned(), entry);
     }
     let mut header = serde_json::Value::Object(header).to_string();
-    while header.len() % 8 > 0 {
+    while !header.len().is_multiple_of(8) {
         header.push(' ');
     }
     let mut file = io::BufWriter::new(fs::File::create(directory.join("model.safetensors"))?);

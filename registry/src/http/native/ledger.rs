@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use waag_schema::wire::Problem;
 use waag_schema::wire::artifact::Proof;
-use waag_schema::wire::ledger::EraseRequest;
+use waag_schema::wire::ledger::{EraseRequest, WitnessingView};
 
 use super::Body;
 use crate::http::caller::Asking;
@@ -36,6 +36,15 @@ pub(in crate::http) async fn prove_of(
 ) -> Result<Json<Proof>, Refusal> {
     let of = of.parse().map_err(Refusal::invalid)?;
     Ok(Json(site.catalogue().entry_of(&of, entry).await?))
+}
+
+/// How far this site's ledger is committed, published and witnessed, and by whom.
+#[utoipa::path(get, path = "/api/v1/ledger/witnesses", tag = "ledger",
+    responses((status = 200, body = WitnessingView), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn witnesses(
+    State(site): State<Arc<Site>>,
+) -> Result<Json<WitnessingView>, Refusal> {
+    Ok(Json(site.federation().witnessing().await?))
 }
 
 /// Erases the opening of an entry at this site. The leaf stays, so every other proof still holds. Needs an admin
