@@ -163,9 +163,8 @@ impl ObjectName {
     pub fn decode(bytes: &NameBytes) -> Option<Self> {
         let (kind, rest) = bytes.split_first()?;
         let digest: [u8; 32] = rest.try_into().ok()?;
-        let u64_at = |at: usize| -> Option<u64> {
-            Some(u64::from_be_bytes(rest.get(at..at + 8)?.try_into().ok()?))
-        };
+        let u64_at =
+            |at: usize| -> Option<u64> { Some(u64::from_be_bytes(rest.get(at..at + 8)?.try_into().ok()?)) };
         let series = u32::from_be_bytes(*rest.first_chunk()?);
         let name = match kind {
             1 => {

@@ -2,22 +2,23 @@
 
 use proptest::prelude::*;
 use waag_schema::federation::bundle::{
-    BundleError, ContentsCheck, MAGIC_BYTES, OBJECT_MAX, ObjectName, RECORD_BYTES, Record, TRAILER_BYTES, Trailer,
-    check_magic, magic,
+    BundleError, ContentsCheck, MAGIC_BYTES, OBJECT_MAX, ObjectName, RECORD_BYTES, Record, TRAILER_BYTES,
+    Trailer, check_magic, magic,
 };
 use waag_schema::ledger::{TileKind, TilePath};
 use waag_schema::{ChunkDigest, Sha256};
 
 fn names() -> impl Strategy<Value = ObjectName> {
     let digest = any::<[u8; 32]>();
-    let tile = (any::<u32>(), 0_u8..=2, 0_u64..1 << 16, 1_u16..=256).prop_map(|(series, level, index, width)| {
-        let kind = if level == 2 {
-            TileKind::Entries
-        } else {
-            TileKind::Hashes(level)
-        };
-        ObjectName::Tile(series, TilePath::new(kind, index, width).unwrap())
-    });
+    let tile =
+        (any::<u32>(), 0_u8..=2, 0_u64..1 << 16, 1_u16..=256).prop_map(|(series, level, index, width)| {
+            let kind = if level == 2 {
+                TileKind::Entries
+            } else {
+                TileKind::Hashes(level)
+            };
+            ObjectName::Tile(series, TilePath::new(kind, index, width).unwrap())
+        });
     prop_oneof![
         tile,
         (any::<u32>(), any::<u64>()).prop_map(|(series, number)| ObjectName::Pack(series, number)),
@@ -101,7 +102,10 @@ fn another_version_is_told_from_no_bundle() {
     let mut later = magic();
     later[MAGIC_BYTES - 1] = 2;
     assert_eq!(check_magic(&later), Err(BundleError::Version(2)));
-    assert!(matches!(check_magic(b"PK 34567890abcdef"[..16].try_into().unwrap()), Err(BundleError::NotOne(_))));
+    assert!(matches!(
+        check_magic(b"PK 34567890abcdef"[..16].try_into().unwrap()),
+        Err(BundleError::NotOne(_))
+    ));
 }
 
 #[test]
