@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Every command, by the words that lead to it.
-const COMMANDS: [&str; 50] = [
+const COMMANDS: [&str; 53] = [
     "",
     "serve",
     "login",
@@ -33,6 +33,9 @@ const COMMANDS: [&str; 50] = [
     "weigh",
     "scorecard",
     "explain",
+    "bundle",
+    "bundle export",
+    "bundle import",
     "charter",
     "charter init",
     "charter add-site",
