@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Every command, by the words that lead to it.
-const COMMANDS: [&str; 53] = [
+const COMMANDS: [&str; 60] = [
     "",
     "serve",
     "login",
@@ -33,6 +33,13 @@ const COMMANDS: [&str; 53] = [
     "weigh",
     "scorecard",
     "explain",
+    "mirror",
+    "mirror add",
+    "mirror list",
+    "mirror status",
+    "mirror run",
+    "mirror trust",
+    "where",
     "bundle",
     "bundle export",
     "bundle import",
