@@ -3,6 +3,7 @@
 //!
 //! Names are parsed here, into the types of `waag-schema`: what a command gets has the right form.
 
+mod bundles;
 mod charter;
 mod ledger;
 mod mirrors;
@@ -22,6 +23,9 @@ use waag_schema::release::gate::Unsafe;
 use waag_schema::release::kind::Kind;
 use waag_schema::{Namespace, Reference, SiteId, Tag};
 
+pub(crate) use bundles::Bundle;
+#[cfg(feature = "server")]
+pub(crate) use bundles::{BundleExport, BundleImport};
 pub(crate) use charter::{
     CharterAddSite, CharterAdopt, CharterCommand, CharterInit, CharterRemoveSite, CharterShow, CharterSign,
     Explain, LabelArgs,
@@ -158,6 +162,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Mirror(Mirror),
     Where(Whereabouts),
+    #[command(subcommand)]
+    Bundle(Bundle),
     Compare(Compare),
     Leaderboard(Leaderboard),
     #[command(subcommand)]

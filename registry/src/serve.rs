@@ -183,6 +183,27 @@ pub async fn serve(
     Ok(())
 }
 
+/// Opens a site that is stopped, for one command: it listens nowhere and asks nobody.
+///
+/// # Errors
+/// When there is none, or it is not stopped.
+pub async fn open_stopped(data: &Path) -> Result<OpenSite, ServeError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |error| ServeError::Io { path, error }
+    };
+    // The lock before the store: opening a store clears what a dead process left in it.
+    let vault = Vault::open(data).map_err(SiteError::from)?;
+    let config = configure(data)?;
+    let store_path = data.join("store");
+    let parts = Collaborators {
+        store: Arc::new(FsStore::open(&store_path).map_err(io(&store_path))?),
+        clock: Arc::new(SystemClock),
+        random: Random::from_system().map_err(io(data))?,
+    };
+    Ok(Site::open_in(vault, &config, parts, Restored::No).await?)
+}
+
 /// Lets this process have as many files open as the system allows it: each connection is one.
 fn allow_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -424,15 +424,27 @@ impl Site {
         self.federation.meet(peers).await
     }
 
+    /// Returns the sites of the charter that this one goes by, itself among them.
+    #[must_use]
+    pub fn sites_of_charter(&self) -> Vec<PeerSite> {
+        let charter = self.here.adopted.charter();
+        let sites = charter.iter().flat_map(|charter| &charter.terms().sites);
+        sites.filter_map(PeerSite::of).collect()
+    }
+
+    /// Returns the site as policy sees it.
+    #[must_use]
+    pub const fn here(&self) -> &Here {
+        &self.here
+    }
+
     /// Takes the sites of the charter that this one goes by for those of the federation, now and whenever another
     /// charter is adopted. Ends never.
     pub async fn follow_charter(self: Arc<Self>) {
         let mut changes = self.here.adopted.changes();
         loop {
-            let charter = changes.borrow_and_update().clone();
-            let sites = charter.iter().flat_map(|charter| &charter.terms().sites);
-            let sites: Vec<PeerSite> = sites.filter_map(PeerSite::of).collect();
-            if let Err(error) = self.join(sites).await {
+            changes.mark_unchanged();
+            if let Err(error) = self.join(self.sites_of_charter()).await {
                 tracing::error!(%error, "the sites of the charter cannot be followed");
             }
             if changes.changed().await.is_err() {

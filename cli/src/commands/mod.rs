@@ -1,6 +1,8 @@
 //! One file for each command: what it asks of the client, and how its result reads.
 
 mod agreement;
+#[cfg(feature = "server")]
+mod bundle;
 mod charter;
 mod compare;
 mod completions;
@@ -77,6 +79,7 @@ pub(crate) async fn run(command: Command, config: &Config, ui: Ui) -> Result<(),
         Command::Ledger(args) => Box::pin(ledger::run(args, config, ui)).await,
         Command::Mirror(args) => mirror::run(args, config, ui).await,
         Command::Where(args) => mirror::holders(args, config, ui).await,
+        Command::Bundle(args) => bundle(args, ui).await,
         Command::Token(args) => token::run(args, config, ui).await,
         Command::Doctor(_) => Box::pin(doctor::run(config, ui)).await,
         #[cfg(feature = "server")]
@@ -92,6 +95,16 @@ async fn serve(args: crate::args::Serve, ui: Ui) -> Result<(), Failure> {
 
 #[cfg(not(feature = "server"))]
 async fn serve(_: crate::args::Serve, _: Ui) -> Result<(), Failure> {
+    Err(no_server())
+}
+
+#[cfg(feature = "server")]
+async fn bundle(args: crate::args::Bundle, ui: Ui) -> Result<(), Failure> {
+    Box::pin(bundle::run(args, ui)).await
+}
+
+#[cfg(not(feature = "server"))]
+async fn bundle(_: crate::args::Bundle, _: Ui) -> Result<(), Failure> {
     Err(no_server())
 }
 

@@ -140,3 +140,54 @@ fn a_release_is_mirrored_and_a_consumer_who_pulls_from_the_mirror_proves_it_by_i
     let gone = consumer.run(["pull", "acme/tiny:1.0", out_text, "--site", &scene.bologna.url]);
     assert_eq!(gone.code(), 5);
 }
+
+#[test]
+fn a_release_is_carried_to_a_site_that_nobody_reaches_and_pulled_from_there() {
+    let scene = Scene::new();
+    scene.push("acme/tiny:1.0", "*");
+    scene.push("acme/local:1.0", "DE");
+    let consumer = Person::new();
+    consumer.run(["login", &scene.stuttgart.url, "--anonymous"]).ok();
+    let Scene {
+        stuttgart,
+        bologna,
+        ada,
+        ben,
+        dir,
+    } = scene;
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (home, there) = (path("stuttgart"), path("bologna"));
+    let (full, bent) = (path("full.waag"), path("bent.waag"));
+    let to_bologna = |reference: &str, out: &str| {
+        ada.run([
+            "bundle", "export", reference, "--for", "bologna", "--data", &home, "--out", out, "--json",
+        ])
+    };
+    // A site that runs is not written beside itself.
+    assert_eq!(to_bologna("--all", &full).code(), 1);
+    stuttgart.stop();
+    bologna.stop();
+    let written = to_bologna("--all", &full).json();
+    assert_eq!(written["releases"].as_array().unwrap().len(), 1);
+    assert_eq!(written["left_out"].as_array().unwrap().len(), 1);
+    assert_eq!(to_bologna("acme/local:1.0", &bent).code(), 3);
+
+    let take = |file: &str| ben.run(["bundle", "import", file, "--data", &there, "--json"]);
+    let mut bytes = fs::read(&full).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&bent, &bytes).unwrap();
+    assert_eq!(take(&bent).code(), 4);
+    assert_eq!(take(&full).json()["fetched"], 1);
+    assert_eq!(take(&full).json()["nothing_new"], true);
+
+    let bologna = Site::serve(Path::new(&there));
+    consumer.run(["login", &bologna.url, "--anonymous"]).ok();
+    let out = dir.path().join("out");
+    let out_text = out.to_str().unwrap();
+    consumer
+        .run(["pull", "acme/tiny:1.0", out_text, "--site", &bologna.url])
+        .ok();
+    assert_same_files(&dir.path().join("model"), &out);
+    consumer.run(["verify", out_text]).ok();
+}

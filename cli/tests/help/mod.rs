@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Every command, by the words that lead to it.
-const COMMANDS: [&str; 58] = [
+const COMMANDS: [&str; 61] = [
     "",
     "serve",
     "login",
@@ -33,6 +33,16 @@ const COMMANDS: [&str; 58] = [
     "weigh",
     "scorecard",
     "explain",
+    "mirror",
+    "mirror add",
+    "mirror list",
+    "mirror status",
+    "mirror run",
+    "mirror trust",
+    "where",
+    "bundle",
+    "bundle export",
+    "bundle import",
     "charter",
     "charter init",
     "charter add-site",
@@ -42,13 +52,6 @@ const COMMANDS: [&str; 58] = [
     "charter adopt",
     "compare",
     "leaderboard",
-    "mirror",
-    "mirror add",
-    "mirror list",
-    "mirror status",
-    "mirror run",
-    "mirror trust",
-    "where",
     "ledger",
     "ledger show",
     "ledger prove",

@@ -111,6 +111,11 @@ impl Charters {
         if !caller.is_admin() {
             return Err(FederationError::NotAdmin);
         }
+        self.step(steps).await
+    }
+
+    /// Adopts charters as [`Self::adopt`] does, for whoever has the data directory.
+    pub(super) async fn step(&self, steps: &[Vec<u8>]) -> Result<CharterView, FederationError> {
         let _one_at_a_time = self.adopting.lock().await;
         let before = self.here.adopted.charter();
         let mut newest: Option<Charter> = before.as_deref().cloned();

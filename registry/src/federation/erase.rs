@@ -9,9 +9,9 @@ use std::collections::HashSet;
 use waag_schema::ChunkDigest;
 use waag_schema::statement::{Keeping, Release};
 
-use super::mirror::Wanted;
+use super::mirror::{Wanted, release_in};
 use super::sites::{Federation, SitesError};
-use crate::ledger::Followed;
+use crate::ledger::{AppendError, Followed};
 use crate::store::{Key, StoreError};
 
 /// Keys handled in one listing.
@@ -43,7 +43,8 @@ impl Federation {
             let reason = view.withdrawn.clone().unwrap_or_default();
             let release = Wanted::of(artifact, view);
             let proof = self.ledger.prove(&[release.view.entry]).await?;
-            let (_, statement) = Self::read_statement(&proof, &release)?;
+            let found = release_in(&proof, &release.artifact, &release.view.manifest)?;
+            let (_, statement) = found.ok_or(AppendError::NoEntry(release.view.entry))?;
             self.delete(&release, &statement).await?;
             let newest = self.ledger.checkpoint();
             let (home, size) = (newest.checkpoint().origin.clone(), newest.checkpoint().size);

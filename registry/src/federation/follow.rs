@@ -131,6 +131,8 @@ pub(super) struct Follower {
     blank: BTreeSet<u64>,
     /// Rows were folded from openings that are erased since.
     stale: bool,
+    /// What is looked at was carried here, so nobody is heard: time is what the ledger itself says.
+    carried: bool,
 }
 
 /// What a follower works with.
@@ -172,6 +174,7 @@ impl Follower {
             standing: Standing::Sound,
             blank: BTreeSet::new(),
             stale: false,
+            carried: false,
         };
         follower.load().await?;
         Ok(follower)
@@ -234,6 +237,31 @@ impl Follower {
 
     pub(super) const fn index(&mut self) -> &mut Index {
         &mut self.index
+    }
+
+    /// Follows the ledger as far as it was carried here. What was followed already goes on being what counts.
+    pub(super) async fn look_at_carried(&mut self, carrier: Arc<dyn Peer>) -> Result<Looked, FollowError> {
+        let online = std::mem::replace(&mut self.peer, carrier);
+        self.carried = true;
+        let looked = self.look().await;
+        self.carried = false;
+        self.peer = online;
+        match looked {
+            // An older tree of the same history: a bundle that came late.
+            Err(FollowError::Behind { .. }) => Ok(Looked { new: 0 }),
+            looked => looked,
+        }
+    }
+
+    /// When the site has spoken last, as far as is known.
+    fn word_at(&self) -> Result<Option<Timestamp>, FollowError> {
+        let now = self.clock.now();
+        if !self.carried {
+            return Ok(Some(now));
+        }
+        // A list of what is withdrawn has a time that the ledger's key has signed.
+        let list = self.index.questions().newest("revocation-list")?;
+        Ok(self.heard.max(list.map(|list| list.at.min(now))))
     }
 
     /// Looks once, and follows the ledger to where it is now.
@@ -773,9 +801,12 @@ impl Follower {
 
     /// Notes that the site has answered with what it signed.
     async fn hear(&mut self, grown: bool) -> Result<(), FollowError> {
-        let now = self.clock.now();
-        self.heard = Some(now);
-        let due = self.kept.is_none_or(|kept| kept.plus(HEARD_KEPT_SECONDS) <= now);
+        self.heard = self.word_at()?;
+        let due = match (self.kept, self.heard) {
+            (Some(kept), Some(heard)) => kept.plus(HEARD_KEPT_SECONDS) <= heard,
+            (None, _) => true,
+            (_, None) => false,
+        };
         if grown || due { self.keep().await } else { Ok(()) }
     }
 

@@ -21,7 +21,7 @@ use waag_schema::wire::federation::{MirrorRule, MirroredView, State, When};
 use waag_schema::{ArtifactName, ChunkDigest, Sha256, SiteId, Timestamp};
 
 use super::fetch::{Fetch, chunks_of};
-use super::peer::PeerSite;
+use super::peer::{Peer, PeerSite};
 use super::rules::{is_of, takes};
 use super::sites::SitesError;
 use super::sites::{Federation, Member};
@@ -81,6 +81,15 @@ impl Wanted {
             .as_ref()
             .is_some_and(|row| row.state == Keeping::Holds)
     }
+}
+
+/// Where releases come from.
+pub(super) struct Source<'a> {
+    pub(super) member: &'a Arc<Member>,
+    /// Who gives their content.
+    pub(super) peer: &'a dyn Peer,
+    /// Only these are fetched, where it says which.
+    pub(super) only: Option<&'a HashSet<(ArtifactName, Sha256)>>,
 }
 
 /// What was done for a site's releases.
@@ -152,22 +161,30 @@ impl Federation {
     /// Does for each release of a site what rules, labels and withdrawals ask for.
     pub(super) async fn mirror_from(
         &self,
-        member: &Arc<Member>,
+        from: &Source<'_>,
         followed: &Followed,
         rules: &[MirrorRule],
     ) -> Result<Mirrored, SitesError> {
         let mut done = Mirrored::default();
-        let wanted = self.wanted(&member.site, followed, rules).await?;
+        let member = from.member;
+        let mut wanted = self.wanted(&member.site, followed, rules).await?;
+        if let Some(only) = from.only {
+            wanted.retain(|one| one.is_held() || only.contains(&(one.artifact.clone(), one.view.manifest)));
+            // What has to go, last: what was carried may go on from its chunks.
+            wanted.sort_by_key(Wanted::is_held);
+        }
         let on_demand = wanted
             .iter()
             .filter(|one| one.when == When::OnDemand && !one.is_held());
         let on_demand = on_demand.filter(|one| one.view.withdrawn.is_none());
-        self.demand.offer(
-            &member.site.id,
-            on_demand.map(|one| (one.artifact.clone(), one.view.manifest)),
-        );
+        if from.only.is_none() {
+            self.demand.offer(
+                &member.site.id,
+                on_demand.map(|one| (one.artifact.clone(), one.view.manifest)),
+            );
+        }
         for release in wanted {
-            match self.settle(member, followed, &release).await {
+            match self.settle(from, followed, &release).await {
                 Ok(step) => {
                     self.trouble.note(&release, None);
                     match step {
@@ -190,7 +207,7 @@ impl Federation {
 
     async fn settle(
         &self,
-        member: &Arc<Member>,
+        from: &Source<'_>,
         followed: &Followed,
         release: &Wanted,
     ) -> Result<Step, SitesError> {
@@ -236,7 +253,7 @@ impl Federation {
         {
             return Ok(Step::Nothing);
         }
-        self.fetch(member, followed, release).await?;
+        self.fetch(from, followed, release).await?;
         self.demand.done(&release.artifact, &release.view.manifest);
         Ok(Step::Fetched)
     }
@@ -244,14 +261,14 @@ impl Federation {
     /// Fetches the closure of a release, and says that it is held.
     async fn fetch(
         &self,
-        member: &Arc<Member>,
+        from: &Source<'_>,
         followed: &Followed,
         release: &Wanted,
     ) -> Result<(), SitesError> {
         let manifest = release.view.manifest;
         let (envelope, statement) = self.statement(followed, release).await?;
         let fetch = Fetch {
-            peer: member.peer.as_ref(),
+            peer: from.peer,
             store: &self.store,
             content: &self.content,
             artifact: &release.artifact,
@@ -298,7 +315,7 @@ impl Federation {
         self.say(followed, release, Keeping::Holds, None).await?;
         drop(underway);
         let prepared = prepare(self.store.as_ref(), envelope).await?;
-        member
+        from.member
             .arrived(release.view.entry, release.view.at, prepared)
             .await
     }
@@ -340,29 +357,10 @@ impl Federation {
         followed: &Followed,
         release: &Wanted,
     ) -> Result<(Envelope, Release), SitesError> {
-        let proof = followed.prove(&[release.view.entry]).await?;
-        Self::read_statement(&proof, release)
-    }
-
-    /// Reads the signed statement of a release from a proof of its entry.
-    pub(super) fn read_statement(proof: &Proof, release: &Wanted) -> Result<(Envelope, Release), SitesError> {
-        let parts = proof
-            .earlier
-            .iter()
-            .map(|part| &part.entries)
-            .chain([&proof.entries]);
-        for proven in parts.flatten() {
-            let envelope = Envelope::parse(proven.opening.envelope()).map_err(AppendError::from)?;
-            let said = Statement::parse(envelope.payload()).map_err(AppendError::from)?;
-            if let (Predicate::Release(found), Subject::Manifest(artifact, manifest)) =
-                (said.predicate, said.subject)
-                && artifact == release.artifact
-                && manifest == release.view.manifest
-            {
-                return Ok((envelope, found));
-            }
-        }
-        Err(AppendError::NoEntry(release.view.entry).into())
+        let entry = release.view.entry;
+        let proof = followed.prove(&[entry]).await?;
+        let found = release_in(&proof, &release.artifact, &release.view.manifest)?;
+        Ok(found.ok_or(AppendError::NoEntry(entry))?)
     }
 
     /// Enters in the own ledger what is done with the bytes of a release.
@@ -448,6 +446,30 @@ impl Federation {
             artifact: release.artifact,
         }
     }
+}
+
+/// Finds the signed statement of a release in a proof of its entry.
+pub(super) fn release_in(
+    proof: &Proof,
+    artifact: &ArtifactName,
+    manifest: &Sha256,
+) -> Result<Option<(Envelope, Release)>, AppendError> {
+    let parts = proof
+        .earlier
+        .iter()
+        .map(|part| &part.entries)
+        .chain([&proof.entries]);
+    for proven in parts.flatten() {
+        let envelope = Envelope::parse(proven.opening.envelope())?;
+        let said = Statement::parse(envelope.payload())?;
+        if let (Predicate::Release(found), Subject::Manifest(name, digest)) = (said.predicate, said.subject)
+            && name == *artifact
+            && digest == *manifest
+        {
+            return Ok(Some((envelope, found)));
+        }
+    }
+    Ok(None)
 }
 
 /// What a manifest says that its files were made from.

@@ -3,6 +3,7 @@
 //! ```text
 //! charter -> sites -> follow (their ledgers, checked, copied, folded) -> mirror (closure, custody) -> catalogue
 //!                        └-> witness (cosigned, handed back) -> cosigned (lines under the own checkpoints)
+//! bundle: the same from a file, where there is no network
 //! ```
 //!
 //! Invariants. Only sites of the charter are asked, at the addresses that it names. No byte moves before a verdict at
@@ -10,6 +11,7 @@
 //! held is what this site's own ledger says it holds. A site without a charter is a federation of one, and nothing here has
 //! a say.
 
+mod bundle;
 mod charter;
 mod cosigned;
 mod erase;
@@ -27,6 +29,7 @@ mod witness;
 use waag_schema::federation::CharterError;
 use waag_schema::{Sha256, SiteId, Timestamp};
 
+pub use bundle::{BundleFile, CarryError, ExportRequest, Exported, Imported, LeftOut, export, import};
 pub use charter::{Charters, Own};
 pub use fetch::FetchError;
 pub use follow::{FollowError, Looked};

@@ -2,20 +2,22 @@
 //!
 //! A site is followed and mirrored from by one task at a time; reading needs none of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::task::JoinSet;
 use waag_schema::base::key::KeyPair;
 use waag_schema::ledger::VerifierKey;
-use waag_schema::wire::federation::{HolderView, MirrorRule, MirrorStatus, PeerView, RuleView, RunAnswer};
-use waag_schema::{ArtifactName, SiteId};
+use waag_schema::wire::federation::{
+    HolderView, MirrorRule, MirrorStatus, MirroredView, PeerView, RuleView, RunAnswer, When,
+};
+use waag_schema::{ArtifactName, Sha256, SiteId};
 
 use super::cosigned::Cosigned;
 use super::fetch::FetchError;
 use super::follow::{FollowError, Follower, FollowerParts, Looked};
-use super::mirror::{Mirrored, Trouble, Underway};
+use super::mirror::{Mirrored, Source, Trouble, Underway};
 use super::peer::{Peer, PeerSite};
 use super::rules::{AddedRules, RuleError, is_of, takes};
 use super::signed::Signed;
@@ -324,7 +326,54 @@ impl Federation {
         let Some(followed) = self.ledgers.of(site) else {
             return Ok(Mirrored::default());
         };
-        self.mirror_from(&member, &followed, &rules).await
+        let from = Source {
+            member: &member,
+            peer: member.peer.as_ref(),
+            only: None,
+        };
+        self.mirror_from(&from, &followed, &rules).await
+    }
+
+    /// Follows a site's ledger as far as it was carried here, and fetches these of its releases from what was carried;
+    /// says what came of it and how each stands.
+    pub(super) async fn take_in(
+        &self,
+        site: &SiteId,
+        only: &HashSet<(ArtifactName, Sha256)>,
+        carrier: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Peer>,
+    ) -> Result<(Looked, Mirrored, Vec<MirroredView>), SitesError> {
+        let member = self.member(site)?;
+        let _alone = member.mirroring.lock().await;
+        let followed = || {
+            self.ledgers
+                .of(site)
+                .ok_or_else(|| SitesError::NoPeer(site.to_string()))
+        };
+        let carrier = carrier(Arc::clone(&followed()?.store));
+        let asked = Arc::clone(&carrier);
+        let looked = self
+            .follower(&member, async |follower| follower.look_at_carried(asked).await)
+            .await?;
+        let names: BTreeSet<String> = only.iter().map(|(artifact, _)| artifact.to_string()).collect();
+        let rules = [MirrorRule {
+            site: site.to_string(),
+            artifacts: names.into_iter().collect(),
+            kinds: Vec::new(),
+            when: When::Always,
+            bytes_per_second: None,
+        }];
+        // Without a name a rule means all.
+        let rules = if only.is_empty() { &[] } else { rules.as_slice() };
+        let followed = followed()?;
+        let from = Source {
+            member: &member,
+            peer: carrier.as_ref(),
+            only: Some(only),
+        };
+        let mirrored = self.mirror_from(&from, &followed, rules).await?;
+        let mut views = self.standings(&member.site, &followed, rules).await?;
+        views.retain(|view| only.contains(&(view.artifact.clone(), view.manifest)));
+        Ok((looked, mirrored, views))
     }
 
     /// Looks at one site, or at all, now, and mirrors from them; says what came of it.

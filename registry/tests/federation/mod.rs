@@ -1,6 +1,7 @@
 //! Several sites in this process under one clock, and what they do with each other's releases.
 
 mod bent;
+mod bundles;
 mod following;
 mod mirroring;
 mod over_http;

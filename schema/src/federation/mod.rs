@@ -3,6 +3,7 @@
 //! A [`Charter`] is the only thing that makes one site believe another. What is here reads and checks it; keeping it,
 //! stepping to a new version and telling others which one holds is the business of sites and of the command line.
 
+pub mod bundle;
 pub mod charter;
 pub mod name;
 pub mod terms;

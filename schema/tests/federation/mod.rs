@@ -1,5 +1,6 @@
-//! Charters: their rules, their signatures, and how one follows another.
+//! Charters: their rules, their signatures, and how one follows another. Bundles: how they are read.
 
+mod bundles;
 mod charters;
 mod rules;
 
