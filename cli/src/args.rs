@@ -35,7 +35,7 @@ pub(crate) use ledger::LedgerFsck;
 pub(crate) use ledger::{LedgerCommand, LedgerErase, LedgerProve, LedgerShow, LedgerVerify};
 pub(crate) use mirrors::{Mirror, MirrorAdd, Whereabouts};
 pub(crate) use owners::{NamespaceGate, NamespaceRotate, NamespaceSubmit, Out, Sign, Withdraw};
-pub(crate) use weighing::{Compare, Leaderboard, Scorecard, Weigh};
+pub(crate) use weighing::{Compare, Leaderboard, Scorecard, Weigh, Worker};
 
 use crate::typed::{Compared, ScopeArg, Shown, Target, rate, token_id};
 
@@ -155,6 +155,7 @@ pub(crate) enum Command {
     Label(LabelArgs),
     Withdraw(Withdraw),
     Weigh(Weigh),
+    Worker(Worker),
     Scorecard(Scorecard),
     Explain(Explain),
     #[command(subcommand)]

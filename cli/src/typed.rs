@@ -24,6 +24,8 @@ pub(crate) enum ScopeArg {
     Read,
     /// Publish in its namespaces; an owner's key must sign as well
     Publish,
+    /// Measure releases in the site's stead, as `waag worker` does
+    Weigh,
     /// Admit namespaces and make tokens
     Admin,
 }
@@ -33,6 +35,7 @@ impl From<ScopeArg> for Scope {
         match scope {
             ScopeArg::Read => Self::Read,
             ScopeArg::Publish => Self::Publish,
+            ScopeArg::Weigh => Self::Weigh,
             ScopeArg::Admin => Self::Admin,
         }
     }

@@ -243,6 +243,7 @@ fn look_at_token(token: Option<&TokenView>, now: Timestamp) -> Finding {
         .map(|scope| match scope {
             Scope::Read => "read",
             Scope::Publish => "publish",
+            Scope::Weigh => "weigh",
             Scope::Admin => "admin",
         })
         .collect();

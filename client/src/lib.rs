@@ -40,6 +40,7 @@
 //! rotation, draft
 //! listing, recipes, pull,    fetching, writing, and proving without a network
 //! kept, verify
+//! job                        what a compute node takes, fetches and hands in
 //! explain                    why something may be done somewhere
 //! doctor                     what is wrong here and there
 //! diff                       what two releases or directories have in common
@@ -55,6 +56,7 @@ pub mod event;
 pub mod explain;
 pub mod home;
 pub mod ignore;
+pub mod job;
 mod kept;
 pub mod keys;
 pub mod label;

@@ -133,6 +133,7 @@ impl Book {
                 device: Device {
                     class: "cpu".to_owned(),
                     name: None,
+                    worker: None,
                 },
                 precision: "exact".to_owned(),
                 suite: None,

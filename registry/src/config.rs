@@ -103,6 +103,8 @@ pub struct Weigh {
     pub memory_mib: u64,
     /// How long a suite may take on a model.
     pub minutes: u64,
+    /// How long a worker that is not heard of keeps what it has taken.
+    pub lease_seconds: u64,
 }
 
 /// How a model computes while it is asked.
@@ -123,6 +125,7 @@ impl Default for Weigh {
             precision: WeighPrecision::F32,
             memory_mib: 4096,
             minutes: 60,
+            lease_seconds: 600,
         }
     }
 }
@@ -246,6 +249,9 @@ impl Config {
         config.weigh.suites()?;
         if config.weigh.memory_mib == 0 || config.weigh.memory_mib > 1 << 30 || config.weigh.minutes == 0 {
             return Err("[weigh]: memory_mib is a number from 1 to 2^30, minutes one from 1".to_owned());
+        }
+        if !(2..=86_400).contains(&config.weigh.lease_seconds) {
+            return Err("[weigh]: lease_seconds is a number from 2 to 86,400".to_owned());
         }
         for rule in &config.mirror {
             crate::federation::check_rule(rule).map_err(|error| format!("[[mirror]]: {error}"))?;

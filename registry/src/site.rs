@@ -14,7 +14,7 @@ use crate::access::{AccessError, Here, Tokens};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::content::{Content, ContentError, Uploads};
-use crate::evaluation::{Progress, Suites, Weigher};
+use crate::evaluation::{Leases, Progress, Suites, Weigher};
 use crate::federation::{
     Charters, Federation, FederationError, Own, Peer, PeerSite, RemotePeer, SitesError, SitesParts,
 };
@@ -75,6 +75,7 @@ pub struct Site {
     federation: Arc<Federation>,
     weighing: Progress,
     suites: Suites,
+    lease_seconds: u64,
     metrics: Metrics,
     turns: Turns,
     clock: Arc<dyn Clock>,
@@ -224,6 +225,7 @@ impl Site {
             federation: Arc::new(federation),
             weighing,
             suites: Suites::of(&config.weigh),
+            lease_seconds: config.weigh.lease_seconds,
             metrics,
             turns,
             clock: parts.clock,
@@ -333,6 +335,12 @@ impl Site {
             metrics: self.metrics.clone(),
             progress: self.weighing.clone(),
             suites: self.suites.clone(),
+            leases: Leases {
+                store: Arc::clone(&self.catalogue.store),
+                clock: Arc::clone(&self.clock),
+                random: self.random.clone(),
+                seconds: self.lease_seconds,
+            },
         }
     }
 

@@ -97,6 +97,7 @@ impl Book {
             device: Device {
                 class: "cpu".to_owned(),
                 name: None,
+                worker: None,
             },
             precision: "f32".to_owned(),
             suite: on.map(|artifact| SuiteRelease {

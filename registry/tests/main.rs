@@ -11,6 +11,7 @@ mod failure_table;
 mod federation;
 mod fsck;
 mod http;
+mod jobs;
 mod leaderboard;
 mod listen;
 mod openapi;

@@ -88,3 +88,23 @@ pub(crate) struct Weigh {
     #[arg(long, value_name = "FILE", requires = "suite", value_hint = ValueHint::FilePath)]
     pub(crate) samples: Option<PathBuf>,
 }
+
+/// Measure releases in the site's stead, on this machine
+///
+/// Takes a job from the site under a lease, fetches the release, every chunk checked, measures it with the
+/// code that the site runs, and hands in what it found; the site checks that, signs it and enters it in its
+/// ledger, with the name that the site's operator gave the worker's token:
+///
+///   waag token create node-7 --scope weigh --namespace acme
+///
+/// A worker that is killed loses its lease in time, and the job is open again. Ctrl-C gives it back at once.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Worker {
+    /// End after one job, or at once where there is none
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Where releases lie while they are measured [default: cache/work in WAAG_HOME]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) scratch: Option<PathBuf>,
+}

@@ -36,6 +36,8 @@ mod verify;
 #[cfg(feature = "server")]
 mod weigh;
 mod withdraw;
+#[cfg(feature = "server")]
+mod worker;
 
 use std::time::SystemTime;
 
@@ -71,6 +73,7 @@ pub(crate) async fn run(command: Command, config: &Config, ui: Ui) -> Result<(),
         Command::Label(args) => label::run(args, config, ui).await,
         Command::Withdraw(args) => withdraw::run(args, config, ui).await,
         Command::Weigh(args) => weigh(args, config, ui).await,
+        Command::Worker(args) => worker(args, config, ui).await,
         Command::Scorecard(args) => Box::pin(scorecard::run(args, config, ui)).await,
         Command::Explain(args) => explain::run(args, config, ui).await,
         Command::Charter(args) => Box::pin(charter::run(args, config, ui)).await,
@@ -115,6 +118,16 @@ async fn weigh(args: crate::args::Weigh, config: &Config, ui: Ui) -> Result<(), 
 
 #[cfg(not(feature = "server"))]
 async fn weigh(_: crate::args::Weigh, _: &Config, _: Ui) -> Result<(), Failure> {
+    Err(no_server())
+}
+
+#[cfg(feature = "server")]
+async fn worker(args: crate::args::Worker, config: &Config, ui: Ui) -> Result<(), Failure> {
+    Box::pin(worker::run(args, config, ui)).await
+}
+
+#[cfg(not(feature = "server"))]
+async fn worker(_: crate::args::Worker, _: &Config, _: Ui) -> Result<(), Failure> {
     Err(no_server())
 }
 

@@ -53,6 +53,7 @@ pub(super) fn scopes(token: &TokenView) -> Vec<&'static str> {
     let word = |scope: &Scope| match scope {
         Scope::Read => "read",
         Scope::Publish => "publish",
+        Scope::Weigh => "weigh",
         Scope::Admin => "admin",
     };
     token.scopes.iter().map(word).collect()
@@ -61,6 +62,8 @@ pub(super) fn scopes(token: &TokenView) -> Vec<&'static str> {
 fn places(token: &TokenView) -> String {
     if token.scopes.contains(&Scope::Admin) {
         "every namespace".to_owned()
+    } else if token.namespaces.is_empty() {
+        "public namespaces".to_owned()
     } else {
         listed(&token.namespaces)
     }

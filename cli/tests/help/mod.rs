@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Every command, by the words that lead to it.
-const COMMANDS: [&str; 61] = [
+const COMMANDS: [&str; 62] = [
     "",
     "serve",
     "login",
@@ -31,6 +31,7 @@ const COMMANDS: [&str; 61] = [
     "label",
     "withdraw",
     "weigh",
+    "worker",
     "scorecard",
     "explain",
     "mirror",

@@ -1,5 +1,7 @@
 //! A push to a running site, and nothing more, gives a signed scorecard; a directory weighs the same without any site.
 
+mod worker;
+
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};

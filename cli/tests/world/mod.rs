@@ -228,6 +228,22 @@ impl Person {
         self.answer(command, input)
     }
 
+    /// Starts a command, and kills it as a power cut would once it has said this on standard error.
+    pub(crate) fn kill_after<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>, said: &str) {
+        let mut command = waag(self.desk());
+        command.args(arguments).current_dir(self.desk());
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let found = lines.map(Result::unwrap).any(|line| line.contains(said));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(found, "nothing was said of {said}");
+    }
+
     /// Runs a line of a shell, in which `$0` is the program.
     pub(crate) fn run_shell(&self, line: &str) -> Answer {
         let program = waag(self.desk());

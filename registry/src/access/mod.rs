@@ -142,6 +142,19 @@ impl Caller {
         self.has(Scope::Admin)
     }
 
+    /// May they measure in the site's stead?
+    #[must_use]
+    pub fn may_weigh(&self) -> bool {
+        self.has(Scope::Weigh)
+    }
+
+    /// Does their token let them read what its namespaces hold?
+    fn reads(&self) -> bool {
+        [Scope::Read, Scope::Publish, Scope::Weigh]
+            .into_iter()
+            .any(|scope| self.has(scope))
+    }
+
     /// May they publish here, provided that the namespace's keys sign?
     #[must_use]
     pub fn may_publish(&self, namespace: &Namespace) -> bool {
@@ -153,7 +166,7 @@ impl Caller {
     pub fn may_read(&self, namespace: &NamespaceState) -> bool {
         namespace.visibility == Visibility::Public
             || self.is_admin()
-            || ((self.has(Scope::Read) || self.has(Scope::Publish)) && self.carries(&namespace.name))
+            || (self.reads() && self.carries(&namespace.name))
     }
 
     /// Returns where they are, as far as labels are concerned.
@@ -174,11 +187,10 @@ impl Caller {
     /// Returns what they may read.
     #[must_use]
     pub fn reach(&self) -> Reach {
-        let reads = self.has(Scope::Read) || self.has(Scope::Publish);
         let namespaces = self
             .token
             .as_ref()
-            .filter(|_| reads)
+            .filter(|_| self.reads())
             .map(|t| t.namespaces.clone())
             .unwrap_or_default();
         Reach {

@@ -77,11 +77,14 @@ impl Tokens {
     pub async fn admit(&self, secret: &str, request: TokenRequest) -> Result<TokenView, AccessError> {
         let bad = |text: &str| AccessError::BadRequest(text.to_owned());
         if request.scopes.is_empty() {
-            return Err(bad("a token needs at least one scope: read, publish or admin"));
-        }
-        if !request.scopes.contains(&Scope::Admin) && request.namespaces.is_empty() {
             return Err(bad(
-                "a token without the admin scope needs at least one namespace",
+                "a token needs at least one scope: read, publish, weigh or admin",
+            ));
+        }
+        let needs_none = |scope: &Scope| matches!(scope, Scope::Admin | Scope::Weigh);
+        if !request.scopes.iter().any(needs_none) && request.namespaces.is_empty() {
+            return Err(bad(
+                "a token without the scope admin or weigh needs at least one namespace",
             ));
         }
         if request.label.len() > 200 || request.namespaces.len() > 200 {

@@ -26,6 +26,7 @@ use waag_schema::{ArtifactName, Sha256};
 
 use super::device;
 use super::language::{self, SECTION, Scored};
+use super::leases::Task;
 use super::source::StoreSource;
 use super::suite::{self, DESCRIPTION_BYTES_MAX, DOCUMENT_BYTES_MAX, ReadSuite, SuiteError};
 use super::weigher::{JobError, PAGE, TRIES_MAX, Weigher, give_way};
@@ -57,7 +58,12 @@ impl Suites {
         }
     }
 
-    const fn precision(&self) -> &'static str {
+    /// How long a suite may take on a model.
+    pub(super) const fn seconds(&self) -> u64 {
+        self.time.as_secs()
+    }
+
+    pub(super) const fn precision(&self) -> &'static str {
         match self.precision {
             Precision::F32 => "f32",
             Precision::Bf16 => "bf16",
@@ -118,7 +124,8 @@ impl Weigher {
                 }
                 for (position, artifact, release) in found {
                     from = position + 1;
-                    self.ask_until_done(&artifact, &release, &suite, &mut read).await;
+                    self.ask_until_done(position, &artifact, &release, &suite, &mut read)
+                        .await;
                 }
             }
         }
@@ -127,14 +134,21 @@ impl Weigher {
 
     async fn ask_until_done(
         &self,
+        position: u64,
         artifact: &ArtifactName,
         release: &Sha256,
         suite: &SuiteRelease,
         read: &mut Option<Arc<ReadSuite>>,
     ) {
         while !self.progress.is_given_up(artifact, release, Some(suite)) {
-            let failed = match self.ask(artifact, release, suite, read).await {
-                Ok(()) => return,
+            let task = Task {
+                artifact: artifact.clone(),
+                manifest: *release,
+                suite: Some(suite.clone()),
+            };
+            let asking = self.ask(artifact, release, suite, read);
+            let failed = match self.under_lease(position, task, asking).await {
+                Ok(_) => return,
                 Err(error) => error,
             };
             let why = failed.to_string();
@@ -295,10 +309,7 @@ impl Weigher {
         match ended.map_err(|_| JobError::Thread("it panicked".to_owned()))? {
             Ok(scored) => Ok(scored),
             Err(LanguageError::Cancelled | LanguageError::Read { .. }) if late => {
-                let minutes = self.suites.time.as_secs() / 60;
-                Ok(Scored::none(&format!(
-                    "it takes longer than the {minutes} minutes that this site gives it"
-                )))
+                Ok(Scored::too_long(self.suites.time.as_secs() / 60))
             }
             // The store may be better next time; what is wrong with the model stays wrong.
             Err(error @ (LanguageError::Read { .. } | LanguageError::Cancelled)) => {
@@ -310,8 +321,15 @@ impl Weigher {
 }
 
 impl Scored {
+    /// The time that a site gives a suite was over.
+    pub(super) fn too_long(minutes: u64) -> Self {
+        Self::none(&format!(
+            "it takes longer than the {minutes} minutes that this site gives it"
+        ))
+    }
+
     /// Nothing was measured.
-    fn none(reason: &str) -> Self {
+    pub(super) fn none(reason: &str) -> Self {
         Self {
             section: Section::not_measured(SECTION, reason),
             language: None,

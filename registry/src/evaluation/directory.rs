@@ -40,7 +40,12 @@ pub enum DirectoryError {
 ///
 /// # Errors
 /// When a file cannot be read, or is not what its name says.
-pub fn weigh(files: &[Found], mut passed: impl FnMut(u64)) -> Result<Weighed, DirectoryError> {
+pub fn weigh(files: &[Found], passed: impl FnMut(u64)) -> Result<Weighed, DirectoryError> {
+    Ok(measure(files, passed)?.finish("there is no safetensors file"))
+}
+
+/// Measures them, and leaves what is said of them to the caller.
+pub(super) fn measure(files: &[Found], mut passed: impl FnMut(u64)) -> Result<Weighing, DirectoryError> {
     let mut weighing = Weighing::new();
     let mut buffer = vec![0; BUFFER_BYTES];
     for found in files.iter().filter(|found| is_weighed(&found.path)) {
@@ -60,7 +65,7 @@ pub fn weigh(files: &[Found], mut passed: impl FnMut(u64)) -> Result<Weighed, Di
         }
         weighing.end()?;
     }
-    Ok(weighing.finish("there is no safetensors file"))
+    Ok(weighing)
 }
 
 /// Says whether a file of this path is measured.

@@ -1,13 +1,18 @@
 //! The section `lineage`: what a release changed in the weights of the one that it names as its base.
 //!
 //! Tensors are matched by name, type and shape. Those that are made of the same pieces of the same chunks are the same
-//! bits, and are not read; their norms are known from the section `weights`. All others are read side by side.
+//! bits, and are not read; their norms are known from the section `weights`. All others are read side by side. Which
+//! of the two was done cannot be seen in the numbers, so that a compute node, which has files and no chunks, finds the
+//! same bits.
 //!
 //! A base is compared only if whoever may read the release may read the base: it is of the same namespace, or of a
 //! public one. Otherwise the numbers would tell of weights that are closed to the reader.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
@@ -21,8 +26,8 @@ use waag_schema::content::safetensors::{Header, LENGTH_BYTES, Tensor, header_len
 use waag_schema::release::Manifest;
 use waag_schema::statement::scorecard::{Amount, Measure, Section};
 
-use super::WeighError;
 use super::weigher::{JobError, give_way};
+use super::{WeighError, Weighing};
 use crate::content::Content;
 
 /// Bytes of a tensor that are read at once, on each side.
@@ -32,9 +37,47 @@ const AHEAD: usize = 2;
 /// Tensors beyond this number are in the totals only.
 const LISTED_MAX: usize = 50_000;
 
+/// Where a file lies.
+pub(super) enum Place {
+    /// In the store.
+    Stored(Content, Recipe),
+    /// On this disk, with its length.
+    Local(PathBuf, u64),
+}
+
+impl Place {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Stored(_, recipe) => recipe.size(),
+            Self::Local(_, size) => *size,
+        }
+    }
+
+    /// Reads some bytes, which lie within the file.
+    async fn bytes(&self, range: Range<u64>) -> Result<Vec<u8>, JobError> {
+        match self {
+            Self::Stored(content, recipe) => {
+                let parts: Vec<Bytes> = content.range(recipe, range).try_collect().await?;
+                Ok(parts.concat())
+            }
+            Self::Local(path, _) => {
+                let path = path.clone();
+                let read = move || {
+                    let mut bytes = vec![0; (range.end - range.start) as usize];
+                    let read = File::open(&path).and_then(|f| f.read_exact_at(&mut bytes, range.start));
+                    read.map(|()| bytes)
+                        .map_err(|e| JobError::Missing(format!("{}, whole ({e}),", path.display())))
+                };
+                let read = tokio::task::spawn_blocking(read).await;
+                read.map_err(|e| JobError::Thread(e.to_string()))?
+            }
+        }
+    }
+}
+
 /// The safetensors files of a release, with their headers read.
-pub(super) struct Side {
-    files: Vec<(String, Recipe)>,
+struct Side {
+    files: Vec<(String, Place)>,
     /// By name: in which file, and where.
     tensors: BTreeMap<String, (usize, Tensor)>,
 }
@@ -50,20 +93,20 @@ pub(super) struct Row {
 
 impl Side {
     /// Reads the headers of these files.
-    pub(super) async fn read(content: &Content, files: Vec<(String, Recipe)>) -> Result<Self, JobError> {
+    async fn read(files: Vec<(String, Place)>) -> Result<Self, JobError> {
         let mut tensors = BTreeMap::new();
-        for (at, (path, recipe)) in files.iter().enumerate() {
+        for (at, (path, place)) in files.iter().enumerate() {
             let bad = |error| WeighError::Safetensors {
                 path: path.clone(),
                 error,
             };
-            let first = content.head(recipe, LENGTH_BYTES).await?;
+            let first = place.bytes(0..LENGTH_BYTES.min(place.size())).await?;
             let mut length = [0; LENGTH_BYTES as usize];
             length[..first.len()].copy_from_slice(&first);
-            let length = header_length(&length, recipe.size()).map_err(bad)?;
-            let head = content.head(recipe, LENGTH_BYTES + length).await?;
+            let length = header_length(&length, place.size()).map_err(bad)?;
+            let head = place.bytes(0..LENGTH_BYTES + length).await?;
             let json = head.get(LENGTH_BYTES as usize..).unwrap_or_default();
-            let header = Header::parse(json, recipe.size()).map_err(bad)?;
+            let header = Header::parse(json, place.size()).map_err(bad)?;
             for tensor in header.tensors() {
                 tensors.insert(tensor.name.clone(), (at, tensor.clone()));
             }
@@ -71,29 +114,29 @@ impl Side {
         Ok(Self { files, tensors })
     }
 
-    /// Returns what a tensor is made of: which bytes of which chunks.
-    fn parts(&self, (file, tensor): &(usize, Tensor)) -> Vec<(ChunkDigest, Range<u32>)> {
-        let recipe = self.files.get(*file).map(|(_, recipe)| recipe);
-        let parts = recipe
-            .into_iter()
-            .flat_map(|recipe| recipe.pieces_for(tensor.bytes.clone()));
-        parts.map(|part| (part.chunk, part.within)).collect()
+    /// Returns what a tensor is made of, where that is known: which bytes of which chunks.
+    fn parts(&self, (file, tensor): &(usize, Tensor)) -> Option<Vec<(ChunkDigest, Range<u32>)>> {
+        match self.files.get(*file)? {
+            (_, Place::Stored(_, recipe)) => {
+                let parts = recipe.pieces_for(tensor.bytes.clone());
+                Some(parts.map(|part| (part.chunk, part.within)).collect())
+            }
+            (_, Place::Local(..)) => None,
+        }
     }
 
     /// Reads some bytes of a tensor, counted from its start.
     async fn bytes(
         &self,
-        content: &Content,
         (file, tensor): &(usize, Tensor),
         from: u64,
         length: u64,
     ) -> Result<Vec<u8>, JobError> {
-        let Some((_, recipe)) = self.files.get(*file) else {
+        let Some((_, place)) = self.files.get(*file) else {
             return Ok(Vec::new());
         };
         let start = tensor.bytes.start + from;
-        let parts: Vec<Bytes> = content.range(recipe, start..start + length).try_collect().await?;
-        Ok(parts.concat())
+        place.bytes(start..start + length).await
     }
 }
 
@@ -108,9 +151,25 @@ struct Found {
     rows: Vec<Row>,
 }
 
+/// Compares the files of a release, which were measured, with those of its base.
+pub(super) async fn of(
+    (manifest, files): (&Manifest, Vec<(String, Place)>),
+    (base, base_files): (&Manifest, Vec<(String, Place)>),
+    weighing: &Weighing,
+) -> Result<(Section, Vec<Row>), JobError> {
+    if files.is_empty() || base_files.is_empty() {
+        let why = "one of the two has no safetensors file";
+        return Ok((Section::not_measured("lineage", why), Vec::new()));
+    }
+    let ours = Side::read(files).await?;
+    let theirs = Side::read(base_files).await?;
+    let norms = weighing.norms();
+    let norm = |name: &str| norms.get(name).copied();
+    compare(&theirs, &ours, same_tokenizer(manifest, base), norm).await
+}
+
 /// Compares a release with its base. `norm` gives the L2 norm of a tensor that was measured.
-pub(super) async fn compare(
-    content: &Content,
+async fn compare(
     base: &Side,
     release: &Side,
     tokenizer_equal: bool,
@@ -128,12 +187,23 @@ pub(super) async fn compare(
         found.matched += 1;
         found.elements = found.elements.saturating_add(elements);
         let element = Element::from_name(&ours.1.dtype.to_string());
-        let same = release.parts(ours) == base.parts(theirs);
+        let parts = release.parts(ours);
+        let same = parts.is_some() && parts == base.parts(theirs);
         let (equal, sums) = match (same, norm(name), element) {
             (true, Some(norm), _) => (elements, same_twice(norm)),
-            // Of a type that is not measured: equal, or not known to be.
-            (same, _, None) => (if same { elements } else { 0 }, Sums::default()),
-            (_, _, Some(element)) => read_both(content, element, (base, theirs), (release, ours)).await?,
+            // Of a type that is not measured.
+            (true, _, None) => (elements, Sums::default()),
+            (_, _, None) => {
+                let same = same_bytes((base, theirs), (release, ours)).await?;
+                (if same { elements } else { 0 }, Sums::default())
+            }
+            (_, norm, Some(element)) => {
+                let (equal, sums) = read_both(element, (base, theirs), (release, ours)).await?;
+                match norm {
+                    Some(norm) if equal == elements => (equal, same_twice(norm)),
+                    _ => (equal, sums),
+                }
+            }
         };
         let identical = equal == elements;
         found.identical += u64::from(identical);
@@ -163,9 +233,25 @@ const fn same_twice(norm: f64) -> Sums {
     }
 }
 
+/// Reads a tensor of both releases until they differ.
+async fn same_bytes(
+    (base, theirs): (&Side, &(usize, Tensor)),
+    (release, ours): (&Side, &(usize, Tensor)),
+) -> Result<bool, JobError> {
+    let size = ours.1.size();
+    let mut from = 0;
+    while from < size {
+        let length = BLOCK_BYTES.min(size - from);
+        if base.bytes(theirs, from, length).await? != release.bytes(ours, from, length).await? {
+            return Ok(false);
+        }
+        from += length;
+    }
+    Ok(true)
+}
+
 /// Reads a tensor of both releases, and compares it on a thread of lower priority.
 async fn read_both(
-    content: &Content,
     element: Element,
     (base, theirs): (&Side, &(usize, Tensor)),
     (release, ours): (&Side, &(usize, Tensor)),
@@ -192,8 +278,8 @@ async fn read_both(
     let mut from = 0;
     while from < size {
         let length = BLOCK_BYTES.min(size - from);
-        let a = base.bytes(content, theirs, from, length).await?;
-        let b = release.bytes(content, ours, from, length).await?;
+        let a = base.bytes(theirs, from, length).await?;
+        let b = release.bytes(ours, from, length).await?;
         if blocks.send((a, b)).await.is_err() {
             break;
         }
@@ -230,7 +316,7 @@ impl Found {
 }
 
 /// Says whether both releases have the same tokenizer, byte for byte.
-pub(super) fn same_tokenizer(a: &Manifest, b: &Manifest) -> bool {
+fn same_tokenizer(a: &Manifest, b: &Manifest) -> bool {
     const FILES: [&str; 3] = ["tokenizer.json", "tokenizer.model", "tokenizer_config.json"];
     let own = |manifest: &Manifest| {
         let layers = manifest.layers().iter();

@@ -9,7 +9,9 @@
 
 mod asking;
 pub mod directory;
+mod jobs;
 pub mod language;
+mod leases;
 mod lineage;
 mod progress;
 mod source;
@@ -17,6 +19,7 @@ pub mod suite;
 mod tensors;
 mod weigher;
 mod weights;
+pub mod worker;
 
 use waag_kernels::pass;
 use waag_schema::Sha256;
@@ -24,6 +27,8 @@ use waag_schema::content::safetensors::SafetensorsError;
 use waag_schema::statement::scorecard::{Device, Harness, Section};
 
 pub(crate) use asking::{Suites, read_suite};
+pub(crate) use jobs::JobsError;
+pub(crate) use leases::Leases;
 pub use progress::Progress;
 pub use waag_kernels::language::{LanguageError, Options, Precision, Residency, TaskScore};
 pub(crate) use weigher::Weigher;
@@ -73,6 +78,7 @@ pub fn device() -> Device {
     Device {
         class: "cpu".to_owned(),
         name: Some(std::env::consts::ARCH.to_owned()),
+        worker: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is being weighed right now, and what could not be: for people to see, gone with the process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use waag_schema::statement::scorecard::{Scorecard, SuiteRelease};
@@ -20,6 +20,8 @@ struct State {
     /// What models are asked, and in which precision.
     suites: (Vec<SuiteRelease>, &'static str),
     now: Option<Now>,
+    /// What compute nodes are at.
+    lent: HashSet<Job>,
     failed: HashMap<Job, Failure>,
 }
 
@@ -104,6 +106,21 @@ impl Progress {
         }
     }
 
+    /// Notes that a compute node has taken a job.
+    pub(super) fn lend(&self, artifact: &ArtifactName, manifest: &Sha256, suite: Option<&SuiteRelease>) {
+        self.state().lent.insert(job(artifact, manifest, suite));
+    }
+
+    /// Notes that it has it no more.
+    pub(super) fn take_back(&self, artifact: &ArtifactName, manifest: &Sha256, suite: Option<&SuiteRelease>) {
+        self.state().lent.remove(&job(artifact, manifest, suite));
+    }
+
+    /// Forgets the failures of what is done.
+    pub(super) fn forget(&self, artifact: &ArtifactName, manifest: &Sha256, suite: Option<&SuiteRelease>) {
+        self.state().failed.remove(&job(artifact, manifest, suite));
+    }
+
     /// Notes a failure; returns how often this release failed by now.
     pub(super) fn fail(
         &self,
@@ -159,6 +176,7 @@ impl Progress {
         let now = state.now.as_ref().filter(|now| now.job == job);
         let word = match (now, failure) {
             (Some(_), _) => "weighing",
+            (None, _) if state.lent.contains(&job) => "weighing",
             (None, Some(failure)) if failure.given_up => "given up",
             _ => "waiting",
         };

@@ -20,6 +20,7 @@ use waag_schema::statement::{Predicate, Statement, Subject, Visibility};
 use waag_schema::{ArtifactName, Sha256};
 
 use super::directory::is_weighed;
+use super::leases::{Holder, Leases, Task};
 use super::{Progress, Suites, WeighError, Weighed, Weighing, engine, lineage};
 use crate::access::Here;
 use crate::clock::Clock;
@@ -54,6 +55,7 @@ pub(crate) struct Weigher {
     pub(crate) metrics: Metrics,
     pub(crate) progress: Progress,
     pub(crate) suites: Suites,
+    pub(crate) leases: Leases,
 }
 
 /// A release was not weighed.
@@ -67,6 +69,8 @@ pub(super) enum JobError {
     Suite(String),
     #[error("{0} is not here")]
     Missing(String),
+    #[error("the lease: {0}")]
+    Lease(String),
     #[error(transparent)]
     Weigh(#[from] WeighError),
     #[error("the weigher's thread ended: {0}")]
@@ -107,6 +111,12 @@ impl Weigher {
                 _ = again.tick() => from = 0,
             }
         }
+    }
+
+    /// Waits until the index holds what is published now.
+    pub(super) async fn folded_now(&self) {
+        let published = self.ledger.growth().borrow().checkpoint().size;
+        self.folded(published).await;
     }
 
     /// Waits until the index holds what is published, which it does a moment later: what is looked for too early
@@ -151,8 +161,14 @@ impl Weigher {
                 // Who waits for the scorecard of the weights shall know of those that follow.
                 self.name_suites().await?;
                 while !self.progress.is_given_up(&artifact, &manifest, None) {
-                    match self.weigh(&artifact, &manifest).await {
-                        Ok(()) => break,
+                    let task = Task {
+                        artifact: artifact.clone(),
+                        manifest,
+                        suite: None,
+                    };
+                    let weighing = self.weigh(&artifact, &manifest);
+                    match self.under_lease(position, task, weighing).await {
+                        Ok(_) => break,
                         Err(error @ JobError::Denied(_)) => {
                             // The label decides, and may change; it is looked at again.
                             tracing::info!(%artifact, %manifest, %error, "not weighed");
@@ -171,6 +187,42 @@ impl Weigher {
                 }
             }
         }
+    }
+
+    /// Does a job under a lease of the site's own. Nothing is done where another has it, or has done it: then it says
+    /// false.
+    pub(super) async fn under_lease(
+        &self,
+        position: u64,
+        task: Task,
+        job: impl Future<Output = Result<(), JobError>>,
+    ) -> Result<bool, JobError> {
+        let taken = self.taken(position, task, Holder::Site).await;
+        let Some(lease) = taken.map_err(|e| JobError::Lease(e.to_string()))? else {
+            return Ok(false);
+        };
+        let keep = async {
+            let mut ticks = tokio::time::interval(Duration::from_secs(self.leases.seconds.div_ceil(4)));
+            loop {
+                ticks.tick().await;
+                let held = self.leases.held(&lease.id(), |of| *of == Holder::Site).await;
+                let renewed = match held {
+                    Ok(Some((lease, version))) => self.leases.renew(&lease, &version).await,
+                    other => other.map(|_| None),
+                };
+                match renewed {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return JobError::Lease("it was lost".to_owned()),
+                    Err(error) => tracing::warn!(%error, "a lease could not be renewed"),
+                }
+            }
+        };
+        let done = tokio::select! {
+            done = job => done,
+            error = keep => Err(error),
+        };
+        self.leases.end(&lease).await?;
+        done.map(|()| true)
     }
 
     async fn weigh(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<(), JobError> {
@@ -219,11 +271,7 @@ impl Weigher {
         let files = self.files(artifact, manifest).await?;
         let total = files.iter().map(|(_, recipe)| recipe.size()).sum();
         self.progress.begin(artifact, digest, None, total);
-        let why = match (manifest.kind(), manifest.packed()) {
-            (Kind::Model, None) => "the release has no safetensors file".to_owned(),
-            (Kind::Model, Some(_)) => "the release has no safetensors file that is not packed".to_owned(),
-            (kind, _) => format!("it is a {kind}"),
-        };
+        let why = why_none(manifest);
         let weighing = self.read(&files).await?;
         let (lineage, changed) = self.lineage(artifact, manifest, &files, &weighing).await?;
         Ok(weighing.finish_with(&why, lineage, &changed))
@@ -259,11 +307,39 @@ impl Weigher {
         weighing: &Weighing,
     ) -> Result<(Section, Vec<lineage::Row>), JobError> {
         let none = |why: &str| Ok((Section::not_measured("lineage", why), Vec::new()));
+        let (name, digest) = match self.base_of(artifact, manifest).await? {
+            Ok(base) => base,
+            Err(why) => return none(why),
+        };
+        let bytes = self.store.get(&Key::manifest(&digest)).await?;
+        let theirs = Manifest::parse(bytes.to_vec()).map_err(|e| JobError::Manifest(e.to_string()))?;
+        let stored = |files: Vec<(String, Recipe)>| {
+            let place = |recipe| lineage::Place::Stored(self.content.clone(), recipe);
+            files
+                .into_iter()
+                .map(|(path, recipe)| (path, place(recipe)))
+                .collect()
+        };
+        let base_files = stored(self.files(&name, &theirs).await?);
+        lineage::of(
+            (manifest, stored(files.to_vec())),
+            (&theirs, base_files),
+            weighing,
+        )
+        .await
+    }
+
+    /// Finds the base that the weights of a release are compared with, or says why there is none.
+    pub(super) async fn base_of(
+        &self,
+        artifact: &ArtifactName,
+        manifest: &Manifest,
+    ) -> Result<Result<(ArtifactName, Sha256), &'static str>, JobError> {
         let Some(base) = manifest.base() else {
-            return none("no base is named");
+            return Ok(Err("no base is named"));
         };
         let Version::Manifest(digest) = &base.version else {
-            return none("the base is not named by its digest");
+            return Ok(Err("the base is not named by its digest"));
         };
         let (name, wanted) = (base.artifact.clone(), *digest);
         let (namespace, release) = self
@@ -273,26 +349,17 @@ impl Weigher {
         let is_public = namespace.is_some_and(|state| state.visibility == Visibility::Public);
         let is_own = base.artifact.namespace() == artifact.namespace();
         if release.is_none() || !(is_public || is_own) {
-            return none("the base is not at this site, for all who may read the release");
+            return Ok(Err(
+                "the base is not at this site, for all who may read the release",
+            ));
         }
         match self.may_evaluate(&base.artifact).await {
             Err(JobError::Denied(_)) => {
-                return none("the label of the base denies that it is evaluated here");
+                return Ok(Err("the label of the base denies that it is evaluated here"));
             }
             other => other?,
         }
-        let bytes = self.store.get(&Key::manifest(digest)).await?;
-        let theirs = Manifest::parse(bytes.to_vec()).map_err(|e| JobError::Manifest(e.to_string()))?;
-        let base_files = self.files(&base.artifact, &theirs).await?;
-        if files.is_empty() || base_files.is_empty() {
-            return none("one of the two has no safetensors file");
-        }
-        let same_tokenizer = lineage::same_tokenizer(manifest, &theirs);
-        let ours = lineage::Side::read(&self.content, files.to_vec()).await?;
-        let theirs = lineage::Side::read(&self.content, base_files).await?;
-        let norms = weighing.norms();
-        let norm = |name: &str| norms.get(name).copied();
-        lineage::compare(&self.content, &theirs, &ours, same_tokenizer, norm).await
+        Ok(Ok((base.artifact.clone(), *digest)))
     }
 
     /// Returns the safetensors files of a model, by path.
@@ -302,15 +369,9 @@ impl Weigher {
         manifest: &Manifest,
     ) -> Result<Vec<(String, Recipe)>, JobError> {
         let mut files = Vec::new();
-        if manifest.kind() == Kind::Model {
-            for layer in manifest.layers() {
-                if is_weighed(layer.path.as_str()) {
-                    let recipe = self.recipe(artifact, &layer.blob.digest).await?;
-                    files.push((layer.path.to_string(), recipe));
-                }
-            }
+        for (path, digest) in weighed_files(manifest) {
+            files.push((path, self.recipe(artifact, &digest).await?));
         }
-        files.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(files)
     }
 
@@ -344,6 +405,27 @@ impl Weigher {
         let missing = || JobError::Missing(format!("the file {file}"));
         let row = row.ok_or_else(missing)?;
         self.content.recipe(&row.recipe).await?.ok_or_else(missing)
+    }
+}
+
+/// Returns the files of a release that are measured, by path.
+pub(super) fn weighed_files(manifest: &Manifest) -> Vec<(String, Sha256)> {
+    let is_model = manifest.kind() == Kind::Model;
+    let layers = manifest.layers().iter().filter(|_| is_model);
+    let mut files: Vec<_> = layers
+        .filter(|layer| is_weighed(layer.path.as_str()))
+        .map(|layer| (layer.path.to_string(), layer.blob.digest))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Says why nothing is measured on a release without such files.
+pub(super) fn why_none(manifest: &Manifest) -> String {
+    match (manifest.kind(), manifest.packed()) {
+        (Kind::Model, None) => "the release has no safetensors file".to_owned(),
+        (Kind::Model, Some(_)) => "the release has no safetensors file that is not packed".to_owned(),
+        (kind, _) => format!("it is a {kind}"),
     }
 }
 

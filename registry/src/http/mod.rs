@@ -25,6 +25,7 @@ use utoipa_axum::routes;
 use waag_schema::ledger::note::NOTE_BYTES_MAX;
 use waag_schema::ledger::submission::SUBMISSION_BYTES_MAX;
 use waag_schema::wire::FRAMES_SIZE_MAX;
+use waag_schema::wire::job::DETAILS_SIZE_MAX;
 
 use self::problem::Refusal;
 use crate::site::Site;
@@ -33,6 +34,8 @@ use crate::telemetry::RequestLabels;
 /// The largest JSON body of an upload: recipes of a few terabytes, a manifest with its statements. Only who has a
 /// token may send one.
 const UPLOAD_BODY_MAX: usize = 32 << 20;
+/// The largest result of a job: its details in base64, and a scorecard. Only a worker may send one.
+const RESULT_BODY_MAX: usize = DETAILS_SIZE_MAX / 3 * 4 + (2 << 20);
 /// The largest JSON body of any other request.
 const JSON_BODY_MAX: usize = 1 << 20;
 
@@ -79,6 +82,9 @@ fn native_routes() -> (Router<Arc<Site>>, OpenApi) {
         .routes(routes!(native::transfer::recipes))
         .routes(routes!(native::transfer::chunks))
         .routes(routes!(native::transfer::file))
+        .routes(routes!(native::job::take))
+        .routes(routes!(native::job::renew))
+        .routes(routes!(native::job::give_up))
         .routes(routes!(native::upload::open))
         .layer(DefaultBodyLimit::max(JSON_BODY_MAX))
         .merge(
@@ -88,6 +94,11 @@ fn native_routes() -> (Router<Arc<Site>>, OpenApi) {
                 .routes(routes!(native::upload::seal))
                 .routes(routes!(native::upload::publish))
                 .layer(DefaultBodyLimit::max(UPLOAD_BODY_MAX)),
+        )
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(native::job::finish))
+                .layer(DefaultBodyLimit::max(RESULT_BODY_MAX)),
         )
         .merge(
             OpenApiRouter::new()

@@ -12,6 +12,7 @@ use waag_schema::wire::{Code, Problem};
 
 use crate::access::AccessError;
 use crate::content::ContentError;
+use crate::evaluation::JobsError;
 use crate::federation::{FederationError, RuleError, SitesError};
 use crate::index::{IndexError, Rejection};
 use crate::ledger::AppendError;
@@ -292,6 +293,19 @@ impl From<SitesError> for Refusal {
             SitesError::Content(error) => error.into(),
             SitesError::Index(error) => error.into(),
             SitesError::Follow(_) | SitesError::Fetch(_) | SitesError::Io { .. } => Self::failed(&error),
+        }
+    }
+}
+
+impl From<JobsError> for Refusal {
+    fn from(error: JobsError) -> Self {
+        match error {
+            JobsError::Forbidden => Self::new(Code::Forbidden, error.to_string()),
+            JobsError::Gone => Self::new(Code::Conflict, error.to_string()),
+            JobsError::Answer(_) => Self::invalid(error),
+            JobsError::Index(error) => error.into(),
+            JobsError::Store(error) => error.into(),
+            JobsError::Append(error) => error.into(),
         }
     }
 }

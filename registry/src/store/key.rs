@@ -14,6 +14,7 @@
 //! incoming/<id>/<blake3>               staged: a chunk sent in that session
 //! charters/<version>                   a charter that was adopted, with its signatures
 //! charter-evidence/<version>-<sha256>  another charter of a version that was adopted
+//! leases/<sha256>                      cell: who measures what, and until when
 //! tokens/<sha256>                      cell: a token, under the hash of its secret
 //! federation/mirrors                   cell: the mirror rules that were added by command
 //! federation/<site>/watermark          cell: the last tree of that site's ledger that was followed to its end
@@ -154,6 +155,12 @@ impl Key {
     #[must_use]
     pub fn token(secret: &Sha256) -> Self {
         Self(format!("tokens/{}", secret.hex()))
+    }
+
+    /// The lease of a job, by the hash of what is measured.
+    #[must_use]
+    pub fn lease(job: &Sha256) -> Self {
+        Self(format!("leases/{}", job.hex()))
     }
 
     /// The mirror rules that were added by command.

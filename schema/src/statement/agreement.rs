@@ -245,6 +245,7 @@ mod tests {
             device: Device {
                 class: "cpu".to_owned(),
                 name: None,
+                worker: None,
             },
             precision: "f32".to_owned(),
             suite: None,

@@ -170,6 +170,7 @@ mod tests {
             device: Device {
                 class: "cpu".to_owned(),
                 name: None,
+                worker: None,
             },
             precision: "exact".to_owned(),
             suite: None,

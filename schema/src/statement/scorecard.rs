@@ -70,6 +70,10 @@ pub struct Device {
     /// What it is, as far as that is known.
     #[serde(deserialize_with = "Option::deserialize")]
     pub name: Option<String>,
+    /// The compute node that measured in the site's stead, by the name that the site gave it; none where the site
+    /// itself did.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
+    pub worker: Option<String>,
 }
 
 /// A release of a suite.
@@ -279,11 +283,19 @@ impl Scorecard {
         self.sections.iter().find(|section| section.name == name)
     }
 
-    pub(super) fn check(&self) -> Result<(), String> {
+    /// Checks that it is within the bounds that every reader keeps to.
+    ///
+    /// # Errors
+    /// Saying what is not.
+    pub fn check(&self) -> Result<(), String> {
         let Harness { name, version, .. } = &self.harness;
-        let Device { class, name: device } = &self.device;
+        let Device {
+            class,
+            name: device,
+            worker,
+        } = &self.device;
         let texts = [name, version, class, &self.precision];
-        for text in texts.into_iter().chain(device) {
+        for text in texts.into_iter().chain(device).chain(worker) {
             if text.is_empty() || text.len() > TEXT_MAX {
                 return Err(format!(
                     "a text of {} bytes, 1 to {TEXT_MAX} are read",

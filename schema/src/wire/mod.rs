@@ -6,6 +6,7 @@
 
 pub mod artifact;
 pub mod federation;
+pub mod job;
 pub mod leaderboard;
 pub mod ledger;
 pub mod problem;

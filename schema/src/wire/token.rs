@@ -14,6 +14,8 @@ pub enum Scope {
     Read,
     /// Publish into its namespaces; a namespace key must sign as well.
     Publish,
+    /// Measure in the site's stead what it may read, its own namespaces and public ones, and hand that in.
+    Weigh,
     /// Admit namespaces and make tokens; holds everywhere.
     Admin,
 }
@@ -27,7 +29,7 @@ pub struct TokenView {
     pub label: String,
     /// What it allows.
     pub scopes: Vec<Scope>,
-    /// Where it allows that; an admin token needs none.
+    /// Where it allows that; an admin token needs none, and one that only weighs has public ones without.
     pub namespaces: Vec<Namespace>,
     /// The jurisdiction its holder claims, which labels are matched against.
     #[schema(value_type = Option<String>)]

@@ -558,7 +558,8 @@ PREDICATES = {
     "scorecard": (read_artifact, True, {
         "at": read_time, "precision": read_short_text, "sections": read_sections,
         "harness": lambda value: shape(value, name=read_short_text, version=read_short_text, digest=read_sha256),
-        "device": lambda value: shape(value, **{"class": read_short_text, "name": optional(read_short_text)}),
+        "device": lambda value: shape(
+            value, **{"class": read_short_text, "name": optional(read_short_text), "worker": or_left_out(read_short_text)}),
         "suite": or_left_out(lambda value: shape(value, artifact=read_artifact, manifest=read_sha256)),
         "details": optional(lambda value: shape(value, sha256=read_sha256, size=natural))}),
 }

@@ -234,6 +234,7 @@ pub(super) fn scorecard() -> Statement {
             device: Device {
                 class: "cpu".to_owned(),
                 name: None,
+                worker: None,
             },
             precision: "exact".to_owned(),
             suite: None,
@@ -276,6 +277,10 @@ fn suite_scorecard() -> Statement {
                 artifact: "acme/short".parse().unwrap(),
                 manifest: Sha256::of(b"suite"),
             }),
+            device: Device {
+                worker: Some("node-7".to_owned()),
+                ..card.device
+            },
             sections: vec![Section::measured("language", results)],
             ..card
         }),

@@ -3,6 +3,7 @@
 pub(super) mod artifact;
 pub(super) mod charter;
 pub(super) mod federation;
+pub(super) mod job;
 pub(super) mod leaderboard;
 pub(super) mod ledger;
 pub(super) mod site;

@@ -1,0 +1,215 @@
+//! What a compute node does with a job: it measures files on its own disk, with the same code as the site.
+//!
+//! Invariant: for the same release, suite, engine and precision, what comes out has the bits that the site's own weigher
+//! finds. Nothing here knows how the files came; whoever fetched them has checked them against what was signed.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use waag_kernels::language::{LanguageError, ModelSource, Options, Precision, Residency};
+use waag_schema::base::bytes::Base64;
+use waag_schema::release::Manifest;
+use waag_schema::statement::scorecard::{Harness, Section};
+use waag_schema::wire::job::{FinishRequest, Job};
+
+use super::directory::{self, Found};
+use super::language::{self, DirectorySource, Scored};
+use super::lineage::{self, Place};
+use super::weigher::{weighed_files, why_none};
+use super::{device, engine, suite};
+
+/// How much memory a model's rows may take, roughly; weights are beside that.
+const MEMORY_BYTES: u64 = 4 << 30;
+
+/// A release on this disk.
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// Its manifest, as it was proven.
+    pub manifest: Manifest,
+    /// The directory that holds its files.
+    pub path: PathBuf,
+}
+
+/// A job cannot be done here.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// The files cannot be measured. The next one to try will find the same, or this disk is at fault.
+    #[error("{0}")]
+    Failed(String),
+    /// Who waited for it has gone.
+    #[error("it was stopped before its end")]
+    Stopped,
+}
+
+fn failed(error: impl std::fmt::Display) -> WorkError {
+    WorkError::Failed(error.to_string())
+}
+
+/// Returns what this program measures with.
+#[must_use]
+pub fn engines() -> Vec<Harness> {
+    vec![engine(), language::engine()]
+}
+
+/// Measures the weights of a release, beside those of its base if there is one.
+///
+/// # Errors
+/// When a file cannot be read or is broken.
+pub async fn weigh(
+    job: &Job,
+    release: Release,
+    base: Result<Release, String>,
+) -> Result<FinishRequest, WorkError> {
+    let files = found(&release)?;
+    let places = |files: &[Found]| {
+        let place = |file: &Found| (file.path.clone(), Place::Local(file.local.clone(), file.size));
+        files.iter().map(place).collect::<Vec<_>>()
+    };
+    let read = files.clone();
+    let measuring = tokio::task::spawn_blocking(move || directory::measure(&read, |_| {}));
+    let weighing = measuring.await.map_err(failed)?.map_err(failed)?;
+    let (lineage, changed) = match &base {
+        Ok(base) => {
+            let theirs = places(&found(base)?);
+            let ours = (&release.manifest, places(&files));
+            let compared = lineage::of(ours, (&base.manifest, theirs), &weighing).await;
+            compared.map_err(failed)?
+        }
+        Err(why) => (Section::not_measured("lineage", why), Vec::new()),
+    };
+    let weighed = weighing.finish_with(&why_none(&release.manifest), lineage, &changed);
+    Ok(result(job, weighed.sections, weighed.details))
+}
+
+/// Asks a model a suite. Dropping the future stops it at the next layer.
+///
+/// # Errors
+/// When the suite or a file cannot be read.
+pub async fn ask(job: &Job, release: Release, suite: PathBuf) -> Result<FinishRequest, WorkError> {
+    if release.manifest.packed().is_some() {
+        let scored = Scored::none("the release's files are packed");
+        return Ok(result(job, vec![scored.section], Vec::new()));
+    }
+    let cancel = Arc::new(AtomicBool::new(false));
+    let _ended = StopsWhenDropped(Arc::clone(&cancel));
+    let precision = match job.precision.as_str() {
+        "f32" => Precision::F32,
+        "bf16" => Precision::Bf16,
+        other => {
+            return Err(failed(format_args!(
+                "`{other}` is no precision that is known here"
+            )));
+        }
+    };
+    let stop = Arc::clone(&cancel);
+    let mut asking = tokio::task::spawn_blocking(move || {
+        let questions = suite::below(&suite).map_err(failed)?;
+        let source = TopFiles::of(&release);
+        let options = Options {
+            precision,
+            residency: Residency::Streaming,
+            memory_bytes: MEMORY_BYTES,
+            cancel: Some(&stop),
+            ..Options::default()
+        };
+        Ok(language::score(&source, &questions, options))
+    });
+    let mut late = false;
+    let ended = match tokio::time::timeout(Duration::from_secs(job.time), &mut asking).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            late = true;
+            cancel.store(true, Ordering::Relaxed);
+            asking.await
+        }
+    };
+    let scored = match ended.map_err(failed)?? {
+        Ok(scored) => scored,
+        Err(LanguageError::Cancelled) if late => Scored::too_long(job.time / 60),
+        Err(LanguageError::Cancelled) => return Err(WorkError::Stopped),
+        // This disk may be at fault; what is wrong with the model is wrong everywhere.
+        Err(error @ LanguageError::Read { .. }) => return Err(failed(error)),
+        Err(error) => Scored::none(&error.to_string()),
+    };
+    let details = scored.details();
+    Ok(result(job, vec![scored.section], details))
+}
+
+fn result(job: &Job, sections: Vec<Section>, details: Vec<u8>) -> FinishRequest {
+    FinishRequest {
+        lease: job.lease.clone(),
+        artifact: job.artifact.clone(),
+        manifest: job.manifest,
+        harness: job.harness.clone(),
+        device: device(),
+        precision: job.precision.clone(),
+        suite: job.suite.clone(),
+        sections,
+        details: Base64(details),
+    }
+}
+
+/// Returns the files of a release that are measured.
+fn found(release: &Release) -> Result<Vec<Found>, WorkError> {
+    let files = weighed_files(&release.manifest).into_iter().map(|(path, _)| {
+        let local = release.path.join(&path);
+        let metadata = std::fs::metadata(&local).map_err(|e| failed(format_args!("{path}: {e}")))?;
+        Ok(Found {
+            size: metadata.len(),
+            path,
+            local,
+        })
+    });
+    files.collect()
+}
+
+/// Ends a forward pass when nobody waits for it any more.
+struct StopsWhenDropped(Arc<AtomicBool>);
+
+impl Drop for StopsWhenDropped {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The files at the top of a release, which are all that a model is made of at a site.
+struct TopFiles<'a> {
+    names: BTreeSet<String>,
+    directory: DirectorySource<'a>,
+}
+
+impl TopFiles<'_> {
+    fn of(release: &Release) -> Self {
+        let layers = release.manifest.layers().iter();
+        let names = layers.map(|layer| layer.path.to_string());
+        Self {
+            names: names.filter(|path| !path.contains('/')).collect(),
+            directory: DirectorySource {
+                path: Path::new(&release.path).to_owned(),
+                passed: &|_| {},
+            },
+        }
+    }
+}
+
+impl ModelSource for TopFiles<'_> {
+    fn length(&self, file: &str) -> io::Result<Option<u64>> {
+        if self.names.contains(file) {
+            self.directory.length(file)
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn read(&self, file: &str, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        if self.names.contains(file) {
+            self.directory.read(file, offset, into)
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+}
