@@ -54,10 +54,12 @@ async fn export(args: BundleExport, ui: Ui) -> Result<(), Failure> {
             since: args.since,
             out: args.out.clone(),
         };
-        federation::export(site, &request).await.map_err(failed)
+        federation::export(site, &request)
+            .await
+            .map_err(|error| failed(&error))
     })
     .await?;
-    ui.report(&Written::new(exported, &args.out))
+    ui.report(&Written::new(&exported, &args.out))
 }
 
 async fn import(args: BundleImport, ui: Ui) -> Result<(), Failure> {
@@ -65,7 +67,9 @@ async fn import(args: BundleImport, ui: Ui) -> Result<(), Failure> {
         site.join(site.sites_of_charter())
             .await
             .map_err(Failure::failed)?;
-        federation::import(site, &args.file).await.map_err(failed)
+        federation::import(site, &args.file)
+            .await
+            .map_err(|error| failed(&error))
     })
     .await?;
     let wrong = wrong(&imported);
@@ -115,22 +119,24 @@ fn not_open(error: &ServeError) -> Failure {
     }
 }
 
-fn failed(error: CarryError) -> Failure {
-    let exit = match &error {
-        CarryError::Bundle { .. } | CarryError::Sites(SitesError::Follow(_)) => Exit::Verification,
+fn failed(error: &CarryError) -> Failure {
+    let exit = match error {
+        CarryError::Bundle { .. } => Exit::Verification,
+        CarryError::Sites(error) if matches!(**error, SitesError::Follow(_)) => Exit::Verification,
+        CarryError::Sites(error) if matches!(**error, SitesError::NoPeer(_)) => Exit::NotFound,
         CarryError::Denied { .. } => Exit::Refused,
-        CarryError::NotFound(_) | CarryError::Sites(SitesError::NoPeer(_)) => Exit::NotFound,
+        CarryError::NotFound(_) => Exit::NotFound,
         _ => Exit::Failed,
     };
-    let failure = Failure::new(exit, &error);
-    match &error {
+    let failure = Failure::new(exit, error);
+    match error {
         CarryError::Bundle { .. } => {
             failure.hint("nothing of it was taken: copy it again from where it was made")
         }
-        CarryError::Sites(SitesError::NoPeer(_)) => {
+        CarryError::Sites(error) if matches!(**error, SitesError::NoPeer(_)) => {
             failure.hint("`waag charter adopt` takes a charter that names both sites")
         }
-        CarryError::Sites(SitesError::Follow(_)) => {
+        CarryError::Sites(error) if matches!(**error, SitesError::Follow(_)) => {
             failure.hint("a bundle that was made with --since needs the one before it first")
         }
         _ => failure,
@@ -149,7 +155,7 @@ struct Written {
 }
 
 impl Written {
-    fn new(exported: Exported, out: &Path) -> Self {
+    fn new(exported: &Exported, out: &Path) -> Self {
         let named =
             |one: &waag_schema::federation::bundle::Carried| format!("{}@{}", one.artifact, one.manifest);
         Self {

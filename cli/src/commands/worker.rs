@@ -70,9 +70,8 @@ pub(crate) async fn run(args: Worker, config: &Config, ui: Ui) -> Result<(), Fai
             }
             Err(error) => return Err(error.into()),
         }
-        tokio::select! {
-            () = tokio::time::sleep(ASKED_EVERY) => {}
-            () = signals.next() => return Ok(()),
+        if tokio::time::timeout(ASKED_EVERY, signals.next()).await.is_ok() {
+            return Ok(());
         }
     }
 }

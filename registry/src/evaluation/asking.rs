@@ -147,9 +147,8 @@ impl Weigher {
                 suite: Some(suite.clone()),
             };
             let asking = self.ask(artifact, release, suite, read);
-            let failed = match self.under_lease(position, task, asking).await {
-                Ok(_) => return,
-                Err(error) => error,
+            let Err(failed) = self.under_lease(position, task, asking).await else {
+                return;
             };
             let why = failed.to_string();
             let fail = |tries| self.progress.fail(artifact, release, Some(suite), &why, tries);

@@ -59,7 +59,7 @@ pub enum CarryError {
     Peer(#[from] PeerError),
     /// What is in the bundle was not believed, or the charter does not name its site.
     #[error(transparent)]
-    Sites(#[from] SitesError),
+    Sites(Box<SitesError>),
     /// Its charters were not adopted.
     #[error(transparent)]
     Charter(#[from] FederationError),
@@ -69,6 +69,12 @@ pub enum CarryError {
     /// The index failed.
     #[error(transparent)]
     Index(#[from] IndexError),
+}
+
+impl From<SitesError> for CarryError {
+    fn from(error: SitesError) -> Self {
+        Self::Sites(Box::new(error))
+    }
 }
 
 impl From<CharterError> for CarryError {
