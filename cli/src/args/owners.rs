@@ -141,7 +141,7 @@ pub(crate) struct Withdraw {
     /// Why; readers are shown it
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: String,
-    /// Have every site that holds a copy delete it, and say so in its ledger
+    /// Have every site that holds it, this one first, delete it and say so in its ledger
     #[arg(long)]
     pub(crate) erase: bool,
     #[command(flatten)]
