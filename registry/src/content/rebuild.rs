@@ -95,6 +95,11 @@ impl Content {
         self.recent.get(digest, opening).await
     }
 
+    /// Lets go of what is kept in memory of chunks that were deleted.
+    pub fn forget(&self, chunks: &[ChunkDigest]) {
+        self.recent.forget(chunks);
+    }
+
     /// Streams a range of a file's bytes; the range must lie within the file.
     pub fn range(
         &self,

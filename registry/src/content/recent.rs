@@ -32,6 +32,12 @@ impl Recent {
         opening.get_or_try_init(|| open).await.cloned()
     }
 
+    /// Lets go of chunks that were deleted.
+    pub(super) fn forget(&self, chunks: &[ChunkDigest]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(digest, _)| !chunks.contains(digest));
+    }
+
     fn enter(&self, chunk: ChunkDigest) -> Opening {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kept.iter().position(|(digest, _)| *digest == chunk);
@@ -87,6 +93,17 @@ mod tests {
         assert_eq!(recent.0.lock().unwrap().len(), KEPT_MAX);
         opened(&recent, 1, &times).await;
         assert_eq!(times.into_inner(), 3 * KEPT_MAX + 1);
+    }
+
+    #[tokio::test]
+    async fn what_was_deleted_is_not_kept() {
+        let (recent, times) = (Recent::default(), AtomicUsize::new(0));
+        opened(&recent, 7, &times).await;
+        opened(&recent, 8, &times).await;
+        recent.forget(&[chunk(7)]);
+        assert_eq!(recent.0.lock().unwrap().len(), 1);
+        opened(&recent, 8, &times).await;
+        assert_eq!(times.into_inner(), 2);
     }
 
     #[tokio::test]

@@ -110,6 +110,7 @@ impl Federation {
         for key in &keys {
             self.store.delete(key).await?;
         }
+        self.content.forget(&gone);
         for key in &keys {
             if self.store.head(key).await?.is_some() {
                 return Err(StoreError::Conflict(key.clone()).into());

@@ -194,23 +194,32 @@ impl Index {
 
     /// Drops the rows of what only this release has: nobody reads it any more.
     fn forget_content(&mut self, artifact: &ArtifactName, manifest: &Sha256) -> Result<(), IndexError> {
+        let contents: String = self
+            .connection
+            .prepare_cached(
+                "SELECT json_group_array(content) FROM release_content WHERE artifact = ? AND manifest = ?",
+            )?
+            .query_row(params![artifact.as_str(), manifest.as_bytes()], |r| r.get(0))?;
         self.run(
             "DELETE FROM release_content WHERE artifact = ? AND manifest = ?",
             params![artifact.as_str(), manifest.as_bytes()],
         )?;
         self.run(
-            "DELETE FROM content_use WHERE artifact = ?1 AND NOT EXISTS (
-                 SELECT 1 FROM release_content r WHERE r.artifact = ?1 AND r.content = content_use.content)",
-            params![artifact.as_str()],
+            "DELETE FROM content_use WHERE artifact = ?1 AND content IN (SELECT value FROM json_each(?2))
+                 AND NOT EXISTS (SELECT 1 FROM release_content r
+                     WHERE r.artifact = ?1 AND r.content = content_use.content)",
+            params![artifact.as_str(), contents],
         )?;
-        let unused = "NOT EXISTS (SELECT 1 FROM release_content r WHERE r.content =";
+        let unused = "IN (SELECT value FROM json_each(?)
+            WHERE NOT EXISTS (SELECT 1 FROM release_content r WHERE r.content = value))";
+        // One walk through all chunks: they are found by digest, and erasures are rare.
         self.run(
-            &format!("DELETE FROM chunk_use WHERE {unused} chunk_use.content)"),
-            params![],
+            &format!("DELETE FROM chunk_use WHERE content {unused}"),
+            params![contents],
         )?;
         self.run(
-            &format!("DELETE FROM content WHERE {unused} content.id)"),
-            params![],
+            &format!("DELETE FROM content WHERE id {unused}"),
+            params![contents],
         )
     }
 
