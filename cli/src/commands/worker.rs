@@ -201,11 +201,24 @@ impl Desk {
     fn make(scratch: &Path, lease: &str) -> io::Result<Self> {
         // What the site calls a lease is no path that this machine goes by.
         let path = scratch.join(&Sha256::of(lease.as_bytes()).hex()[..32]);
-        fs::create_dir_all(&path)?;
-        let lock = File::create(path.join(LOCK))?;
-        lock.try_lock().map_err(io::Error::from)?;
-        Ok(Self { path, _lock: lock })
+        loop {
+            fs::create_dir_all(&path)?;
+            // Another worker that sweeps may take the directory for one that was left before it is locked.
+            match hold(&path) {
+                Ok(lock) if path.join(LOCK).exists() => return Ok(Self { path, _lock: lock }),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
+}
+
+/// Waits until nobody else holds a job's directory.
+fn hold(path: &Path) -> io::Result<File> {
+    let lock = File::create(path.join(LOCK))?;
+    lock.lock()?;
+    Ok(lock)
 }
 
 impl Drop for Desk {
@@ -215,11 +228,13 @@ impl Drop for Desk {
     }
 }
 
-/// Removes what workers left that were killed.
+/// Removes what workers left that were killed, at whatever moment: also before they had locked it.
 fn sweep(scratch: &Path) {
     for entry in fs::read_dir(scratch).into_iter().flatten().flatten() {
-        let left = File::open(entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
-        if left {
+        let Ok(lock) = File::create(entry.path().join(LOCK)) else {
+            continue;
+        };
+        if lock.try_lock().is_ok() {
             // Whoever cannot remove it leaves it to the next.
             let _ = fs::remove_dir_all(entry.path());
         }
@@ -263,5 +278,34 @@ impl Report for Done {
 
     fn essential(&self) -> String {
         self.manifest.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_worker_left_is_swept_at_whatever_moment_it_died_and_what_is_held_stays() {
+        let scratch = tempfile::tempdir().unwrap();
+        let left = |name: &str| {
+            let path = scratch.path().join(name);
+            fs::create_dir_all(path.join("release")).unwrap();
+            path
+        };
+        // Killed before it was locked, and after.
+        left("early");
+        File::create(left("late").join(LOCK)).unwrap();
+        fs::write(scratch.path().join("a file of somebody's"), "").unwrap();
+        let held = Desk::make(scratch.path(), "a lease").unwrap();
+        sweep(scratch.path());
+        let names: std::collections::BTreeSet<_> = fs::read_dir(scratch.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        let expected = [scratch.path().join("a file of somebody's"), held.path.clone()];
+        assert_eq!(names, expected.into());
+        drop(held);
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
     }
 }
