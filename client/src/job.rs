@@ -11,10 +11,10 @@ use waag_schema::release::Manifest;
 use waag_schema::statement::scorecard::Harness;
 use waag_schema::wire::job::{FinishRequest, Job, LeaseRequest, Renewed, TakeRequest, Taken};
 
+use crate::ask::Ask;
 use crate::error::Result;
 use crate::pull::{self, PullRequest};
 use crate::site::Site;
-use crate::transport::Ask;
 
 /// A refusal or nothing.
 const ANSWER_MAX: usize = 1 << 20;

@@ -9,9 +9,9 @@ use waag_schema::statement::scorecard::{Amount, Measure};
 use waag_schema::wire::leaderboard::{LeaderboardPage, ScoredView};
 use waag_schema::{ArtifactName, Sha256};
 
+use crate::ask::Ask;
 use crate::error::Result;
 use crate::site::Site;
-use crate::transport::Ask;
 
 /// Releases beyond this number are not ranked.
 const SCORED_MAX: usize = 10_000;

@@ -27,7 +27,8 @@
 //! ```text
 //! home, keys, cache          what a person keeps on this disk
 //! url, pace, line            where a site is, how much at once, over which connections
-//! transport, site            requests, and what can be asked
+//! ask, transport, meaning,   requests, what their refusals mean, and what can be asked
+//! site
 //! search
 //! trust, charter, proof      what is believed, and what a proof shows
 //! ledger                     entries, proofs as files, the whole tree computed anew
@@ -46,6 +47,7 @@
 //! diff                       what two releases or directories have in common
 //! ```
 
+mod ask;
 pub mod cache;
 pub mod charter;
 pub mod diff;
@@ -64,6 +66,7 @@ pub mod leaderboard;
 pub mod ledger;
 mod line;
 pub mod listing;
+mod meaning;
 pub mod mirror;
 pub mod namespace;
 mod pace;

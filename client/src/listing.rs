@@ -8,12 +8,12 @@ use waag_schema::release::{Files, Manifest};
 use waag_schema::statement::Content;
 use waag_schema::{ArtifactName, Sha256};
 
+use crate::ask::Ask;
 use crate::error::{ClientError, Result};
 use crate::kept::read_list;
 use crate::proof::Proven;
 use crate::read::blocking;
 use crate::site::Site;
-use crate::transport::Ask;
 
 /// The files of a release, and the bytes that list them where a manifest alone does not.
 #[derive(Debug, Clone)]

@@ -5,9 +5,9 @@
 use waag_schema::ArtifactName;
 use waag_schema::wire::federation::{HolderView, MirrorRule, MirrorStatus, RunAnswer, RunRequest};
 
+use crate::ask::Ask;
 use crate::error::Result;
 use crate::site::Site;
-use crate::transport::Ask;
 
 /// How long the site may take to fetch what it lacks, in bytes that a request is patient for.
 const RUN_WORK_BYTES: u64 = 64 << 30;

@@ -7,12 +7,12 @@ use waag_schema::statement::{NamespaceState, Predicate, Statement, Subject, Visi
 use waag_schema::wire::site::NamespaceRequest;
 use waag_schema::{Namespace, Sha256};
 
+use crate::ask::Ask;
 use crate::draft::Ground;
 use crate::error::{ClientError, Result};
 use crate::proof::check_namespace;
 use crate::sign::sign;
 use crate::site::Site;
-use crate::transport::Ask;
 
 /// What a namespace shall begin as.
 #[derive(Debug, Clone)]

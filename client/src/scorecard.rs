@@ -12,10 +12,10 @@ use waag_schema::statement::{Predicate, Subject};
 use waag_schema::wire::artifact::{ScorecardView, Scorecards, WeighingView};
 use waag_schema::{ArtifactName, Sha256, SiteId, Timestamp};
 
+use crate::ask::Ask;
 use crate::error::{ClientError, Result};
 use crate::said;
 use crate::site::Site;
-use crate::transport::Ask;
 
 /// The most bytes of details that are read.
 const DETAILS_MAX_BYTES: usize = 256 << 20;

@@ -3,9 +3,9 @@
 use waag_schema::wire::artifact::ArtifactPage;
 use waag_schema::{ArtifactName, Namespace};
 
+use crate::ask::Ask;
 use crate::error::Result;
 use crate::site::Site;
-use crate::transport::Ask;
 
 impl Site {
     /// Lists artifacts in whose name, kind, licence, architecture or size each of these words stands; without

@@ -22,12 +22,13 @@ use waag_schema::wire::upload::{
 };
 use waag_schema::{ArtifactName, Namespace, Sha256};
 
+use crate::ask::Ask;
 use crate::error::{ClientError, Result};
 use crate::event::Progress;
 use crate::home::{Home, Secret};
 use crate::proof::{self, Proven};
 use crate::said;
-use crate::transport::{Answer, Ask, Settings, Transport};
+use crate::transport::{Answer, Settings, Transport};
 use crate::trust::{Pin, Pinning, Standing, Trust};
 use crate::url::SiteUrl;
 

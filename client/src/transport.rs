@@ -1,4 +1,4 @@
-//! Requests to one address: how long they may take, when they are repeated, and what their answers mean.
+//! Requests to one address: how long they may take, and when they are repeated.
 //!
 //! A request is repeated only where that is harmless: when it never left (connection refused), when the site
 //! says that it did nothing (429, 503), or when it may be done twice; what is signed is sent once, since what
@@ -7,7 +7,6 @@
 //! [shown](crate::trust) to be it: one more question in the life of a process. Proxies are taken as `reqwest` finds them, but never for
 //! this machine's own addresses. Connections and their pace are the `line` module's.
 
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,20 +15,21 @@ use bytes::Bytes;
 use reqwest::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RANGE, RETRY_AFTER,
 };
-use reqwest::{Method, Response, StatusCode};
-use serde::Serialize;
+use reqwest::{Response, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use waag_schema::Timestamp;
 use waag_schema::ledger::SignedCheckpoint;
 use waag_schema::ledger::note::NOTE_BYTES_MAX;
-use waag_schema::wire::{Code, Problem};
+use waag_schema::wire::Problem;
 
+use crate::ask::Ask;
 use crate::doctor::http_date;
 use crate::error::{ClientError, Result};
 use crate::event::{Event, Progress, silent};
 use crate::home::Secret;
 use crate::line::{Line, in_pieces};
+use crate::meaning::meaning;
 use crate::pace::Pace;
 use crate::trust::{Pin, Shown, signed_by};
 use crate::url::SiteUrl;
@@ -94,104 +94,6 @@ impl std::fmt::Debug for Settings {
             .field("bytes_per_second", &self.bytes_per_second)
             .field("authorities", &self.authorities)
             .finish_non_exhaustive()
-    }
-}
-
-/// What is asked.
-#[derive(Debug, Clone)]
-pub(crate) struct Ask {
-    method: Method,
-    path: String,
-    body: Option<(&'static str, Bytes)>,
-    /// Whether the body is content, which leaves in pieces.
-    content: bool,
-    /// What is waited for, in words.
-    what: Option<String>,
-    range: Option<Range<u64>>,
-    repeatable: bool,
-    /// Whether it is asked without the token.
-    anonymous: bool,
-    work_bytes: u64,
-}
-
-impl Ask {
-    pub(crate) fn get(path: impl Into<String>) -> Self {
-        Self {
-            method: Method::GET,
-            path: path.into(),
-            body: None,
-            content: false,
-            what: None,
-            range: None,
-            repeatable: true,
-            anonymous: false,
-            work_bytes: 0,
-        }
-    }
-
-    pub(crate) fn delete(path: impl Into<String>) -> Self {
-        Self {
-            method: Method::DELETE,
-            ..Self::get(path)
-        }
-    }
-
-    pub(crate) fn post(path: impl Into<String>, body: &impl Serialize) -> Self {
-        let bytes = serde_json::to_vec(body).expect("bodies hold only strings, numbers, lists and objects");
-        Self {
-            method: Method::POST,
-            body: Some(("application/json", bytes.into())),
-            ..Self::get(path)
-        }
-    }
-
-    pub(crate) fn post_bytes(path: impl Into<String>, content_type: &'static str, bytes: Bytes) -> Self {
-        Self {
-            method: Method::POST,
-            body: Some((content_type, bytes)),
-            content: true,
-            ..Self::get(path)
-        }
-    }
-
-    /// Asks for these bytes only, of which there is at least one.
-    pub(crate) fn range(self, range: Range<u64>) -> Self {
-        Self {
-            range: Some(range),
-            ..self
-        }
-    }
-
-    /// Says what is waited for.
-    pub(crate) fn called(self, what: impl Into<String>) -> Self {
-        Self {
-            what: Some(what.into()),
-            ..self
-        }
-    }
-
-    /// Forbids to repeat the request when it is not known whether it was done.
-    pub(crate) fn once(self) -> Self {
-        Self {
-            repeatable: false,
-            ..self
-        }
-    }
-
-    /// Asks as anybody may, of whoever answers.
-    fn anonymous(self) -> Self {
-        Self {
-            anonymous: true,
-            ..self
-        }
-    }
-
-    /// Says how many bytes the site has to read before it can answer.
-    pub(crate) fn work(self, bytes: u64) -> Self {
-        Self {
-            work_bytes: bytes,
-            ..self
-        }
     }
 }
 
@@ -557,35 +459,6 @@ fn authorization(url: &SiteUrl, token: &Secret, settings: &Settings) -> Result<H
     Ok(value)
 }
 
-/// Says what a refusal asks of the caller.
-fn meaning(problem: Problem, url: &SiteUrl, path: &str) -> ClientError {
-    let Problem { message, reasons, .. } = problem;
-    match problem.code {
-        Code::Unauthorized => ClientError::Unauthorized(message),
-        Code::Forbidden => ClientError::Forbidden(message),
-        Code::Denied => ClientError::Denied { message, reasons },
-        // A list of artifacts shows nothing of entries and tokens.
-        Code::NotFound if path.starts_with("/ledger/") => ClientError::Absent(message),
-        Code::NotFound if path.starts_with("/api/v1/ledger/") => ClientError::Absent(message),
-        Code::NotFound if path.starts_with("/api/v1/tokens/") => ClientError::Absent(message),
-        Code::Format => ClientError::RunsCode(reasons),
-        Code::NotFound => ClientError::NotFound(message),
-        Code::Taken => ClientError::Taken(message),
-        // Nobody wrote in between: root keys have signed two charters.
-        Code::Conflict if path == "/api/v1/charter" => ClientError::verification("charter", message),
-        Code::Conflict => ClientError::Conflict(message),
-        Code::Busy => ClientError::Unreachable {
-            url: url.to_string(),
-            reason: message,
-        },
-        code => ClientError::Refused(Problem {
-            code,
-            message,
-            reasons,
-        }),
-    }
-}
-
 /// Waits for an answer as long as something moves; none when nothing did for the time that is allowed.
 async fn while_moving<T>(
     moved: &Mutex<Instant>,
@@ -650,30 +523,5 @@ mod tests {
             ..settings
         };
         assert!(Transport::new(&far, Some(&token), &insecure).is_ok());
-    }
-
-    #[test]
-    fn refusals_mean_what_the_caller_must_do() {
-        let url: SiteUrl = "http://127.0.0.1:1".parse().unwrap();
-        let said_of = |path, code| {
-            let problem = Problem {
-                code,
-                message: "m".to_owned(),
-                reasons: vec!["r".to_owned()],
-            };
-            meaning(problem, &url, path)
-        };
-        let said = |code| said_of("/api/v1/artifacts/acme/tiny", code);
-        assert!(matches!(said(Code::Denied), ClientError::Denied { reasons, .. } if reasons == ["r"]));
-        assert!(matches!(said(Code::NotFound), ClientError::NotFound(_)));
-        for path in [
-            "/ledger/1/tile/0/000",
-            "/api/v1/ledger/entries/7",
-            "/api/v1/tokens/00",
-        ] {
-            assert!(matches!(said_of(path, Code::NotFound), ClientError::Absent(_)));
-        }
-        assert!(matches!(said(Code::Conflict), ClientError::Conflict(_)));
-        assert!(matches!(said(Code::MissingContent), ClientError::Refused(_)));
     }
 }

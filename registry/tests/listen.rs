@@ -23,17 +23,29 @@ struct Listening {
     done: tokio::task::JoinHandle<()>,
 }
 
-/// Short enough to wait for, long enough not to be met by accident.
-fn settings() -> Settings {
+/// Waits that no test meets by accident.
+fn patient() -> Settings {
+    let long = Duration::from_secs(600);
     Settings {
         connections: 8,
         connections_of_one: 8,
+        opening: long,
+        stalled: long,
+        stalled_in_crowd: long,
+        turns: None,
+        idle: long,
+        grace: long,
+    }
+}
+
+/// Waits short enough to be waited for.
+fn hasty() -> Settings {
+    Settings {
         opening: Duration::from_millis(300),
         stalled: Duration::from_millis(400),
         stalled_in_crowd: Duration::from_millis(400),
-        turns: None,
-        idle: Duration::from_secs(30),
         grace: Duration::from_millis(300),
+        ..patient()
     }
 }
 
@@ -101,7 +113,7 @@ async fn rest(stream: &mut TcpStream) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_connection_is_kept_for_the_next_request() {
-    let listening = listening(settings()).await;
+    let listening = listening(patient()).await;
     let mut stream = listening.connect().await;
     for _ in 0..3 {
         stream.write_all(REQUEST).await.unwrap();
@@ -111,7 +123,7 @@ async fn a_connection_is_kept_for_the_next_request() {
 
 #[tokio::test]
 async fn who_says_nothing_or_too_little_is_not_waited_for() {
-    let listening = listening(settings()).await;
+    let listening = listening(hasty()).await;
     for start in [
         &b""[..],
         b"P",
@@ -129,7 +141,7 @@ async fn who_says_nothing_or_too_little_is_not_waited_for() {
 async fn one_connection_too_many_is_told_to_come_back() {
     let listening = listening(Settings {
         connections: 1,
-        ..settings()
+        ..patient()
     })
     .await;
     let mut first = listening.connect().await;
@@ -156,7 +168,7 @@ async fn one_connection_too_many_is_told_to_come_back() {
 async fn one_connection_too_many_of_one_address_is_told_so() {
     let listening = listening(Settings {
         connections_of_one: 1,
-        ..settings()
+        ..patient()
     })
     .await;
     let mut first = listening.connect().await;
@@ -192,7 +204,7 @@ async fn who_takes_nothing_is_cut_off_sooner_while_others_wait() {
     cut_off(Settings {
         stalled: Duration::from_secs(600),
         turns: Some(turns),
-        ..settings()
+        ..hasty()
     })
     .await;
     drop(taken);
@@ -201,7 +213,7 @@ async fn who_takes_nothing_is_cut_off_sooner_while_others_wait() {
 
 #[tokio::test]
 async fn an_answer_that_nobody_takes_is_cut_off_over_http_1() {
-    cut_off(settings()).await;
+    cut_off(hasty()).await;
 }
 
 /// Asks for an endless answer and takes nothing of it, until the site ends that.
@@ -226,7 +238,7 @@ async fn cut_off(settings: Settings) {
 
 #[tokio::test]
 async fn an_answer_that_nobody_takes_is_cut_off_over_http_2() {
-    let listening = listening(settings()).await;
+    let listening = listening(hasty()).await;
     let stream = listening.connect().await;
     let io = hyper_util::rt::TokioIo::new(stream);
     let executor = hyper_util::rt::TokioExecutor::new();
@@ -245,7 +257,7 @@ async fn an_answer_that_nobody_takes_is_cut_off_over_http_2() {
 
 #[tokio::test]
 async fn a_stop_waits_for_requests_under_way_but_not_for_ever() {
-    let mut listening = listening(settings()).await;
+    let mut listening = listening(hasty()).await;
     let mut idle = listening.connect().await;
     idle.write_all(REQUEST).await.unwrap();
     answer(&mut idle).await;

@@ -11,6 +11,7 @@ use waag_schema::content::Recipe;
 use waag_schema::{ArtifactName, ChunkDigest, FilePath, Sha256};
 
 use super::Summary;
+use crate::ask::Ask;
 use crate::error::{ClientError, Result};
 use crate::event::Progress;
 use crate::listing::fetch_listing;
@@ -18,7 +19,6 @@ use crate::read::{blocking, read_all};
 use crate::recipes::fetch_recipes;
 use crate::scan::{Links, Scan};
 use crate::site::Site;
-use crate::transport::Ask;
 
 /// Of packed files, larger ones are not read to look into them.
 const WHOLE_MAX_BYTES: u64 = 16 << 20;

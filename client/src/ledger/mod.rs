@@ -17,10 +17,10 @@ use waag_schema::wire::artifact::Proof;
 use waag_schema::wire::ledger::{EraseRequest, WitnessingView};
 use waag_schema::{Sha256, SiteId, Timestamp};
 
+use crate::ask::Ask;
 use crate::error::{ClientError, Result};
 use crate::said::{Said, read};
 use crate::site::Site;
-use crate::transport::Ask;
 use crate::trust::{Pin, Trust};
 
 pub use audit::{Audited, audit};

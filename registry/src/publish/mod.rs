@@ -4,6 +4,7 @@
 
 mod catalogue;
 mod demand;
+mod inspection;
 mod intake;
 mod packed;
 mod shelf;
