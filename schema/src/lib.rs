@@ -18,5 +18,6 @@ pub mod statement;
 pub mod wire;
 
 pub use base::digest::{ChunkDigest, Sha256};
+pub use base::hours::Hours;
 pub use base::name::{ArtifactName, FilePath, Namespace, Reference, SiteId, Tag};
 pub use base::time::Timestamp;

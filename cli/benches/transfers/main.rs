@@ -192,6 +192,24 @@ fn pull(setting: &Setting, model: &Model, limits: &Limits, table: &mut Table) {
         )));
     }
     bench.stop();
+    match Bench::start_over_tls(&setting.directory.join("site")) {
+        Some(bench) => {
+            bench.push(&model.directory, "bench/raw:1.0", &["--no-encode"]);
+            let cost = median(setting.rounds, |_| {
+                fresh(&out);
+                let before = bench.cost_so_far();
+                let pull = bench.pull("bench/raw:1.0", &out);
+                bench.cost_so_far().since(&before).beside(&pull)
+            });
+            bench.stop();
+            let row = Row::of("waag pull, stored raw, over TLS", &cost, model.bytes);
+            table.row(&row.note(format!(
+                "{:.2} of the rate in clear text",
+                cost.rate(model.bytes) / rates[1]
+            )));
+        }
+        None => table.skip("waag pull over TLS", "openssl is not installed"),
+    }
     let mut beside = |label: &str, cost: &Cost| {
         let rate = cost.rate(model.bytes);
         table.row(&Row::of(label, cost, model.bytes).note(format!(

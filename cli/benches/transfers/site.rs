@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::fresh;
-use super::process::{Cost, Server, free_address, quiet, run};
+use super::process::{Cost, Server, free_address, installed, quiet, run};
 
 const WAAG: &str = env!("CARGO_BIN_EXE_waag");
 
@@ -12,16 +12,51 @@ pub(crate) struct Bench {
     server: Server,
     address: String,
     directory: PathBuf,
+    certificate: Option<PathBuf>,
 }
 
 impl Bench {
     pub(crate) fn start(directory: &Path) -> Self {
         fresh(directory);
+        Self::begin(directory, None)
+    }
+
+    /// Likewise over TLS, where `openssl` is installed to make the certificate.
+    pub(crate) fn start_over_tls(directory: &Path) -> Option<Self> {
+        if !installed("openssl") {
+            return None;
+        }
+        fresh(directory);
+        let certificate = directory.join("certificate.pem");
+        let mut make = quiet("openssl");
+        make.args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+        ])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=waag bench"])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", "key.pem", "-out", "certificate.pem"])
+        .current_dir(directory)
+        .stderr(std::process::Stdio::null());
+        run(make);
+        Some(Self::begin(directory, Some(certificate)))
+    }
+
+    fn begin(directory: &Path, certificate: Option<PathBuf>) -> Self {
         let address = free_address();
-        // Transfers are measured here; weighing would take its turn on the same two cores.
         let data = directory.join("data");
         fresh(&data);
-        std::fs::write(data.join("waag.toml"), "[weigh]\non = false\n").expect("there is room");
+        // Transfers are measured here; weighing would take its turn on the same two cores.
+        let mut config = "[weigh]\non = false\n".to_owned();
+        if certificate.is_some() {
+            config.push_str("[tls]\ncertificate = \"../certificate.pem\"\nkey = \"../key.pem\"\n");
+        }
+        std::fs::write(data.join("waag.toml"), config).expect("there is room");
         let mut serve = quiet(WAAG);
         serve
             .args(["serve", "--listen", &address, "--data"])
@@ -31,8 +66,14 @@ impl Bench {
             server: Server::start(serve, &address),
             address,
             directory: directory.to_owned(),
+            certificate,
         };
-        let url = format!("http://{}", bench.address);
+        let scheme = if bench.certificate.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let url = format!("{scheme}://{}", bench.address);
         let token = bench.directory.join("data/admin-token");
         run({
             let mut login = bench.waag(&["login", &url, "--token-file"]);
@@ -51,6 +92,9 @@ impl Bench {
             .env_remove("WAAG_SITE")
             .arg("-q")
             .args(args);
+        if let Some(certificate) = &self.certificate {
+            command.env("WAAG_CA", certificate);
+        }
         command
     }
 

@@ -1,8 +1,8 @@
 //! Mirrors: copies of other sites' releases, and who holds what.
 
 use clap::{Args, Subcommand};
-use waag_schema::Reference;
 use waag_schema::release::kind::Kind;
+use waag_schema::{Hours, Reference};
 
 use crate::typed::rate;
 
@@ -38,6 +38,9 @@ pub(crate) struct MirrorAdd {
     /// Take at most so many bytes a second from that site: 500K, 10M
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) bandwidth: Option<u64>,
+    /// Copy only within these hours of the day, in UTC: 22:00-06:00
+    #[arg(long, value_name = "HOURS", conflicts_with = "on_demand")]
+    pub(crate) hours: Option<Hours>,
 }
 
 /// List the rules, and how many releases each matches

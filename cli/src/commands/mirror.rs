@@ -55,6 +55,7 @@ fn rule(args: MirrorAdd) -> MirrorRule {
             When::Always
         },
         bytes_per_second: args.bandwidth,
+        hours: args.hours,
     }
 }
 
@@ -132,6 +133,9 @@ fn described(rule: &MirrorRule) -> String {
     }
     if let Some(rate) = rule.bytes_per_second {
         text.push_str(&format!(", at most {}/s", Bytes(rate)));
+    }
+    if let Some(hours) = rule.hours {
+        text.push_str(&format!(", at {hours} UTC"));
     }
     text
 }

@@ -18,7 +18,7 @@ use waag_schema::release::kind::Kind;
 use waag_schema::statement::{Custody, Envelope, Keeping, Predicate, Release, Statement, Subject};
 use waag_schema::wire::artifact::{Proof, ReleaseView};
 use waag_schema::wire::federation::{MirrorRule, MirroredView, State, When};
-use waag_schema::{ArtifactName, ChunkDigest, Sha256, SiteId, Timestamp};
+use waag_schema::{ArtifactName, ChunkDigest, Hours, Sha256, SiteId, Timestamp};
 
 use super::fetch::{Fetch, chunks_of};
 use super::peer::{Peer, PeerSite};
@@ -58,6 +58,7 @@ pub(super) struct Wanted {
     erase: bool,
     when: When,
     bytes_per_second: Option<u64>,
+    hours: Option<Hours>,
     custody: Option<CustodyRow>,
 }
 
@@ -72,6 +73,7 @@ impl Wanted {
             erase: false,
             when: When::OnDemand,
             bytes_per_second: None,
+            hours: None,
             custody: None,
         }
     }
@@ -142,6 +144,7 @@ impl Federation {
                     erase: q.is_to_be_erased(&artifact, &view.manifest)?,
                     when: rule.map_or(When::OnDemand, |rule| rule.when),
                     bytes_per_second: rule.and_then(|rule| rule.bytes_per_second),
+                    hours: rule.and_then(|rule| rule.hours),
                     artifact,
                     view,
                     custody,
@@ -156,6 +159,12 @@ impl Federation {
     fn may_hold(&self, home: &SiteId, labels: &[Label]) -> Verdict {
         let facts = self.here.facts(home, self.clock.now());
         decide(labels, &facts, Action::Hold, &self.here.place())
+    }
+
+    /// Says what a release that could be fetched waits for.
+    fn not_yet(&self, release: &Wanted) -> Option<String> {
+        let hours = release.hours?;
+        (!hours.contain(self.clock.now())).then(|| format!("fetched at {hours} UTC"))
     }
 
     /// Does for each release of a site what rules, labels and withdrawals ask for.
@@ -251,6 +260,9 @@ impl Federation {
         }
         if release.when == When::OnDemand && !self.demand.contains(&release.artifact, &release.view.manifest)
         {
+            return Ok(Step::Nothing);
+        }
+        if self.not_yet(release).is_some() {
             return Ok(Step::Nothing);
         }
         self.fetch(from, followed, release).await?;
@@ -434,7 +446,7 @@ impl Federation {
             _ if release.view.withdrawn.is_some() => (State::Withdrawn, release.view.withdrawn.clone()),
             _ if !verdict.allowed => (State::Refused, Some(verdict.to_string())),
             _ if release.when == When::OnDemand => (State::OnDemand, None),
-            _ => (State::Waiting, None),
+            _ => (State::Waiting, self.not_yet(&release)),
         };
         MirroredView {
             manifest: release.view.manifest,

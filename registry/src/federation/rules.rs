@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use waag_schema::ArtifactName;
 use waag_schema::release::kind::Kind;
-use waag_schema::wire::federation::MirrorRule;
+use waag_schema::wire::federation::{MirrorRule, When};
 
 use super::peer::PeerSite;
 use crate::store::{Key, Store, StoreError, Swap};
@@ -42,6 +42,11 @@ pub fn check(rule: &MirrorRule) -> Result<(), RuleError> {
     }
     if rule.bytes_per_second == Some(0) {
         return Err(RuleError::Bad("0 bytes a second never end".to_owned()));
+    }
+    if rule.hours.is_some() && rule.when == When::OnDemand {
+        return Err(RuleError::Bad(
+            "hours are for what can wait; what somebody asks for is fetched at once".to_owned(),
+        ));
     }
     Ok(())
 }

@@ -361,6 +361,7 @@ impl Federation {
             kinds: Vec::new(),
             when: When::Always,
             bytes_per_second: None,
+            hours: None,
         }];
         // Without a name a rule means all.
         let rules = if only.is_empty() { &[] } else { rules.as_slice() };

@@ -7,7 +7,7 @@ use futures_util::TryStreamExt;
 use waag_registry::publish::PublishError;
 use waag_schema::ArtifactName;
 use waag_schema::base::name::Version;
-use waag_schema::wire::federation::{State, When};
+use waag_schema::wire::federation::{MirrorRule, State, When};
 use waag_schema::wire::upload::UploadRequest;
 
 use super::bent::Bend;
@@ -381,4 +381,23 @@ async fn a_rule_that_matches_nothing_is_an_error_and_says_so() {
             None
         ]
     );
+}
+
+#[tokio::test]
+async fn what_has_hours_is_fetched_within_them_and_says_until_then_what_it_waits_for() {
+    let nightly = MirrorRule {
+        hours: Some("22:00-06:00".parse().unwrap()),
+        ..rule("home")
+    };
+    let sites = Sites::open(&[("home", "DE", vec![]), ("mirror", "IT", vec![nightly])], 2).await;
+    sites.meet(1).await;
+    let (home, mirror) = (sites.world(0), sites.world(1));
+    let acme = publisher(home, "home-acme").await;
+    publish(home, &acme, "home-acme/tiny", "v1", files(1), Some(at(&["EU"]))).await;
+    sites.turn(1, 0).await;
+    let waits = (State::Waiting, Some("fetched at 22:00-06:00 UTC".to_owned()));
+    assert_eq!(states(mirror).await, [waits]);
+    sites.clock.advance(10 * 3600);
+    sites.turn(1, 0).await;
+    assert_eq!(states(mirror).await, [(State::Held, None)]);
 }

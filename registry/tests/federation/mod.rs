@@ -47,6 +47,7 @@ pub(crate) fn rule(site: &str) -> MirrorRule {
         kinds: Vec::new(),
         when: When::Always,
         bytes_per_second: None,
+        hours: None,
     }
 }
 

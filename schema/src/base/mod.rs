@@ -3,6 +3,7 @@
 
 pub mod bytes;
 pub mod digest;
+pub mod hours;
 pub mod json;
 pub mod key;
 pub mod name;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Sha256;
+use crate::base::hours::Hours;
 use crate::base::name::{ArtifactName, SiteId};
 use crate::base::time::Timestamp;
 use crate::release::kind::Kind;
@@ -37,6 +38,10 @@ pub struct MirrorRule {
     /// The most bytes a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_per_second: Option<u64>,
+    /// Fetched only within these hours of the day, in UTC; whenever there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "22:00-06:00")]
+    pub hours: Option<Hours>,
 }
 
 /// How a release of another site stands here.
