@@ -21,8 +21,17 @@ use crate::config::{Config, Environment};
 use crate::failure::{Exit, Failure};
 use crate::ui::Ui;
 
+/// What a site calls this program with to have a process that measures for it.
+#[cfg(feature = "server")]
+const WEIGHER: &str = "weigher";
+
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
+    // No command of a person's: a site starts this, with nothing of its own but a socket.
+    #[cfg(feature = "server")]
+    if words.get(1).is_some_and(|word| word == WEIGHER) {
+        return waag_registry::evaluation::child::main();
+    }
     let line = match CommandLine::try_parse_from(&words) {
         Ok(line) => line,
         Err(error) => return misunderstood(&error, &words),

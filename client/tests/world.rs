@@ -42,6 +42,7 @@ impl Running {
             data: data.to_owned(),
             listen: Some(port.parse().unwrap()),
             restored,
+            bench: waag_registry::evaluation::Bench::Thread,
         };
         let mut config = configure(data).unwrap();
         // Nothing but what people do gets into the ledger.

@@ -10,6 +10,8 @@ use waag_schema::release::gate::Unsafe;
 
 use waag_schema::wire::federation::MirrorRule;
 
+use crate::evaluation::DeviceChoice;
+
 /// The commented file that the first start writes. A test reads it back and compares it with the defaults.
 pub const TEMPLATE: &str = include_str!("waag.toml");
 
@@ -99,6 +101,8 @@ pub struct Weigh {
     pub suites: Vec<String>,
     /// How a model computes while it is asked: `f32` or `bf16`.
     pub precision: WeighPrecision,
+    /// What numbers are computed on: `auto`, `cpu` or `cuda:N`.
+    pub device: DeviceChoice,
     /// How much memory that may take, roughly.
     pub memory_mib: u64,
     /// How long a suite may take on a model.
@@ -123,6 +127,7 @@ impl Default for Weigh {
             on: true,
             suites: Vec::new(),
             precision: WeighPrecision::F32,
+            device: DeviceChoice::Auto,
             memory_mib: 4096,
             minutes: 60,
             lease_seconds: 600,
@@ -320,6 +325,10 @@ mod tests {
         let config = Config::parse("[weigh]\nsuites = [\"acme/short:1.0\"]\nprecision = \"bf16\"").unwrap();
         assert_eq!(config.weigh.suites().unwrap().len(), 1);
         assert!(Config::parse("[weigh]\nminutes = 0").is_err());
+        let config = Config::parse("[weigh]\ndevice = \"cuda:1\"").unwrap();
+        assert_eq!(config.weigh.device, DeviceChoice::Cuda(1));
+        let error = Config::parse("[weigh]\ndevice = \"tpu\"").unwrap_err();
+        assert!(error.contains("tpu") && error.contains("cuda:N"), "{error}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use waag_schema::SiteId;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
+use crate::evaluation::{Bench, Weigher};
 use crate::http::router;
 use crate::ledger::Restored;
 use crate::listen::{Settings, Tls, TlsError, listen};
@@ -40,6 +41,8 @@ pub struct ServeOptions {
     pub listen: Option<SocketAddr>,
     /// Whether the store comes from a backup.
     pub restored: Restored,
+    /// Where releases are measured.
+    pub bench: Bench,
 }
 
 /// A site that answers.
@@ -164,7 +167,11 @@ pub async fn serve(
         ..Settings::default()
     };
     let metrics = site.metrics().clone();
-    let weighing = config.weigh.on.then(|| tokio::spawn(site.weigher().run()));
+    let weigher = Weigher {
+        bench: options.bench,
+        ..site.weigher()
+    };
+    let weighing = config.weigh.on.then(|| tokio::spawn(weigher.run()));
     let charter = tokio::spawn(Arc::clone(&site).follow_charter());
     let federation = tokio::spawn(Arc::clone(site.federation()).run());
     listen(listener, router(site), tls, settings, metrics, shutdown).await;

@@ -14,7 +14,7 @@ use crate::access::{AccessError, Here, Tokens};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::content::{Content, ContentError, Uploads};
-use crate::evaluation::{Leases, Progress, Suites, Weigher};
+use crate::evaluation::{Bench, Leases, Progress, Suites, Weigher};
 use crate::federation::{
     Charters, Federation, FederationError, Own, Peer, PeerSite, RemotePeer, SitesError, SitesParts,
 };
@@ -341,6 +341,7 @@ impl Site {
                 random: self.random.clone(),
                 seconds: self.lease_seconds,
             },
+            bench: Bench::Thread,
         }
     }
 
@@ -349,7 +350,20 @@ impl Site {
     /// # Errors
     /// When the index fails.
     pub async fn weigh_all(&self) -> Result<(), IndexError> {
-        self.weigher().look_and_ask(0).await.map(drop)
+        self.weigh_all_on(Bench::Thread).await
+    }
+
+    /// The same, measured there.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub async fn weigh_all_on(&self, bench: Bench) -> Result<(), IndexError> {
+        let weigher = Weigher {
+            bench,
+            ..self.weigher()
+        };
+        self.weighing.turn_on();
+        weigher.look_and_ask(0).await.map(drop)
     }
 
     /// Returns what is counted.

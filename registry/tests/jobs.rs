@@ -7,6 +7,7 @@ use axum::http::{Request, StatusCode};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
+use waag_registry::evaluation::Computer;
 use waag_registry::evaluation::worker::{Release, engines, weigh};
 use waag_registry::http::router;
 use waag_schema::policy::{Action, Label};
@@ -98,7 +99,9 @@ async fn measured(job: &Job, draft: &Draft) -> FinishRequest {
     let Base::None(why) = job.base.clone() else {
         panic!("{job:?}")
     };
-    weigh(job, release, Err(why)).await.unwrap()
+    weigh(job, release, Err(why), &Computer::processor(None))
+        .await
+        .unwrap()
 }
 
 async fn scorecards(world: &World, draft: &Draft) -> Vec<ScorecardView> {
@@ -229,8 +232,9 @@ async fn a_base_is_compared_to_the_same_bits_from_files_as_from_chunks() {
     let (_dir, ours) = laid_out(&tuned);
     let (_same, same) = laid_out(&tuned);
     let (_base, theirs) = laid_out(&base);
-    let identical = weigh(&job, ours.clone(), Ok(same)).await.unwrap();
-    let changed = weigh(&job, ours, Ok(theirs)).await.unwrap();
+    let here = Computer::processor(None);
+    let identical = weigh(&job, ours.clone(), Ok(same), &here).await.unwrap();
+    let changed = weigh(&job, ours, Ok(theirs), &here).await.unwrap();
     let lineage = |found: &FinishRequest| -> Section { found.sections[1].clone() };
     let shown = |section: &Section, metric: &str| section.result(metric).unwrap().to_string();
     assert_eq!(shown(&lineage(&identical), "identical_share"), "1e0");

@@ -24,5 +24,6 @@ mod store;
 mod suites;
 mod tidy;
 mod tls;
+mod weigher;
 mod weighing;
 mod world;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use waag_registry::evaluation::Weighing;
+use waag_registry::evaluation::{Computer, PRECISION, Weighing, engine};
 use waag_registry::store::{Key, MemoryStore, Store as _};
 use waag_schema::Sha256;
 use waag_schema::policy::{Action, Label};
-use waag_schema::statement::scorecard::Amount;
+use waag_schema::statement::scorecard::{Amount, Scorecard};
 use waag_schema::statement::{Predicate, Statement, Subject, Visibility};
 use waag_schema::wire::artifact::Scorecards;
 
@@ -167,9 +167,15 @@ async fn a_chunk_that_is_damaged_fails_the_weighing_and_signs_nothing() {
 async fn a_publisher_cannot_say_what_only_a_site_may() {
     let world = World::new().await;
     let (acme, draft) = pushed(&world).await;
-    let scorecard = Weighing::new()
-        .finish("nothing was read")
-        .scorecard(crate::world::NOON);
+    let scorecard = Scorecard {
+        at: crate::world::NOON,
+        harness: engine(),
+        device: Computer::processor(None).device(),
+        precision: PRECISION.to_owned(),
+        suite: None,
+        sections: Weighing::new().finish("nothing was read").sections,
+        details: None,
+    };
     let subject = Subject::Manifest(draft.artifact.clone(), draft.digest);
     let envelope = acme
         .sign(subject, Predicate::Scorecard(scorecard))

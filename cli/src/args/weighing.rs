@@ -104,6 +104,9 @@ pub(crate) struct Worker {
     /// End after one job, or at once where there is none
     #[arg(long)]
     pub(crate) once: bool,
+    /// What to compute on; `auto` takes a GPU where there is one
+    #[arg(long, default_value = "auto", value_name = "auto|cpu|cuda:N")]
+    pub(crate) device: DeviceArg,
     /// Where releases lie while they are measured [default: cache/work in WAAG_HOME]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) scratch: Option<PathBuf>,

@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 use waag_registry::config::LogFormat;
+use waag_registry::evaluation::{Bench, Program};
 use waag_registry::ledger::Restored;
 use waag_registry::{Ready, ServeOptions};
 use waag_schema::SiteId;
@@ -28,6 +29,10 @@ pub(crate) async fn run(args: Serve, ui: Ui) -> Result<(), Failure> {
             (true, None) => Restored::Yes,
             (true, Some(size)) => Restored::Seen(size),
         },
+        bench: Bench::Process(
+            Program::this(crate::WEIGHER)
+                .map_err(|e| Failure::failed(format!("this program's own file cannot be found: {e}")))?,
+        ),
     };
     let mut signals =
         Signals::new().map_err(|e| Failure::failed(format!("signals cannot be listened to: {e}")))?;

@@ -14,7 +14,9 @@ use waag_client::pull::{self, PullRequest};
 use waag_client::scan::{Links, Scan};
 use waag_registry::evaluation::language::{self, DirectorySource, Scored};
 use waag_registry::evaluation::suite::{self, ReadSuite, SuiteError};
-use waag_registry::evaluation::{self, LanguageError, Options, Precision, Residency, TaskScore, directory};
+use waag_registry::evaluation::{
+    self, Computer, DeviceChoice, LanguageError, Options, Precision, Residency, TaskScore, directory,
+};
 use waag_schema::release::gate;
 use waag_schema::statement::scorecard::{Device, Harness, Section};
 use waag_schema::{Reference, Sha256};
@@ -32,18 +34,13 @@ use crate::ui::{Page, Report, Ui};
 const MEMORY_BYTES: u64 = 8 << 30;
 /// The most tensors that an error names.
 const NAMED_MAX: usize = 5;
-const NO_GPU: &str = "no GPU is found that this program can compute on";
 
 pub(crate) async fn run(args: Weigh, config: &Config, ui: Ui) -> Result<(), Failure> {
-    let fallback = match args.device {
-        DeviceArg::Cuda(number) => {
-            return Err(Failure::failed(format!("--device cuda:{number}: {NO_GPU}"))
-                .hint("--device auto takes a GPU where there is one, and the processor elsewhere"));
-        }
-        DeviceArg::Auto if args.suite.is_some() => Some(NO_GPU),
-        DeviceArg::Auto | DeviceArg::Cpu => None,
-    };
-    if let Some(reason) = fallback {
+    let computer = DeviceChoice::from(args.device)
+        .open()
+        .map_err(|why| no_device(args.device, &why))?;
+    // Weights are measured by the processor as fast as most disks are read: that needs no word.
+    if let Some(reason) = computer.fallback().filter(|_| args.suite.is_some()) {
         ui.note(format_args!("{reason}: measuring on the processor"));
     }
     let model = Place::find(&args.model, config, ui).await?;
@@ -58,7 +55,13 @@ pub(crate) async fn run(args: Weigh, config: &Config, ui: Ui) -> Result<(), Fail
     let samples = args.samples.clone();
     let progress = progress::watch(ui);
     let weighing = move || {
-        let measured = measure(&model, suite.as_ref(), precision.1, samples.as_deref(), &progress)?;
+        let measured = measure(
+            &model,
+            suite.as_ref(),
+            (precision.1, computer),
+            samples.as_deref(),
+            &progress,
+        )?;
         // Only now what was fetched may go.
         drop((model, suite));
         Ok::<_, Failure>(measured)
@@ -70,6 +73,7 @@ pub(crate) async fn run(args: Weigh, config: &Config, ui: Ui) -> Result<(), Fail
         weighed,
         details,
         scored,
+        computer,
     } = measured;
     let mut sections = weighed.sections;
     if let Some(scored) = &scored
@@ -82,8 +86,11 @@ pub(crate) async fn run(args: Weigh, config: &Config, ui: Ui) -> Result<(), Fail
     ui.report(&Weighed {
         path: args.model,
         harness: evaluation::engine(),
-        device: evaluation::device(),
-        fallback,
+        device: computer.device(),
+        fallback: computer
+            .fallback()
+            .filter(|_| args.suite.is_some())
+            .map(str::to_owned),
         precision: if scored.is_some() {
             precision.0
         } else {
@@ -100,6 +107,23 @@ pub(crate) async fn run(args: Weigh, config: &Config, ui: Ui) -> Result<(), Fail
         language: scored.map(|scored| Asked::of(scored, precision.0)),
         details,
     })
+}
+
+/// A device was asked for that cannot be used.
+pub(super) fn no_device(asked: DeviceArg, why: &impl std::fmt::Display) -> Failure {
+    let asked = DeviceChoice::from(asked);
+    Failure::failed(format!("--device {asked}: {why}"))
+        .hint("--device auto takes a GPU where there is one, and the processor elsewhere")
+}
+
+impl From<DeviceArg> for DeviceChoice {
+    fn from(device: DeviceArg) -> Self {
+        match device {
+            DeviceArg::Auto => Self::Auto,
+            DeviceArg::Cpu => Self::Cpu,
+            DeviceArg::Cuda(number) => Self::Cuda(number),
+        }
+    }
 }
 
 /// Where something lies on this disk.
@@ -159,12 +183,14 @@ struct Measured {
     weighed: evaluation::Weighed,
     details: Value,
     scored: Option<Scored>,
+    /// What it was computed on in the end.
+    computer: Computer,
 }
 
 fn measure(
     model: &Place,
     suite: Option<&Place>,
-    precision: Precision,
+    (precision, computer): (Precision, Computer),
     samples: Option<&Path>,
     progress: &Progress,
 ) -> Result<Measured, Failure> {
@@ -201,18 +227,20 @@ fn measure(
             bytes,
         });
     };
-    let weighed = directory::weigh(&files, advanced).map_err(Failure::failed)?;
+    let (weighed, computer) = directory::weigh(&files, &computer, advanced).map_err(Failure::failed)?;
     progress(Event::Ended { phase: Phase::Weigh });
     let details = if weighed.details.is_empty() {
         Value::Null
     } else {
         serde_json::from_slice(&weighed.details).map_err(Failure::failed)?
     };
-    let scored = match (&read, suite) {
-        (Some(read), Some(suite)) => Some(
-            ask(model, read, precision, progress).map_err(|error| broken(&error, model, suite, &details))?,
-        ),
-        _ => None,
+    let (scored, computer) = match (&read, suite) {
+        (Some(read), Some(suite)) => {
+            let asked = ask(model, read, (precision, &computer), progress);
+            let (scored, computer) = asked.map_err(|error| broken(&error, model, suite, &details))?;
+            (Some(scored), computer)
+        }
+        _ => (None, computer),
     };
     if let (Some((path, out)), Some(scored)) = (&mut out, &scored) {
         write_samples(scored, out).map_err(|e| unwritten(path, &e))?;
@@ -221,6 +249,7 @@ fn measure(
         weighed,
         details,
         scored,
+        computer,
     })
 }
 
@@ -241,9 +270,9 @@ fn open_suite(place: &Place) -> Result<ReadSuite, Failure> {
 fn ask(
     model: &Place,
     suite: &ReadSuite,
-    precision: Precision,
+    (precision, computer): (Precision, &Computer),
     progress: &Progress,
-) -> Result<Scored, LanguageError> {
+) -> Result<(Scored, Computer), LanguageError> {
     let total = AtomicU64::new(0);
     let passed = |bytes: u64| {
         // In several rounds weights are read again; a bar that is full stays full.
@@ -273,7 +302,7 @@ fn ask(
         memory_bytes: MEMORY_BYTES,
         ..Options::default()
     };
-    let scored = quietly(|| language::score(&source, suite, options));
+    let scored = quietly(|| language::score_on(computer, &source, suite, options));
     progress(Event::Ended { phase: Phase::Ask });
     scored
 }
@@ -357,7 +386,7 @@ struct Weighed {
     device: Device,
     /// Why it is not the device that was wished for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    fallback: Option<&'static str>,
+    fallback: Option<String>,
     /// Of the section `language`, where a suite was asked; the other sections are exact.
     precision: String,
     sections: Vec<Section>,
@@ -430,7 +459,10 @@ impl Report for Weighed {
             );
         }
         let device = self.device.name.as_deref().unwrap_or_default();
-        let fallback = self.fallback.map_or_else(String::new, |why| format!(": {why}"));
+        let fallback = self
+            .fallback
+            .as_ref()
+            .map_or_else(String::new, |why| format!(": {why}"));
         page.fact("device", format_args!("{} {device}{fallback}", self.device.class));
         page.fact_if("family", self.family.as_ref());
         show_sections(page, &self.sections, &self.details);

@@ -10,12 +10,14 @@ use waag_client::Site;
 use waag_client::error::ClientError;
 use waag_client::job;
 use waag_registry::evaluation::worker::{self as measuring, Release, WorkError};
+use waag_registry::evaluation::{Computer, DeviceChoice};
 use waag_schema::statement::scorecard::SuiteRelease;
 use waag_schema::wire::job::{Base, FinishRequest, Job};
 use waag_schema::{ArtifactName, Sha256};
 
 use super::open_site;
 use super::serve::Signals;
+use super::weigh::no_device;
 use crate::args::Worker;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -27,6 +29,12 @@ const ASKED_EVERY: Duration = Duration::from_secs(10);
 const LOCK: &str = "lock";
 
 pub(crate) async fn run(args: Worker, config: &Config, ui: Ui) -> Result<(), Failure> {
+    let computer = DeviceChoice::from(args.device)
+        .open()
+        .map_err(|why| no_device(args.device, &why))?;
+    if let Some(why) = computer.fallback() {
+        ui.note(format_args!("{why}: measuring on the processor"));
+    }
     let site = open_site(config, ui)?;
     let scratch = args
         .scratch
@@ -41,7 +49,7 @@ pub(crate) async fn run(args: Worker, config: &Config, ui: Ui) -> Result<(), Fai
         };
         match taken {
             Ok(Some(job)) => {
-                let done = work(&site, &job, &scratch, &mut signals, ui).await?;
+                let done = work(&site, &job, &scratch, &computer, &mut signals, ui).await?;
                 let stopped = done.outcome == "given back";
                 ui.report(&done)?;
                 if args.once
@@ -81,12 +89,13 @@ async fn work(
     site: &Site,
     job: &Job,
     scratch: &Path,
+    computer: &Computer,
     signals: &mut Signals,
     ui: Ui,
 ) -> Result<Done, Failure> {
     ui.note(format_args!("measuring {}@{}", job.artifact, job.manifest));
     let measured = tokio::select! {
-        measured = measure(site, job, scratch) => measured,
+        measured = measure(site, job, scratch, computer) => measured,
         lost = keep(site, job) => Err(Trouble::Lost(lost)),
         () = signals.next() => Err(Trouble::Stopped),
     };
@@ -166,7 +175,12 @@ async fn keep(site: &Site, job: &Job) -> ClientError {
 }
 
 /// Fetches what a job is about, and measures it.
-async fn measure(site: &Site, job: &Job, scratch: &Path) -> Result<FinishRequest, Trouble> {
+async fn measure(
+    site: &Site,
+    job: &Job,
+    scratch: &Path,
+    computer: &Computer,
+) -> Result<FinishRequest, Trouble> {
     let desk = Desk::make(scratch, &job.lease)
         .map_err(|e| Trouble::Failed(format!("{}: {e}", scratch.display())))?;
     let fetch = async |artifact: &ArtifactName, manifest: &Sha256, name: &str| {
@@ -178,14 +192,14 @@ async fn measure(site: &Site, job: &Job, scratch: &Path) -> Result<FinishRequest
     Ok(match &job.suite {
         Some(suite) => {
             let suite = fetch(&suite.artifact, &suite.manifest, "suite").await?;
-            measuring::ask(job, release, suite.path).await?
+            measuring::ask(job, release, suite.path, computer).await?
         }
         None => {
             let base = match &job.base {
                 Base::Release { artifact, manifest } => Ok(fetch(artifact, manifest, "base").await?),
                 Base::None(why) => Err(why.clone()),
             };
-            measuring::weigh(job, release, base).await?
+            measuring::weigh(job, release, base, computer).await?
         }
     })
 }

@@ -1,7 +1,8 @@
 //! A device that is a process: `kernels/cuda/host.cpp`, which runs the kernels' own text on the processor.
 
+use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
-use std::path::PathBuf;
+use std::os::fd::AsRawFd as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
@@ -20,9 +21,9 @@ struct Process {
 impl Emulated {
     /// Starts a device with so much memory, or says why there is none.
     pub(crate) fn start(memory: usize) -> Result<Self, String> {
-        static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        let program = BUILT.get_or_init(build).clone()?;
-        let mut child = Command::new(program)
+        static BUILT: OnceLock<Result<File, String>> = OnceLock::new();
+        let program = BUILT.get_or_init(build).as_ref().map_err(Clone::clone)?;
+        let mut child = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
             .arg(memory.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -43,10 +44,12 @@ impl Emulated {
     }
 }
 
-/// Compiles the kernels for this processor. Without a compiler there is no such device.
-fn build() -> Result<PathBuf, String> {
+/// Compiles the kernels for this processor. Without a compiler there is no such device. The program has no name any more
+/// when this returns, so nothing is left of it when the tests end.
+fn build() -> Result<File, String> {
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "g++".to_owned());
-    let program = std::env::temp_dir().join(format!("waag-device-{}", std::process::id()));
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("device");
     let built = Command::new(&compiler)
         .args([
             "-std=c++17",
@@ -65,7 +68,7 @@ fn build() -> Result<PathBuf, String> {
         "{}",
         String::from_utf8_lossy(&built.stderr)
     );
-    Ok(program)
+    Ok(File::open(&program).unwrap())
 }
 
 impl Process {

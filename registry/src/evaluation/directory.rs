@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use super::device::Computer;
 use super::{WeighError, Weighed, Weighing};
 
 /// Bytes read at once.
@@ -36,17 +37,43 @@ pub enum DirectoryError {
     },
 }
 
-/// Measures the safetensors files among these, in this order. `passed` is told how many bytes were read.
+/// Measures the safetensors files among these, in this order. `passed` is told how many bytes were read. Returns what it
+/// was computed on in the end, too: where a GPU fails, the processor does it all, if it may.
 ///
 /// # Errors
-/// When a file cannot be read, or is not what its name says.
-pub fn weigh(files: &[Found], passed: impl FnMut(u64)) -> Result<Weighed, DirectoryError> {
-    Ok(measure(files, passed)?.finish("there is no safetensors file"))
+/// When a file cannot be read, or is not what its name says; or when a GPU fails that was asked for.
+pub fn weigh(
+    files: &[Found],
+    computer: &Computer,
+    passed: impl FnMut(u64),
+) -> Result<(Weighed, Computer), DirectoryError> {
+    let (weighing, computer) = measure(files, computer, passed)?;
+    Ok((weighing.finish("there is no safetensors file"), computer))
 }
 
 /// Measures them, and leaves what is said of them to the caller.
-pub(super) fn measure(files: &[Found], mut passed: impl FnMut(u64)) -> Result<Weighing, DirectoryError> {
-    let mut weighing = Weighing::new();
+pub(super) fn measure(
+    files: &[Found],
+    computer: &Computer,
+    mut passed: impl FnMut(u64),
+) -> Result<(Weighing, Computer), DirectoryError> {
+    let failed = match measure_on(files, computer, &mut passed) {
+        Ok(weighing) => return Ok((weighing, computer.clone())),
+        Err(error) => error,
+    };
+    let DirectoryError::Weigh(WeighError::Gpu { error, .. }) = &failed else {
+        return Err(failed);
+    };
+    let processor = computer.without_gpu(&error.to_string()).ok_or(failed)?;
+    Ok((measure_on(files, &processor, &mut passed)?, processor))
+}
+
+fn measure_on(
+    files: &[Found],
+    computer: &Computer,
+    passed: &mut impl FnMut(u64),
+) -> Result<Weighing, DirectoryError> {
+    let mut weighing = Weighing::on(computer);
     let mut buffer = vec![0; BUFFER_BYTES];
     for found in files.iter().filter(|found| is_weighed(&found.path)) {
         let io = |error| DirectoryError::Io {

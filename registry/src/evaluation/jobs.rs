@@ -6,14 +6,14 @@
 
 use waag_schema::policy::{Action, Label, Reason, decide};
 use waag_schema::release::Manifest;
-use waag_schema::statement::scorecard::{Details, Device, Harness, Scorecard, Section, SuiteRelease};
+use waag_schema::statement::scorecard::{Details, Device, Harness, Scorecard, SuiteRelease};
 use waag_schema::statement::{Predicate, Statement, Subject};
 use waag_schema::wire::job::{Base, DETAILS_SIZE_MAX, FinishRequest, Job, REASON_MAX};
 use waag_schema::{ArtifactName, Sha256, Timestamp};
 
 use super::leases::{Holder, Lease, Take, Task};
-use super::weigher::{JobError, PAGE, TRIES_MAX, Weigher};
-use super::{PRECISION, engine, language};
+use super::weigher::{JobError, PAGE, SECTIONS, TRIES_MAX, Weigher};
+use super::{PRECISION, bench, engine, language};
 use crate::access::Caller;
 use crate::index::IndexError;
 use crate::ledger::AppendError;
@@ -267,34 +267,17 @@ impl Weigher {
             return no("it is about another suite".to_owned());
         }
         let (harness, names): (_, &[&str]) = match suite {
-            None => (engine(), &["weights", "lineage", "language", "speed"]),
+            None => (engine(), &SECTIONS),
             Some(_) => (language::engine(), &[language::SECTION]),
         };
         if found.harness != harness || found.precision != self.precision_of(suite.as_ref()) {
             return no("it was measured by another engine, or in another precision".to_owned());
         }
-        if !found
-            .sections
-            .iter()
-            .map(|section| &section.name)
-            .eq(names.iter())
-        {
-            return no(format!("it has not the sections {}", names.join(", ")));
-        }
-        let measured = |section: &Section| section.not_measured.is_none();
         let details = &found.details.0;
         if details.len() > DETAILS_SIZE_MAX {
             return no(format!("its details have more than {DETAILS_SIZE_MAX} bytes"));
         }
-        if found.sections.first().is_some_and(measured) == details.is_empty() {
-            return no("details come with what was measured, and with nothing else".to_owned());
-        }
-        if !details.is_empty() {
-            let read = serde_json::from_slice::<serde::de::IgnoredAny>(details);
-            if let Err(error) = read {
-                return no(format!("its details are no JSON: {error}"));
-            }
-        }
+        bench::check(&found.sections, names, details).map_err(JobsError::Answer)?;
         if !CLASSES.contains(&found.device.class.as_str()) {
             return no(format!(
                 "no numbers are known of devices of the class {}",

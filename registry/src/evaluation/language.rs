@@ -16,6 +16,7 @@ use waag_kernels::language::{
 use waag_schema::Sha256;
 use waag_schema::statement::scorecard::{Amount, Harness, Measure, Section};
 
+use super::device::Computer;
 use super::suite::ReadSuite;
 
 /// The section's name.
@@ -72,6 +73,32 @@ pub fn score(
             none(reason.strip_prefix("not measured because ").unwrap_or(&reason))
         }
     })
+}
+
+/// Measures a model on a suite, on this computer, or on the processor where that may take over from a GPU that fails.
+/// Returns on what, too; the bits do not show it.
+///
+/// # Errors
+/// As [`score`].
+pub fn score_on(
+    computer: &Computer,
+    source: &dyn ModelSource,
+    suite: &ReadSuite,
+    options: Options<'_>,
+) -> Result<(Scored, Computer), LanguageError> {
+    let on = |computer: &Computer| {
+        let gpu = computer.gpu();
+        score(source, suite, Options { gpu, ..options })
+    };
+    match on(computer) {
+        Err(LanguageError::Gpu(error)) => {
+            let Some(processor) = computer.without_gpu(&error.to_string()) else {
+                return Err(error.into());
+            };
+            Ok((on(&processor)?, processor))
+        }
+        scored => Ok((scored?, computer.clone())),
+    }
 }
 
 fn section(language: &LanguageSection) -> Section {

@@ -9,26 +9,22 @@
 //! public one. Otherwise the numbers would tell of weights that are closed to the reader.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::sync::mpsc::sync_channel;
 
-use bytes::Bytes;
-use futures_util::TryStreamExt as _;
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
-use waag_kernels::Element;
 use waag_kernels::difference::{Difference, Sums};
+use waag_kernels::language::ModelSource;
+use waag_kernels::{Element, TallyError};
 use waag_schema::ChunkDigest;
-use waag_schema::content::recipe::Recipe;
-use waag_schema::content::safetensors::{Header, LENGTH_BYTES, Tensor, header_length};
+use waag_schema::content::safetensors::{Header, LENGTH_BYTES, SafetensorsError, Tensor, header_length};
 use waag_schema::release::Manifest;
 use waag_schema::statement::scorecard::{Amount, Measure, Section};
 
-use super::weigher::{JobError, give_way};
-use super::{WeighError, Weighing};
-use crate::content::Content;
+use super::Weighing;
+use super::line::Shelf;
+use super::weigher::give_way;
 
 /// Bytes of a tensor that are read at once, on each side.
 const BLOCK_BYTES: u64 = 4 << 20;
@@ -37,47 +33,75 @@ const AHEAD: usize = 2;
 /// Tensors beyond this number are in the totals only.
 const LISTED_MAX: usize = 50_000;
 
-/// Where a file lies.
-pub(super) enum Place {
-    /// In the store.
-    Stored(Content, Recipe),
-    /// On this disk, with its length.
-    Local(PathBuf, u64),
+/// Two releases cannot be compared.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LineageError {
+    #[error("{path}: {error}")]
+    Safetensors { path: String, error: SafetensorsError },
+    #[error("{path}: {error}")]
+    Read { path: String, error: io::Error },
+    #[error("{path}, {tensor}: {error}")]
+    Tally {
+        path: String,
+        tensor: String,
+        error: TallyError,
+    },
+    #[error("a thread cannot be started: {0}")]
+    Thread(io::Error),
 }
 
-impl Place {
-    fn size(&self) -> u64 {
-        match self {
-            Self::Stored(_, recipe) => recipe.size(),
-            Self::Local(_, size) => *size,
+/// The safetensors files of a release: where they are read.
+pub(super) struct Side<'a> {
+    source: &'a dyn ModelSource,
+    /// What they are made of, where that is known.
+    recipes: Option<&'a Shelf>,
+    paths: Vec<String>,
+}
+
+impl<'a> Side<'a> {
+    /// Takes files that are stored in chunks.
+    pub(super) fn stored(source: &'a dyn ModelSource, recipes: &'a Shelf) -> Self {
+        Self {
+            source,
+            recipes: Some(recipes),
+            paths: recipes.keys().cloned().collect(),
         }
+    }
+
+    /// Takes files of which nothing is known but their bytes.
+    pub(super) const fn plain(source: &'a dyn ModelSource, paths: Vec<String>) -> Self {
+        Self {
+            source,
+            recipes: None,
+            paths,
+        }
+    }
+
+    fn size(&self, path: &str) -> Result<u64, LineageError> {
+        let size = self.source.length(path).and_then(|size| {
+            // A file that was measured a moment ago.
+            size.ok_or_else(|| io::ErrorKind::NotFound.into())
+        });
+        size.map_err(|error| LineageError::Read {
+            path: path.to_owned(),
+            error,
+        })
     }
 
     /// Reads some bytes, which lie within the file.
-    async fn bytes(&self, range: Range<u64>) -> Result<Vec<u8>, JobError> {
-        match self {
-            Self::Stored(content, recipe) => {
-                let parts: Vec<Bytes> = content.range(recipe, range).try_collect().await?;
-                Ok(parts.concat())
-            }
-            Self::Local(path, _) => {
-                let path = path.clone();
-                let read = move || {
-                    let mut bytes = vec![0; (range.end - range.start) as usize];
-                    let read = File::open(&path).and_then(|f| f.read_exact_at(&mut bytes, range.start));
-                    read.map(|()| bytes)
-                        .map_err(|e| JobError::Missing(format!("{}, whole ({e}),", path.display())))
-                };
-                let read = tokio::task::spawn_blocking(read).await;
-                read.map_err(|e| JobError::Thread(e.to_string()))?
-            }
-        }
+    fn bytes(&self, path: &str, range: Range<u64>) -> Result<Vec<u8>, LineageError> {
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        let read = self.source.read(path, range.start, &mut bytes);
+        read.map(|()| bytes).map_err(|error| LineageError::Read {
+            path: path.to_owned(),
+            error,
+        })
     }
 }
 
-/// The safetensors files of a release, with their headers read.
-struct Side {
-    files: Vec<(String, Place)>,
+/// The same, with their headers read.
+struct Tensors<'a> {
+    side: Side<'a>,
     /// By name: in which file, and where.
     tensors: BTreeMap<String, (usize, Tensor)>,
 }
@@ -91,52 +115,50 @@ pub(super) struct Row {
     cosine: Option<Amount>,
 }
 
-impl Side {
+impl<'a> Tensors<'a> {
     /// Reads the headers of these files.
-    async fn read(files: Vec<(String, Place)>) -> Result<Self, JobError> {
+    fn read(side: Side<'a>) -> Result<Self, LineageError> {
         let mut tensors = BTreeMap::new();
-        for (at, (path, place)) in files.iter().enumerate() {
-            let bad = |error| WeighError::Safetensors {
+        for (at, path) in side.paths.iter().enumerate() {
+            let bad = |error| LineageError::Safetensors {
                 path: path.clone(),
                 error,
             };
-            let first = place.bytes(0..LENGTH_BYTES.min(place.size())).await?;
+            let size = side.size(path)?;
+            let first = side.bytes(path, 0..LENGTH_BYTES.min(size))?;
             let mut length = [0; LENGTH_BYTES as usize];
             length[..first.len()].copy_from_slice(&first);
-            let length = header_length(&length, place.size()).map_err(bad)?;
-            let head = place.bytes(0..LENGTH_BYTES + length).await?;
+            let length = header_length(&length, size).map_err(bad)?;
+            let head = side.bytes(path, 0..LENGTH_BYTES + length)?;
             let json = head.get(LENGTH_BYTES as usize..).unwrap_or_default();
-            let header = Header::parse(json, place.size()).map_err(bad)?;
+            let header = Header::parse(json, size).map_err(bad)?;
             for tensor in header.tensors() {
                 tensors.insert(tensor.name.clone(), (at, tensor.clone()));
             }
         }
-        Ok(Self { files, tensors })
+        Ok(Self { side, tensors })
+    }
+
+    fn path(&self, file: usize) -> &str {
+        self.side.paths.get(file).map_or("", String::as_str)
     }
 
     /// Returns what a tensor is made of, where that is known: which bytes of which chunks.
     fn parts(&self, (file, tensor): &(usize, Tensor)) -> Option<Vec<(ChunkDigest, Range<u32>)>> {
-        match self.files.get(*file)? {
-            (_, Place::Stored(_, recipe)) => {
-                let parts = recipe.pieces_for(tensor.bytes.clone());
-                Some(parts.map(|part| (part.chunk, part.within)).collect())
-            }
-            (_, Place::Local(..)) => None,
-        }
+        let recipe = self.side.recipes?.get(self.path(*file))?;
+        let parts = recipe.pieces_for(tensor.bytes.clone());
+        Some(parts.map(|part| (part.chunk, part.within)).collect())
     }
 
     /// Reads some bytes of a tensor, counted from its start.
-    async fn bytes(
+    fn bytes(
         &self,
         (file, tensor): &(usize, Tensor),
         from: u64,
         length: u64,
-    ) -> Result<Vec<u8>, JobError> {
-        let Some((_, place)) = self.files.get(*file) else {
-            return Ok(Vec::new());
-        };
+    ) -> Result<Vec<u8>, LineageError> {
         let start = tensor.bytes.start + from;
-        place.bytes(start..start + length).await
+        self.side.bytes(self.path(*file), start..start + length)
     }
 }
 
@@ -151,30 +173,35 @@ struct Found {
     rows: Vec<Row>,
 }
 
+/// Returns the section of a release that is compared with nothing, and why.
+pub(super) fn none(why: &str) -> (Section, Vec<Row>) {
+    (Section::not_measured("lineage", why), Vec::new())
+}
+
 /// Compares the files of a release, which were measured, with those of its base.
-pub(super) async fn of(
-    (manifest, files): (&Manifest, Vec<(String, Place)>),
-    (base, base_files): (&Manifest, Vec<(String, Place)>),
+pub(super) fn of(
+    release: Side<'_>,
+    base: Side<'_>,
+    tokenizer_equal: bool,
     weighing: &Weighing,
-) -> Result<(Section, Vec<Row>), JobError> {
-    if files.is_empty() || base_files.is_empty() {
-        let why = "one of the two has no safetensors file";
-        return Ok((Section::not_measured("lineage", why), Vec::new()));
+) -> Result<(Section, Vec<Row>), LineageError> {
+    if release.paths.is_empty() || base.paths.is_empty() {
+        return Ok(none("one of the two has no safetensors file"));
     }
-    let ours = Side::read(files).await?;
-    let theirs = Side::read(base_files).await?;
+    let ours = Tensors::read(release)?;
+    let theirs = Tensors::read(base)?;
     let norms = weighing.norms();
     let norm = |name: &str| norms.get(name).copied();
-    compare(&theirs, &ours, same_tokenizer(manifest, base), norm).await
+    compare(&theirs, &ours, tokenizer_equal, norm)
 }
 
 /// Compares a release with its base. `norm` gives the L2 norm of a tensor that was measured.
-async fn compare(
-    base: &Side,
-    release: &Side,
+fn compare(
+    base: &Tensors<'_>,
+    release: &Tensors<'_>,
     tokenizer_equal: bool,
     norm: impl Fn(&str) -> Option<f64>,
-) -> Result<(Section, Vec<Row>), JobError> {
+) -> Result<(Section, Vec<Row>), LineageError> {
     let mut found = Found::default();
     for (name, ours) in &release.tensors {
         let Some(theirs) = base.tensors.get(name) else {
@@ -194,11 +221,11 @@ async fn compare(
             // Of a type that is not measured.
             (true, _, None) => (elements, Sums::default()),
             (_, _, None) => {
-                let same = same_bytes((base, theirs), (release, ours)).await?;
+                let same = same_bytes((base, theirs), (release, ours))?;
                 (if same { elements } else { 0 }, Sums::default())
             }
             (_, norm, Some(element)) => {
-                let (equal, sums) = read_both(element, (base, theirs), (release, ours)).await?;
+                let (equal, sums) = read_both(element, (base, theirs), (release, ours))?;
                 match norm {
                     Some(norm) if equal == elements => (equal, same_twice(norm)),
                     _ => (equal, sums),
@@ -234,15 +261,15 @@ const fn same_twice(norm: f64) -> Sums {
 }
 
 /// Reads a tensor of both releases until they differ.
-async fn same_bytes(
-    (base, theirs): (&Side, &(usize, Tensor)),
-    (release, ours): (&Side, &(usize, Tensor)),
-) -> Result<bool, JobError> {
+fn same_bytes(
+    (base, theirs): (&Tensors<'_>, &(usize, Tensor)),
+    (release, ours): (&Tensors<'_>, &(usize, Tensor)),
+) -> Result<bool, LineageError> {
     let size = ours.1.size();
     let mut from = 0;
     while from < size {
         let length = BLOCK_BYTES.min(size - from);
-        if base.bytes(theirs, from, length).await? != release.bytes(ours, from, length).await? {
+        if base.bytes(theirs, from, length)? != release.bytes(ours, from, length)? {
             return Ok(false);
         }
         from += length;
@@ -250,46 +277,48 @@ async fn same_bytes(
     Ok(true)
 }
 
-/// Reads a tensor of both releases, and compares it on a thread of lower priority.
-async fn read_both(
+/// Reads a tensor of both releases, and compares it on another thread of lower priority.
+fn read_both(
     element: Element,
-    (base, theirs): (&Side, &(usize, Tensor)),
-    (release, ours): (&Side, &(usize, Tensor)),
-) -> Result<(u64, Sums), JobError> {
-    let (blocks, mut taken) = mpsc::channel::<(Vec<u8>, Vec<u8>)>(AHEAD);
-    let (answer, answered) = oneshot::channel();
-    let run = move || {
-        give_way();
-        let mut difference = Difference::new(element);
-        let mut done = Ok(());
-        while let Some((a, b)) = taken.blocking_recv()
-            && done.is_ok()
-        {
-            done = difference.add(&a, &b);
+    (base, theirs): (&Tensors<'_>, &(usize, Tensor)),
+    (release, ours): (&Tensors<'_>, &(usize, Tensor)),
+) -> Result<(u64, Sums), LineageError> {
+    std::thread::scope(|scope| {
+        let (blocks, taken) = sync_channel::<(Vec<u8>, Vec<u8>)>(AHEAD);
+        let comparing = move || {
+            give_way();
+            let mut difference = Difference::new(element);
+            for (a, b) in taken {
+                difference.add(&a, &b)?;
+            }
+            Ok((difference.equal(), difference.sums()))
+        };
+        let comparing = std::thread::Builder::new()
+            .name("compare".to_owned())
+            .spawn_scoped(scope, comparing)
+            .map_err(LineageError::Thread)?;
+        let size = ours.1.size();
+        let mut from = 0;
+        while from < size {
+            let length = BLOCK_BYTES.min(size - from);
+            let a = base.bytes(theirs, from, length)?;
+            let b = release.bytes(ours, from, length)?;
+            if blocks.send((a, b)).is_err() {
+                break;
+            }
+            from += length;
         }
-        // Who waits may have gone: then nobody wants it.
-        let _ = answer.send(done.map(|()| (difference.equal(), difference.sums())));
-    };
-    std::thread::Builder::new()
-        .name("weigh".to_owned())
-        .spawn(run)
-        .map_err(|e| JobError::Thread(e.to_string()))?;
-    let size = ours.1.size();
-    let mut from = 0;
-    while from < size {
-        let length = BLOCK_BYTES.min(size - from);
-        let a = base.bytes(theirs, from, length).await?;
-        let b = release.bytes(ours, from, length).await?;
-        if blocks.send((a, b)).await.is_err() {
-            break;
-        }
-        from += length;
-    }
-    drop(blocks);
-    let ended = answered
-        .await
-        .map_err(|_| JobError::Thread("it panicked".to_owned()))?;
-    ended.map_err(|e| JobError::Thread(e.to_string()))
+        drop(blocks);
+        let compared: Result<_, TallyError> = match comparing.join() {
+            Ok(compared) => compared,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        compared.map_err(|error| LineageError::Tally {
+            path: release.path(ours.0).to_owned(),
+            tensor: ours.1.name.clone(),
+            error,
+        })
+    })
 }
 
 impl Found {
@@ -316,7 +345,7 @@ impl Found {
 }
 
 /// Says whether both releases have the same tokenizer, byte for byte.
-fn same_tokenizer(a: &Manifest, b: &Manifest) -> bool {
+pub(super) fn same_tokenizer(a: &Manifest, b: &Manifest) -> bool {
     const FILES: [&str; 3] = ["tokenizer.json", "tokenizer.model", "tokenizer_config.json"];
     let own = |manifest: &Manifest| {
         let layers = manifest.layers().iter();

@@ -1,18 +1,28 @@
 //! Weighing: what is measured on an artifact's files, and how a site comes to say it.
 //!
-//! [`Weighing`] takes files as they are read, from wherever, and knows no site; [`directory`] reads them from this
-//! disk, the weigher from the site's store, chunk by chunk and each checked against its digest. What there is to
-//! weigh is derived from the ledger: releases without a scorecard of this [`engine`]. So a crash loses the work under way
-//! and nothing else.
+//! What looks at bytes of strangers holds no key: the weigher decides what is due, gives an order to a [`Bench`], which has
+//! it carried out by another process ([`child`]), and signs what came back.
 //!
-//! Budget: every byte is read once, on one thread of lower priority; memory is a few chunks and a row for each tensor.
+//! - `jobs`, `leases`, `weigher`, `asking`, `progress`: what there is to weigh, derived from the ledger (releases without a
+//!   scorecard of this [`engine`]), so that a crash loses the work under way and nothing else; and who does it.
+//! - `bench`, `line`, [`child`]: who carries it out, and what is said between the two.
+//! - `measure`, [`Weighing`], `tensors`, `lineage`, [`language`], [`suite`], `source`, [`directory`], [`worker`]: the numbers.
+//! - `device`: what they are computed on.
+//!
+//! Budget: every byte is read once, on threads of lower priority; memory is a few chunks and a row for each tensor. A chunk
+//! goes through a socket to the weigher, as it is stored: two copies.
 
 mod asking;
+mod bench;
+pub mod child;
+mod device;
 pub mod directory;
 mod jobs;
 pub mod language;
 mod leases;
+mod line;
 mod lineage;
+mod measure;
 mod progress;
 mod source;
 pub mod suite;
@@ -21,12 +31,15 @@ mod weigher;
 mod weights;
 pub mod worker;
 
+use waag_kernels::cuda::GpuError;
 use waag_kernels::pass;
 use waag_schema::Sha256;
 use waag_schema::content::safetensors::SafetensorsError;
-use waag_schema::statement::scorecard::{Device, Harness, Section};
+use waag_schema::statement::scorecard::{Harness, Section};
 
 pub(crate) use asking::{Suites, read_suite};
+pub use bench::{Bench, Program};
+pub use device::{Computer, DeviceChoice};
 pub(crate) use jobs::JobsError;
 pub(crate) use leases::Leases;
 pub use progress::Progress;
@@ -59,6 +72,14 @@ pub enum WeighError {
         /// What is wrong.
         reason: String,
     },
+    /// The GPU on which it was measured has failed.
+    #[error("{path}: {error}")]
+    Gpu {
+        /// The file.
+        path: String,
+        /// How.
+        error: GpuError,
+    },
 }
 
 /// Returns what measures here.
@@ -69,16 +90,6 @@ pub fn engine() -> Harness {
         name: "waag".to_owned(),
         version: format!("{REVISION}.{}", pass::REVISION),
         digest: Sha256::of(sources.as_bytes()),
-    }
-}
-
-/// Returns what it runs on.
-#[must_use]
-pub fn device() -> Device {
-    Device {
-        class: "cpu".to_owned(),
-        name: Some(std::env::consts::ARCH.to_owned()),
-        worker: None,
     }
 }
 

@@ -23,6 +23,8 @@ struct State {
     /// What compute nodes are at.
     lent: HashSet<Job>,
     failed: HashMap<Job, Failure>,
+    /// Why the processor computes and no GPU, as it was said last.
+    fallback: Option<String>,
 }
 
 /// A release, and the suite that it is asked if it is asked one.
@@ -51,7 +53,7 @@ impl Progress {
         self.state.lock().expect("no holder of this lock panics")
     }
 
-    pub(super) fn turn_on(&self) {
+    pub(crate) fn turn_on(&self) {
         self.state().on = true;
     }
 
@@ -90,6 +92,14 @@ impl Progress {
             done: 0,
             total,
         });
+    }
+
+    /// Notes why the processor computes and no GPU; returns whether that is news.
+    pub(super) fn note_fallback(&self, why: &str) -> bool {
+        let mut state = self.state();
+        let is_news = state.fallback.as_deref() != Some(why);
+        state.fallback = Some(why.to_owned());
+        is_news
     }
 
     pub(super) fn passed(&self, bytes: u64) {

@@ -1,49 +1,48 @@
-//! A model in the site's store: what a forward pass reads of it, chunk by chunk, each checked against its digest.
+//! A release that lies elsewhere, as the weigher reads it: any range of any file, chunk by chunk, over its line.
 //!
 //! Budget: a few chunks are kept, since small tensors share one and large ones are read in pieces of a chunk's size;
 //! nothing is copied to a file.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use tokio::runtime::Handle;
 use waag_kernels::language::ModelSource;
 use waag_schema::ChunkDigest;
 use waag_schema::content::recipe::Recipe;
 
-use super::Progress;
-use crate::content::Content;
+use super::line::{Line, Shelf};
 
 /// Chunks that are kept: 4 MiB at most each.
 const KEPT: usize = 8;
 
-/// The files of a release, read from threads that are not the runtime's.
-pub(super) struct StoreSource {
-    pub(super) files: BTreeMap<String, Recipe>,
-    pub(super) content: Content,
-    pub(super) runtime: Handle,
-    pub(super) progress: Progress,
-    /// Ends reading: the runtime may be going.
-    pub(super) cancel: Arc<AtomicBool>,
-    pub(super) kept: Mutex<VecDeque<(ChunkDigest, Bytes)>>,
+/// The files of a release.
+pub(super) struct ShelfSource<'a> {
+    files: &'a Shelf,
+    line: &'a Line,
+    kept: Mutex<VecDeque<(ChunkDigest, Bytes)>>,
 }
 
-impl StoreSource {
+impl<'a> ShelfSource<'a> {
+    pub(super) const fn new(files: &'a Shelf, line: &'a Line) -> Self {
+        Self {
+            files,
+            line,
+            kept: Mutex::new(VecDeque::new()),
+        }
+    }
+
     fn chunk(&self, digest: ChunkDigest) -> io::Result<Bytes> {
         let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, bytes)) = kept().iter().find(|(of, _)| *of == digest) {
             return Ok(bytes.clone());
         }
-        if self.cancel.load(Ordering::Relaxed) {
-            return Err(io::Error::other("stopped before the end, as asked"));
-        }
-        let stored = self.runtime.block_on(self.content.stored_chunk(&digest));
-        let stored = stored.map_err(io::Error::other)?;
-        let raw = Content::opened(&stored, digest)
-            .ok_or_else(|| io::Error::other(format!("the stored chunk {digest} is damaged")))?;
+        let mut raw = Bytes::new();
+        self.line.each(&[digest], |bytes| {
+            raw = bytes;
+            Ok::<_, io::Error>(())
+        })?;
         let mut kept = kept();
         if kept.len() == KEPT {
             kept.pop_front();
@@ -53,7 +52,7 @@ impl StoreSource {
     }
 }
 
-impl ModelSource for StoreSource {
+impl ModelSource for ShelfSource<'_> {
     fn length(&self, file: &str) -> io::Result<Option<u64>> {
         Ok(self.files.get(file).map(Recipe::size))
     }
@@ -78,7 +77,7 @@ impl ModelSource for StoreSource {
             return Err(short());
         }
         if file.ends_with(".safetensors") {
-            self.progress.passed(end - offset);
+            self.line.passed(end - offset);
         }
         Ok(())
     }

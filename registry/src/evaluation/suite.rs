@@ -82,6 +82,31 @@ pub fn is_part(path: &str) -> bool {
     is_description(path) || extension.is_some_and(documents)
 }
 
+/// Returns which of these files, with their sizes, are read of a suite.
+///
+/// # Errors
+/// When they have more bytes than are read.
+pub fn parts<'a>(files: impl IntoIterator<Item = (&'a str, u64)>) -> Result<Vec<(&'a str, u64)>, SuiteError> {
+    let mut left = DOCUMENT_BYTES_MAX;
+    let mut parts = Vec::new();
+    for (path, size) in files.into_iter().filter(|(path, _)| is_part(path)) {
+        let limit = if is_description(path) {
+            DESCRIPTION_BYTES_MAX
+        } else {
+            left
+        };
+        if size > limit {
+            let problem = format!("has {size} bytes, {limit} more are read of a suite");
+            return Err(SuiteError::file(path, problem));
+        }
+        if !is_description(path) {
+            left -= size;
+        }
+        parts.push((path, size));
+    }
+    Ok(parts)
+}
+
 /// Reads a suite from a directory (every description below it), or from one description.
 ///
 /// # Errors

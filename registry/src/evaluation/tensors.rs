@@ -1,7 +1,9 @@
 //! One safetensors file, measured while its bytes pass by.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use waag_kernels::cuda::{Gpu, GpuError, GpuPass};
 use waag_kernels::pass::Measured;
 use waag_kernels::{Element, Pass};
 use waag_schema::content::safetensors::{Header, LENGTH_BYTES, Tensor, header_length};
@@ -22,23 +24,54 @@ pub(super) struct Tensors {
     at: u64,
     stage: Stage,
     read: Vec<Read>,
+    gpu: Option<Arc<Gpu>>,
 }
 
 enum Stage {
     /// The header, as far as it is here.
     Header(Vec<u8>),
     /// The tensors that are to come; the first may have begun.
-    Data(VecDeque<Tensor>, Option<Box<Pass>>),
+    Data(VecDeque<Tensor>, Option<Meter>),
+}
+
+/// A tensor under way, on the processor or on a GPU: the same integers come out.
+enum Meter {
+    Here(Box<Pass>),
+    There(Box<GpuPass>),
+}
+
+impl Meter {
+    fn new(element: Element, gpu: Option<&Arc<Gpu>>) -> Result<Self, GpuError> {
+        Ok(match gpu {
+            None => Self::Here(Box::new(Pass::new(element))),
+            Some(gpu) => Self::There(Box::new(GpuPass::new(gpu, element)?)),
+        })
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> Result<(), GpuError> {
+        match self {
+            Self::Here(pass) => Ok(pass.add(bytes)?),
+            Self::There(pass) => pass.add(bytes),
+        }
+    }
+
+    fn finish(self) -> Result<Measured, GpuError> {
+        match self {
+            Self::Here(pass) => Ok(pass.finish()?),
+            Self::There(pass) => pass.finish(),
+        }
+    }
 }
 
 impl Tensors {
-    pub(super) fn begin(path: &str, size: u64) -> Self {
+    pub(super) fn begin(path: &str, size: u64, gpu: Option<Arc<Gpu>>) -> Self {
         Self {
             path: path.to_owned(),
             size,
             at: 0,
             stage: Stage::Header(Vec::new()),
             read: Vec::new(),
+            gpu,
         }
     }
 
@@ -62,6 +95,18 @@ impl Tensors {
         match &self.stage {
             Stage::Data(tensors, _) if tensors.is_empty() && self.at == self.size => Ok(self.read),
             _ => Err(self.wrong(format!("{} of {} bytes came", self.at, self.size))),
+        }
+    }
+
+    /// A tensor cannot be measured: because of its bytes, or because of the GPU.
+    fn unmeasured(&self, error: GpuError) -> WeighError {
+        let path = self.path.clone();
+        match error {
+            GpuError::Tally(error) => WeighError::Bytes {
+                path,
+                reason: error.to_string(),
+            },
+            error => WeighError::Gpu { path, error },
         }
     }
 
@@ -107,11 +152,15 @@ impl Tensors {
         let used = lacking.min(bytes.len());
         if pass.is_none() {
             let element = Element::from_name(&tensor.dtype.to_string());
-            *pass = element.map(|element| Box::new(Pass::new(element)));
+            let begun = element.map(|element| Meter::new(element, self.gpu.as_ref()));
+            *pass = match begun.transpose() {
+                Ok(pass) => pass,
+                Err(error) => return Err(self.unmeasured(error)),
+            };
         }
         if let Some(pass) = pass {
             let added = pass.add(&bytes[..used]);
-            added.map_err(|e| self.wrong(e.to_string()))?;
+            added.map_err(|e| self.unmeasured(e))?;
         }
         Ok(used)
     }
@@ -127,11 +176,19 @@ impl Tensors {
                 return Ok(());
             };
             let element = Element::from_name(&tensor.dtype.to_string());
-            let pass = pass
-                .take()
-                .or_else(|| element.map(|element| Box::new(Pass::new(element))));
-            let measured = pass.map(|pass| pass.finish()).transpose();
-            let measured = measured.map_err(|e| self.wrong(format!("{}: {e}", tensor.name)))?;
+            let pass = match (pass.take(), element) {
+                (Some(pass), _) => Some(Ok(pass)),
+                // Without elements there is nothing for a GPU to do.
+                (None, element) => element.map(|element| Meter::new(element, None)),
+            };
+            let measured = pass.map(|pass| pass.and_then(Meter::finish)).transpose();
+            let measured = measured.map_err(|error| match self.unmeasured(error) {
+                WeighError::Bytes { path, reason } => WeighError::Bytes {
+                    path,
+                    reason: format!("{}: {reason}", tensor.name),
+                },
+                other => other,
+            })?;
             self.read.push(Read { tensor, measured });
         }
     }

@@ -1,27 +1,27 @@
-//! The site's own weigher: looks in the index for releases that have no scorecard of this engine, reads their files
-//! from the store, and has the ledger record what was found.
+//! The site's own weigher: looks in the index for releases that have no scorecard of this engine, has their files measured
+//! on its [`Bench`], and has the ledger record what was found.
 //!
-//! Chunks are read on the async threads; decoding, checking and measuring runs on one thread of lower priority, so that
-//! no transfer waits for it. Between the two are at most [`AHEAD`] chunks. When the site stops, the task is dropped, the
-//! thread finds its channel closed and ends; nothing was said, and the next start begins that release anew.
+//! When the site stops, the task is dropped, and whoever measures ends; nothing was said, and the next start begins that
+//! release anew. The same happens to a release that is withdrawn while it is measured.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
 use waag_schema::base::name::Version;
-use waag_schema::content::recipe::{Piece, Recipe};
+use waag_schema::content::recipe::Recipe;
 use waag_schema::policy::{Action, Label, decide};
 use waag_schema::release::Manifest;
 use waag_schema::release::kind::Kind;
-use waag_schema::statement::scorecard::Section;
+use waag_schema::statement::scorecard::{Details, Scorecard, SuiteRelease};
 use waag_schema::statement::{Predicate, Statement, Subject, Visibility};
 use waag_schema::{ArtifactName, Sha256};
 
+use super::bench::{self, Bench};
 use super::directory::is_weighed;
 use super::leases::{Holder, Leases, Task};
-use super::{Progress, Suites, WeighError, Weighed, Weighing, engine, lineage};
+use super::line::{Done, Lineage, Order, Shelf, Work};
+use super::{PRECISION, Progress, Suites, engine, lineage};
 use crate::access::Here;
 use crate::clock::Clock;
 use crate::content::{Content, ContentError};
@@ -30,8 +30,6 @@ use crate::ledger::{AppendError, Ledger};
 use crate::store::{Key, Store, StoreError};
 use crate::telemetry::Metrics;
 
-/// Chunks between reading and measuring, of 4 MiB at most.
-const AHEAD: usize = 4;
 /// Releases looked up at once.
 pub(super) const PAGE: usize = 64;
 /// How often a release is tried before it is given up, until the next start.
@@ -41,8 +39,15 @@ const AGAIN_AFTER: Duration = Duration::from_secs(600);
 /// How often the index is asked whether it has come as far as what is published, and how many times.
 const FOLDED_EVERY: Duration = Duration::from_millis(10);
 const FOLDED_TRIES: u32 = 500;
-/// The weigher's thread gives way to everything else by so much.
+/// The weigher gives way to everything else by so much.
 const NICE: i32 = 10;
+/// What a weigher takes of memory beside what the operator allows to a model's rows: its program and threads, chunks, a
+/// header of the greatest size, a row for each tensor, a suite.
+const LIMIT_BYTES_BASE: u64 = 1 << 30;
+/// Weights are given so much time beside what the operator allows to a suite: that of a slow disk.
+const BYTES_A_SECOND_MIN: u64 = 10 << 20;
+/// The sections of a scorecard of weights.
+pub(super) const SECTIONS: [&str; 4] = ["weights", "lineage", "language", "speed"];
 
 /// Weighs what a site holds.
 pub(crate) struct Weigher {
@@ -56,6 +61,7 @@ pub(crate) struct Weigher {
     pub(crate) progress: Progress,
     pub(crate) suites: Suites,
     pub(crate) leases: Leases,
+    pub(crate) bench: Bench,
 }
 
 /// A release was not weighed.
@@ -71,10 +77,16 @@ pub(super) enum JobError {
     Missing(String),
     #[error("the lease: {0}")]
     Lease(String),
-    #[error(transparent)]
-    Weigh(#[from] WeighError),
-    #[error("the weigher's thread ended: {0}")]
-    Thread(String),
+    #[error("it was withdrawn")]
+    Withdrawn,
+    #[error("it takes longer than {} minutes", .0.as_secs().div_ceil(60))]
+    Late(Duration),
+    /// The files could not be measured, as the weigher says.
+    #[error("{0}")]
+    Measure(String),
+    /// The weigher could not measure.
+    #[error("the weigher {0}")]
+    Weigher(String),
     #[error(transparent)]
     Content(#[from] ContentError),
     #[error(transparent)]
@@ -83,13 +95,6 @@ pub(super) enum JobError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Append(#[from] AppendError),
-}
-
-/// What the measuring thread is told.
-enum Step {
-    Begin(String, u64),
-    Piece(Piece, Bytes),
-    End,
 }
 
 impl Weigher {
@@ -169,6 +174,11 @@ impl Weigher {
                     let weighing = self.weigh(&artifact, &manifest);
                     match self.under_lease(position, task, weighing).await {
                         Ok(_) => break,
+                        Err(error @ JobError::Withdrawn) => {
+                            tracing::info!(%artifact, %manifest, %error, "not weighed");
+                            self.progress.end();
+                            break;
+                        }
                         Err(error @ JobError::Denied(_)) => {
                             // The label decides, and may change; it is looked at again.
                             tracing::info!(%artifact, %manifest, %error, "not weighed");
@@ -197,7 +207,7 @@ impl Weigher {
         task: Task,
         job: impl Future<Output = Result<(), JobError>>,
     ) -> Result<bool, JobError> {
-        let taken = self.taken(position, task, Holder::Site).await;
+        let taken = self.taken(position, task.clone(), Holder::Site).await;
         let Some(lease) = taken.map_err(|e| JobError::Lease(e.to_string()))? else {
             return Ok(false);
         };
@@ -220,31 +230,88 @@ impl Weigher {
         let done = tokio::select! {
             done = job => done,
             error = keep => Err(error),
+            error = self.withdrawn(&task) => Err(error),
         };
         self.leases.end(&lease).await?;
         done.map(|()| true)
+    }
+
+    /// Waits until the release, or the suite that it is asked, is withdrawn.
+    async fn withdrawn(&self, task: &Task) -> JobError {
+        let mut growth = self.ledger.growth();
+        let mut subjects = vec![(task.artifact.clone(), task.manifest)];
+        subjects.extend(task.suite.clone().map(|suite| (suite.artifact, suite.manifest)));
+        loop {
+            let published = growth.borrow_and_update().checkpoint().size;
+            self.folded(published).await;
+            let subjects = subjects.clone();
+            let found = self.reader.ask(move |q| {
+                let found: Result<Vec<_>, _> = subjects
+                    .iter()
+                    .map(|(artifact, manifest)| q.withdrawal(artifact, manifest))
+                    .collect();
+                Ok(found?.into_iter().flatten().next())
+            });
+            match found.await {
+                Ok(Some(_)) => return JobError::Withdrawn,
+                Ok(None) => {}
+                // Then it is measured to its end.
+                Err(error) => tracing::warn!(%error, "it cannot be seen whether a release is withdrawn"),
+            }
+            if growth.changed().await.is_err() {
+                // The site is stopping, and ends this.
+                return std::future::pending().await;
+            }
+        }
     }
 
     async fn weigh(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<(), JobError> {
         self.may_evaluate(artifact).await?;
         let bytes = self.store.get(&Key::manifest(manifest)).await?;
         let parsed = Manifest::parse(bytes.to_vec()).map_err(|e| JobError::Manifest(e.to_string()))?;
-        let weighed = self.measure(artifact, manifest, &parsed).await?;
-        let scorecard = weighed.scorecard(self.clock.now());
+        let done = self.measure(artifact, manifest, &parsed).await?;
+        bench::check(&done.sections, &SECTIONS, &done.details).map_err(JobError::Measure)?;
+        self.say(artifact, manifest, None, done).await?;
+        self.metrics.weighed.inc();
+        self.progress.end();
+        tracing::info!(%artifact, %manifest, "weighed");
+        Ok(())
+    }
+
+    /// Enters what was found in the ledger.
+    pub(super) async fn say(
+        &self,
+        artifact: &ArtifactName,
+        manifest: &Sha256,
+        suite: Option<SuiteRelease>,
+        done: Done,
+    ) -> Result<(), JobError> {
+        let (harness, precision) = match &suite {
+            None => (engine(), PRECISION),
+            Some(_) => (super::language::engine(), self.suites.precision()),
+        };
+        let scorecard = Scorecard {
+            at: self.clock.now(),
+            harness,
+            device: done.device,
+            precision: precision.to_owned(),
+            suite,
+            sections: done.sections,
+            details: (!done.details.is_empty()).then(|| Details {
+                sha256: Sha256::of(&done.details),
+                size: done.details.len() as u64,
+            }),
+        };
+        scorecard.check().map_err(JobError::Measure)?;
         if let Some(details) = &scorecard.details {
             let key = Key::scorecard(&details.sha256);
-            self.store
-                .put_if_absent(&key, Bytes::from(weighed.details))
-                .await?;
+            self.store.put_if_absent(&key, Bytes::from(done.details)).await?;
         }
         let statement = Statement {
             subject: Subject::Manifest(artifact.clone(), *manifest),
             predicate: Predicate::Scorecard(scorecard),
         };
         self.ledger.say(statement).await?;
-        self.metrics.weighed.inc();
-        self.progress.end();
-        tracing::info!(%artifact, %manifest, "weighed");
         Ok(())
     }
 
@@ -267,66 +334,67 @@ impl Weigher {
         artifact: &ArtifactName,
         digest: &Sha256,
         manifest: &Manifest,
-    ) -> Result<Weighed, JobError> {
-        let files = self.files(artifact, manifest).await?;
-        let total = files.iter().map(|(_, recipe)| recipe.size()).sum();
+    ) -> Result<Done, JobError> {
+        let model = self.files(artifact, manifest).await?;
+        let total = model.values().map(Recipe::size).sum();
         self.progress.begin(artifact, digest, None, total);
-        let why = why_none(manifest);
-        let weighing = self.read(&files).await?;
-        let (lineage, changed) = self.lineage(artifact, manifest, &files, &weighing).await?;
-        Ok(weighing.finish_with(&why, lineage, &changed))
+        let (lineage, other) = self.lineage(artifact, manifest).await?;
+        let order = Order {
+            work: Work::Weights {
+                why_none: why_none(manifest),
+                lineage,
+            },
+            device: self.suites.device(),
+            limit_bytes: self.limit_bytes(0),
+            model,
+            other,
+        };
+        let limit = self.suites.time() + Duration::from_secs(total / BYTES_A_SECOND_MIN);
+        let passed = |bytes| {
+            self.progress.passed(bytes);
+            self.metrics.weighed_bytes.inc_by(bytes);
+        };
+        self.carried_out(&order, limit, passed).await
     }
 
-    /// Measures these files.
-    async fn read(&self, files: &[(String, Recipe)]) -> Result<Weighing, JobError> {
-        let (steps, taken) = mpsc::channel(AHEAD);
-        let (answer, answered) = oneshot::channel();
-        std::thread::Builder::new()
-            .name("weigh".to_owned())
-            .spawn(move || {
-                // Who waits may have gone: then nobody wants it.
-                let _ = answer.send(take(taken));
-            })
-            .map_err(|e| JobError::Thread(e.to_string()))?;
-        // A step that cannot be sent means that the thread has ended, and its answer says why.
-        let sent = self.send(&steps, files).await;
-        drop(steps);
-        match answered.await {
-            Ok(Ok(weighing)) => sent.map(|()| weighing),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(JobError::Thread("it panicked".to_owned())),
+    /// Has an order carried out; says in the log what computes, if that is not what it could have been.
+    pub(super) async fn carried_out(
+        &self,
+        order: &Order,
+        limit: Duration,
+        passed: impl Fn(u64) + Sync,
+    ) -> Result<Done, JobError> {
+        let done = self.bench.measure(order, &self.content, limit, passed).await?;
+        if let Some(why) = &done.fallback
+            && self.progress.note_fallback(why)
+        {
+            tracing::info!("measuring on the processor: {why}");
         }
+        Ok(done)
     }
 
-    /// Compares the weights with those of the base that the release names, if it names one that is here.
+    /// Returns how much memory a weigher may take that has so many bytes of weights to hold, in parts.
+    pub(super) fn limit_bytes(&self, weights: u64) -> u64 {
+        let base = LIMIT_BYTES_BASE + self.suites.memory_bytes();
+        base.saturating_add(weights)
+    }
+
+    /// Finds out what the weights of a release are compared with.
     async fn lineage(
         &self,
         artifact: &ArtifactName,
         manifest: &Manifest,
-        files: &[(String, Recipe)],
-        weighing: &Weighing,
-    ) -> Result<(Section, Vec<lineage::Row>), JobError> {
-        let none = |why: &str| Ok((Section::not_measured("lineage", why), Vec::new()));
+    ) -> Result<(Lineage, Shelf), JobError> {
         let (name, digest) = match self.base_of(artifact, manifest).await? {
             Ok(base) => base,
-            Err(why) => return none(why),
+            Err(why) => return Ok((Lineage::None(why.to_owned()), Shelf::new())),
         };
         let bytes = self.store.get(&Key::manifest(&digest)).await?;
         let theirs = Manifest::parse(bytes.to_vec()).map_err(|e| JobError::Manifest(e.to_string()))?;
-        let stored = |files: Vec<(String, Recipe)>| {
-            let place = |recipe| lineage::Place::Stored(self.content.clone(), recipe);
-            files
-                .into_iter()
-                .map(|(path, recipe)| (path, place(recipe)))
-                .collect()
+        let lineage = Lineage::Base {
+            tokenizer_equal: lineage::same_tokenizer(manifest, &theirs),
         };
-        let base_files = stored(self.files(&name, &theirs).await?);
-        lineage::of(
-            (manifest, stored(files.to_vec())),
-            (&theirs, base_files),
-            weighing,
-        )
-        .await
+        Ok((lineage, self.files(&name, &theirs).await?))
     }
 
     /// Finds the base that the weights of a release are compared with, or says why there is none.
@@ -363,40 +431,12 @@ impl Weigher {
     }
 
     /// Returns the safetensors files of a model, by path.
-    async fn files(
-        &self,
-        artifact: &ArtifactName,
-        manifest: &Manifest,
-    ) -> Result<Vec<(String, Recipe)>, JobError> {
-        let mut files = Vec::new();
+    async fn files(&self, artifact: &ArtifactName, manifest: &Manifest) -> Result<Shelf, JobError> {
+        let mut files = Shelf::new();
         for (path, digest) in weighed_files(manifest) {
-            files.push((path, self.recipe(artifact, &digest).await?));
+            files.insert(path, self.recipe(artifact, &digest).await?);
         }
         Ok(files)
-    }
-
-    async fn send(&self, steps: &mpsc::Sender<Step>, files: &[(String, Recipe)]) -> Result<(), JobError> {
-        for (path, recipe) in files {
-            if steps
-                .send(Step::Begin(path.clone(), recipe.size()))
-                .await
-                .is_err()
-            {
-                return Ok(());
-            }
-            for piece in recipe.pieces() {
-                let stored = self.content.stored_chunk(&piece.chunk).await?;
-                if steps.send(Step::Piece(*piece, stored)).await.is_err() {
-                    return Ok(());
-                }
-                self.progress.passed(u64::from(piece.length));
-                self.metrics.weighed_bytes.inc_by(u64::from(piece.length));
-            }
-            if steps.send(Step::End).await.is_err() {
-                return Ok(());
-            }
-        }
-        Ok(())
     }
 
     pub(super) async fn recipe(&self, artifact: &ArtifactName, file: &Sha256) -> Result<Recipe, JobError> {
@@ -427,28 +467,6 @@ pub(super) fn why_none(manifest: &Manifest) -> String {
         (Kind::Model, Some(_)) => "the release has no safetensors file that is not packed".to_owned(),
         (kind, _) => format!("it is a {kind}"),
     }
-}
-
-/// Measures what comes, on a thread of its own.
-fn take(mut steps: mpsc::Receiver<Step>) -> Result<Weighing, JobError> {
-    give_way();
-    let mut weighing = Weighing::new();
-    while let Some(step) = steps.blocking_recv() {
-        match step {
-            Step::Begin(path, size) => weighing.begin(&path, size),
-            Step::Piece(piece, stored) => {
-                let damaged = || ContentError::Damaged {
-                    what: "chunk",
-                    digest: piece.chunk,
-                };
-                let raw = Content::opened(&stored, piece.chunk).ok_or_else(damaged)?;
-                let own = raw.get(piece.offset as usize..piece.offset as usize + piece.length as usize);
-                weighing.take(own.ok_or_else(damaged)?)?;
-            }
-            Step::End => weighing.end()?,
-        }
-    }
-    Ok(weighing)
 }
 
 /// Lets this thread run only where nobody else wants to.

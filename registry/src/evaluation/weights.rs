@@ -4,15 +4,17 @@
 //! every number of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
+use waag_kernels::cuda::Gpu;
 use waag_kernels::pass::Measured;
 use waag_kernels::{Element, Quantised};
-use waag_schema::statement::scorecard::{Amount, Details, Measure, Scorecard, Section};
-use waag_schema::{Sha256, Timestamp};
+use waag_schema::statement::scorecard::{Amount, Measure, Section};
 
+use super::device::Computer;
 use super::tensors::{Read, Tensors};
-use super::{PRECISION, WeighError, device, engine, lineage, unmeasured};
+use super::{WeighError, lineage, unmeasured};
 
 /// Tensors beyond this number are in the totals only.
 const LISTED_MAX: usize = 50_000;
@@ -20,6 +22,7 @@ const LISTED_MAX: usize = 50_000;
 /// Measures files, one after the other.
 #[derive(Default)]
 pub struct Weighing {
+    gpu: Option<Arc<Gpu>>,
     file: Option<(String, Tensors)>,
     rows: Vec<Row>,
     totals: Totals,
@@ -100,9 +103,18 @@ impl Weighing {
         Self::default()
     }
 
+    /// The same, computed on this. The bits do not show it.
+    #[must_use]
+    pub fn on(computer: &Computer) -> Self {
+        Self {
+            gpu: computer.gpu().cloned(),
+            ..Self::default()
+        }
+    }
+
     /// Begins a safetensors file of this size.
     pub fn begin(&mut self, path: &str, size: u64) {
-        self.file = Some((path.to_owned(), Tensors::begin(path, size)));
+        self.file = Some((path.to_owned(), Tensors::begin(path, size, self.gpu.clone())));
         self.totals.files += 1;
     }
 
@@ -171,26 +183,6 @@ impl Weighing {
         };
         Weighed {
             sections: [weights, lineage].into_iter().chain(unmeasured()).collect(),
-            details,
-        }
-    }
-}
-
-impl Weighed {
-    /// Returns the statement of this engine on this device.
-    #[must_use]
-    pub fn scorecard(&self, at: Timestamp) -> Scorecard {
-        let details = (!self.details.is_empty()).then(|| Details {
-            sha256: Sha256::of(&self.details),
-            size: self.details.len() as u64,
-        });
-        Scorecard {
-            at,
-            harness: engine(),
-            device: device(),
-            precision: PRECISION.to_owned(),
-            suite: None,
-            sections: self.sections.clone(),
             details,
         }
     }

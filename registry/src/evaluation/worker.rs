@@ -13,14 +13,16 @@ use std::time::Duration;
 use waag_kernels::language::{LanguageError, ModelSource, Options, Precision, Residency};
 use waag_schema::base::bytes::Base64;
 use waag_schema::release::Manifest;
-use waag_schema::statement::scorecard::{Harness, Section};
+use waag_schema::statement::scorecard::{Device, Harness, Section};
 use waag_schema::wire::job::{FinishRequest, Job};
 
+use super::asking::too_long;
+use super::device::Computer;
 use super::directory::{self, Found};
 use super::language::{self, DirectorySource, Scored};
-use super::lineage::{self, Place};
+use super::lineage::{self, Side};
 use super::weigher::{weighed_files, why_none};
-use super::{device, engine, suite};
+use super::{engine, suite};
 
 /// How much memory a model's rows may take, roughly; weights are beside that.
 const MEMORY_BYTES: u64 = 4 << 30;
@@ -55,7 +57,7 @@ pub fn engines() -> Vec<Harness> {
     vec![engine(), language::engine()]
 }
 
-/// Measures the weights of a release, beside those of its base if there is one.
+/// Measures the weights of a release on this computer, beside those of its base if there is one.
 ///
 /// # Errors
 /// When a file cannot be read or is broken.
@@ -63,36 +65,52 @@ pub async fn weigh(
     job: &Job,
     release: Release,
     base: Result<Release, String>,
+    computer: &Computer,
 ) -> Result<FinishRequest, WorkError> {
-    let files = found(&release)?;
-    let places = |files: &[Found]| {
-        let place = |file: &Found| (file.path.clone(), Place::Local(file.local.clone(), file.size));
-        files.iter().map(place).collect::<Vec<_>>()
+    let computer = computer.clone();
+    let measuring = move || {
+        let files = found(&release)?;
+        let (weighing, computer) = directory::measure(&files, &computer, |_| {}).map_err(failed)?;
+        let (lineage, changed) = match &base {
+            Ok(base) => {
+                let paths = |files: Vec<Found>| files.into_iter().map(|file| file.path).collect();
+                let (own, others) = (on_disk(&release.path), on_disk(&base.path));
+                let ours = Side::plain(&own, paths(files));
+                let theirs = Side::plain(&others, paths(found(base)?));
+                let same = lineage::same_tokenizer(&release.manifest, &base.manifest);
+                lineage::of(ours, theirs, same, &weighing).map_err(failed)?
+            }
+            Err(why) => lineage::none(why),
+        };
+        let weighed = weighing.finish_with(&why_none(&release.manifest), lineage, &changed);
+        Ok((weighed, computer.device()))
     };
-    let read = files.clone();
-    let measuring = tokio::task::spawn_blocking(move || directory::measure(&read, |_| {}));
-    let weighing = measuring.await.map_err(failed)?.map_err(failed)?;
-    let (lineage, changed) = match &base {
-        Ok(base) => {
-            let theirs = places(&found(base)?);
-            let ours = (&release.manifest, places(&files));
-            let compared = lineage::of(ours, (&base.manifest, theirs), &weighing).await;
-            compared.map_err(failed)?
-        }
-        Err(why) => (Section::not_measured("lineage", why), Vec::new()),
-    };
-    let weighed = weighing.finish_with(&why_none(&release.manifest), lineage, &changed);
-    Ok(result(job, weighed.sections, weighed.details))
+    let measured = tokio::task::spawn_blocking(measuring).await;
+    let (weighed, device) = measured.map_err(failed)??;
+    Ok(result(job, device, weighed.sections, weighed.details))
+}
+
+fn on_disk(path: &Path) -> DirectorySource<'static> {
+    DirectorySource {
+        path: path.to_owned(),
+        passed: &|_| {},
+    }
 }
 
 /// Asks a model a suite. Dropping the future stops it at the next layer.
 ///
 /// # Errors
 /// When the suite or a file cannot be read.
-pub async fn ask(job: &Job, release: Release, suite: PathBuf) -> Result<FinishRequest, WorkError> {
+pub async fn ask(
+    job: &Job,
+    release: Release,
+    suite: PathBuf,
+    computer: &Computer,
+) -> Result<FinishRequest, WorkError> {
     if release.manifest.packed().is_some() {
         let scored = Scored::none("the release's files are packed");
-        return Ok(result(job, vec![scored.section], Vec::new()));
+        let device = Computer::processor(None).device();
+        return Ok(result(job, device, vec![scored.section], Vec::new()));
     }
     let cancel = Arc::new(AtomicBool::new(false));
     let _ended = StopsWhenDropped(Arc::clone(&cancel));
@@ -106,6 +124,7 @@ pub async fn ask(job: &Job, release: Release, suite: PathBuf) -> Result<FinishRe
         }
     };
     let stop = Arc::clone(&cancel);
+    let computer = computer.clone();
     let mut asking = tokio::task::spawn_blocking(move || {
         let questions = suite::below(&suite).map_err(failed)?;
         let source = TopFiles::of(&release);
@@ -116,7 +135,8 @@ pub async fn ask(job: &Job, release: Release, suite: PathBuf) -> Result<FinishRe
             cancel: Some(&stop),
             ..Options::default()
         };
-        Ok(language::score(&source, &questions, options))
+        let scored = language::score_on(&computer, &source, &questions, options);
+        Ok((scored, computer))
     });
     let mut late = false;
     let ended = match tokio::time::timeout(Duration::from_secs(job.time), &mut asking).await {
@@ -127,25 +147,27 @@ pub async fn ask(job: &Job, release: Release, suite: PathBuf) -> Result<FinishRe
             asking.await
         }
     };
-    let scored = match ended.map_err(failed)?? {
+    let (scored, computer) = ended.map_err(failed)??;
+    let none = |why: &str| (Scored::none(why), computer);
+    let (scored, computer) = match scored {
         Ok(scored) => scored,
-        Err(LanguageError::Cancelled) if late => Scored::too_long(job.time / 60),
+        Err(LanguageError::Cancelled) if late => none(&too_long(job.time / 60)),
         Err(LanguageError::Cancelled) => return Err(WorkError::Stopped),
-        // This disk may be at fault; what is wrong with the model is wrong everywhere.
-        Err(error @ LanguageError::Read { .. }) => return Err(failed(error)),
-        Err(error) => Scored::none(&error.to_string()),
+        // This disk may be at fault, or the GPU; what is wrong with the model is wrong everywhere.
+        Err(error @ (LanguageError::Read { .. } | LanguageError::Gpu(_))) => return Err(failed(error)),
+        Err(error) => none(&error.to_string()),
     };
     let details = scored.details();
-    Ok(result(job, vec![scored.section], details))
+    Ok(result(job, computer.device(), vec![scored.section], details))
 }
 
-fn result(job: &Job, sections: Vec<Section>, details: Vec<u8>) -> FinishRequest {
+fn result(job: &Job, device: Device, sections: Vec<Section>, details: Vec<u8>) -> FinishRequest {
     FinishRequest {
         lease: job.lease.clone(),
         artifact: job.artifact.clone(),
         manifest: job.manifest,
         harness: job.harness.clone(),
-        device: device(),
+        device,
         precision: job.precision.clone(),
         suite: job.suite.clone(),
         sections,
@@ -177,26 +199,23 @@ impl Drop for StopsWhenDropped {
 }
 
 /// The files at the top of a release, which are all that a model is made of at a site.
-struct TopFiles<'a> {
+struct TopFiles {
     names: BTreeSet<String>,
-    directory: DirectorySource<'a>,
+    directory: DirectorySource<'static>,
 }
 
-impl TopFiles<'_> {
+impl TopFiles {
     fn of(release: &Release) -> Self {
         let layers = release.manifest.layers().iter();
         let names = layers.map(|layer| layer.path.to_string());
         Self {
             names: names.filter(|path| !path.contains('/')).collect(),
-            directory: DirectorySource {
-                path: Path::new(&release.path).to_owned(),
-                passed: &|_| {},
-            },
+            directory: on_disk(&release.path),
         }
     }
 }
 
-impl ModelSource for TopFiles<'_> {
+impl ModelSource for TopFiles {
     fn length(&self, file: &str) -> io::Result<Option<u64>> {
         if self.names.contains(file) {
             self.directory.length(file)

@@ -149,7 +149,7 @@ impl Inspection<'_> {
                 files.insert(layer.path.to_string(), self.recipe(&content.recipe).await?);
             }
         }
-        let read = read_suite(self.content, files).await?;
+        let read = read_suite(self.content, &files).await?;
         let read = read.map_err(|e| PublishError::Mismatch(e.to_string()))?;
         match read.not_measured.first() {
             None => Ok(()),
