@@ -86,16 +86,20 @@ impl Weigher {
         let mut found: Vec<SuiteRelease> = Vec::new();
         for reference in &self.suites.named {
             let Reference { artifact, version } = reference.clone();
+            let Some(record) = self.record(&artifact).await? else {
+                continue;
+            };
             let name = artifact.clone();
             let manifest = match version {
                 Version::Manifest(manifest) => Some(manifest),
                 Version::Tag(tag) => {
-                    let view = self.reader.ask(move |q| q.tag(&name, &tag)).await?;
+                    let view = record.index.ask(move |q| q.tag(&name, &tag)).await?;
                     view.map(|view| view.manifest)
                 }
             };
             if let Some(manifest) = manifest
                 && !found.iter().any(|suite| suite.manifest == manifest)
+                && self.is_here(&record, &artifact, &manifest).await?
             {
                 found.push(SuiteRelease { artifact, manifest });
             }
@@ -140,14 +144,18 @@ impl Weigher {
         suite: &SuiteRelease,
         read: &mut Option<Arc<ReadSuite>>,
     ) {
+        let task = Task {
+            artifact: artifact.clone(),
+            manifest: *release,
+            suite: Some(suite.clone()),
+        };
+        // An index that fails says so when it is asked what else there is to ask.
+        if !self.is_due(&task).await.unwrap_or(false) {
+            return;
+        }
         while !self.progress.is_given_up(artifact, release, Some(suite)) {
-            let task = Task {
-                artifact: artifact.clone(),
-                manifest: *release,
-                suite: Some(suite.clone()),
-            };
             let asking = self.ask(artifact, release, suite, read);
-            let Err(failed) = self.under_lease(position, task, asking).await else {
+            let Err(failed) = self.under_lease(position, task.clone(), asking).await else {
                 return;
             };
             let why = failed.to_string();
@@ -171,8 +179,8 @@ impl Weigher {
         suite: &SuiteRelease,
         read: &mut Option<Arc<ReadSuite>>,
     ) -> Result<(), JobError> {
-        self.may_evaluate(&suite.artifact).await?;
-        self.may_evaluate(artifact).await?;
+        self.may_evaluate(&suite.artifact, &suite.manifest).await?;
+        self.may_evaluate(artifact, release).await?;
         let questions = match read {
             Some(questions) => Arc::clone(questions),
             None => Arc::clone(read.insert(Arc::new(self.suite(suite).await?))),

@@ -2,7 +2,7 @@
 //!
 //! [`Weighing`] takes files as they are read, from wherever, and knows no site; [`directory`] reads them from this
 //! disk, the weigher from the site's store, chunk by chunk and each checked against its digest. What there is to
-//! weigh is derived from the ledger: releases without a scorecard of this [`engine`]. So a crash loses the work under way
+//! weigh is derived from the ledger: releases and copies without a scorecard of this [`engine`]. So a crash loses the work under way
 //! and nothing else.
 //!
 //! Budget: every byte is read once, on one thread of lower priority; memory is a few chunks and a row for each tensor.
@@ -14,6 +14,7 @@ pub mod language;
 mod leases;
 mod lineage;
 mod progress;
+mod record;
 mod source;
 pub mod suite;
 mod tensors;

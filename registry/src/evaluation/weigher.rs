@@ -12,11 +12,10 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use waag_schema::base::name::Version;
 use waag_schema::content::recipe::{Piece, Recipe};
-use waag_schema::policy::{Action, Label, decide};
 use waag_schema::release::Manifest;
 use waag_schema::release::kind::Kind;
 use waag_schema::statement::scorecard::Section;
-use waag_schema::statement::{Predicate, Statement, Subject, Visibility};
+use waag_schema::statement::{Predicate, Statement, Subject};
 use waag_schema::{ArtifactName, Sha256};
 
 use super::directory::is_weighed;
@@ -26,7 +25,7 @@ use crate::access::Here;
 use crate::clock::Clock;
 use crate::content::{Content, ContentError};
 use crate::index::{IndexError, Reader};
-use crate::ledger::{AppendError, Ledger};
+use crate::ledger::{AppendError, FollowedLedgers, Ledger};
 use crate::store::{Key, Store, StoreError};
 use crate::telemetry::Metrics;
 
@@ -51,6 +50,8 @@ pub(crate) struct Weigher {
     pub(crate) reader: Reader,
     pub(crate) content: Content,
     pub(crate) ledger: Ledger,
+    /// Those of the homes of what the site holds copies of.
+    pub(crate) ledgers: FollowedLedgers,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
     pub(crate) progress: Progress,
@@ -160,14 +161,17 @@ impl Weigher {
                 from = position + 1;
                 // Who waits for the scorecard of the weights shall know of those that follow.
                 self.name_suites().await?;
+                let task = Task {
+                    artifact: artifact.clone(),
+                    manifest,
+                    suite: None,
+                };
+                if !self.is_due(&task).await? {
+                    continue;
+                }
                 while !self.progress.is_given_up(&artifact, &manifest, None) {
-                    let task = Task {
-                        artifact: artifact.clone(),
-                        manifest,
-                        suite: None,
-                    };
                     let weighing = self.weigh(&artifact, &manifest);
-                    match self.under_lease(position, task, weighing).await {
+                    match self.under_lease(position, task.clone(), weighing).await {
                         Ok(_) => break,
                         Err(error @ JobError::Denied(_)) => {
                             // The label decides, and may change; it is looked at again.
@@ -226,7 +230,7 @@ impl Weigher {
     }
 
     async fn weigh(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<(), JobError> {
-        self.may_evaluate(artifact).await?;
+        self.may_evaluate(artifact, manifest).await?;
         let bytes = self.store.get(&Key::manifest(manifest)).await?;
         let parsed = Manifest::parse(bytes.to_vec()).map_err(|e| JobError::Manifest(e.to_string()))?;
         let weighed = self.measure(artifact, manifest, &parsed).await?;
@@ -246,20 +250,6 @@ impl Weigher {
         self.progress.end();
         tracing::info!(%artifact, %manifest, "weighed");
         Ok(())
-    }
-
-    /// No byte moves before a verdict.
-    pub(super) async fn may_evaluate(&self, artifact: &ArtifactName) -> Result<(), JobError> {
-        let wanted = artifact.clone();
-        let rows = self.reader.ask(move |q| q.labels(&wanted)).await?;
-        let labels: Vec<Label> = rows.into_iter().map(|row| row.label).collect();
-        let facts = self.here.facts(&self.here.site, self.clock.now());
-        let verdict = decide(&labels, &facts, Action::Evaluate, &self.here.place());
-        if verdict.allowed {
-            return Ok(());
-        }
-        let reasons: Vec<String> = verdict.reasons.iter().map(ToString::to_string).collect();
-        Err(JobError::Denied(reasons.join("; ")))
     }
 
     async fn measure(
@@ -341,19 +331,19 @@ impl Weigher {
         let Version::Manifest(digest) = &base.version else {
             return Ok(Err("the base is not named by its digest"));
         };
-        let (name, wanted) = (base.artifact.clone(), *digest);
-        let (namespace, release) = self
-            .reader
-            .ask(move |q| Ok((q.namespace(&name.namespace())?, q.release(&name, &wanted)?)))
-            .await?;
-        let is_public = namespace.is_some_and(|state| state.visibility == Visibility::Public);
         let is_own = base.artifact.namespace() == artifact.namespace();
-        if release.is_none() || !(is_public || is_own) {
+        let is_here = match self.record(&base.artifact).await? {
+            Some(record) if record.is_public() || is_own => {
+                self.is_here(&record, &base.artifact, digest).await?
+            }
+            _ => false,
+        };
+        if !is_here {
             return Ok(Err(
                 "the base is not at this site, for all who may read the release",
             ));
         }
-        match self.may_evaluate(&base.artifact).await {
+        match self.may_evaluate(&base.artifact, digest).await {
             Err(JobError::Denied(_)) => {
                 return Ok(Err("the label of the base denies that it is evaluated here"));
             }
@@ -400,9 +390,10 @@ impl Weigher {
     }
 
     pub(super) async fn recipe(&self, artifact: &ArtifactName, file: &Sha256) -> Result<Recipe, JobError> {
-        let (wanted, digest) = (artifact.clone(), *file);
-        let row = self.reader.ask(move |q| q.content_of(&wanted, &digest)).await?;
         let missing = || JobError::Missing(format!("the file {file}"));
+        let record = self.record(artifact).await?.ok_or_else(missing)?;
+        let (wanted, digest) = (artifact.clone(), *file);
+        let row = record.index.ask(move |q| q.content_of(&wanted, &digest)).await?;
         let row = row.ok_or_else(missing)?;
         self.content.recipe(&row.recipe).await?.ok_or_else(missing)
     }
