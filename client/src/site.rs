@@ -20,7 +20,7 @@ use waag_schema::wire::upload::{
     ChunksReceived, FileRecipe, PlanAnswer, PlanRequest, PublishRequest, StatementsRequest, UploadRequest,
     UploadView,
 };
-use waag_schema::{ArtifactName, Namespace, Sha256};
+use waag_schema::{ArtifactName, Namespace, Sha256, SiteId};
 
 use crate::ask::Ask;
 use crate::error::{ClientError, Result};
@@ -306,6 +306,11 @@ impl Site {
             copy: true,
             ..self.clone()
         })
+    }
+
+    /// Is this site's key known here: pinned, or named by a charter that is believed?
+    pub(crate) fn believes(&self, site: &SiteId) -> Result<bool> {
+        Ok(*site == self.pin.site || self.trust.by_site(site)?.is_some())
     }
 
     /// The path of something of the pinned site's ledger.

@@ -331,6 +331,7 @@ impl Site {
             reader: self.reader.clone(),
             content: self.content.clone(),
             ledger: self.ledger.clone(),
+            ledgers: self.catalogue.ledgers.clone(),
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
             progress: self.weighing.clone(),

@@ -24,7 +24,7 @@ use crate::world::{Draft, File, Publisher, World};
 const LEASE_SECONDS: u64 = 600;
 
 /// A safetensors file of one tensor with 64 x 128 of this word.
-fn model(word: u16) -> Vec<u8> {
+pub(crate) fn model(word: u16) -> Vec<u8> {
     let header = r#"{"a":{"dtype":"BF16","shape":[64,128],"data_offsets":[0,16384]}}"#;
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(header.as_bytes());
@@ -35,10 +35,10 @@ fn model(word: u16) -> Vec<u8> {
 }
 
 /// A node: the secret of its token.
-struct Node(String);
+pub(crate) struct Node(String);
 
 impl Node {
-    async fn named(world: &World, label: &str, scopes: &[Scope], namespaces: &[&str]) -> Self {
+    pub(crate) async fn named(world: &World, label: &str, scopes: &[Scope], namespaces: &[&str]) -> Self {
         let request = TokenRequest {
             label: label.to_owned(),
             scopes: scopes.to_vec(),
@@ -62,14 +62,14 @@ impl Node {
         (status, String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    async fn take(&self, world: &World) -> Option<Job> {
+    pub(crate) async fn take(&self, world: &World) -> Option<Job> {
         let request = TakeRequest { engines: engines() };
         let (status, body) = self.ask(world, "take", &request).await;
         assert_eq!(status, StatusCode::OK, "{body}");
         serde_json::from_str::<Taken>(&body).unwrap().job
     }
 
-    async fn finish(&self, world: &World, found: &FinishRequest) -> StatusCode {
+    pub(crate) async fn finish(&self, world: &World, found: &FinishRequest) -> StatusCode {
         self.ask(world, "finish", found).await.0
     }
 }
@@ -94,7 +94,7 @@ fn laid_out(draft: &Draft) -> (tempfile::TempDir, Release) {
     (dir, release)
 }
 
-async fn measured(job: &Job, draft: &Draft) -> FinishRequest {
+pub(crate) async fn measured(job: &Job, draft: &Draft) -> FinishRequest {
     let (_dir, release) = laid_out(draft);
     let Base::None(why) = job.base.clone() else {
         panic!("{job:?}")

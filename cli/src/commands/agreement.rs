@@ -1,10 +1,10 @@
-//! What other sites say to a scorecard: `waag scorecard --against`.
+//! What other sites say to a scorecard: those whose ledgers the asked one follows, and those of `--against`.
 
 use waag_client::SiteUrl;
 use waag_client::scorecard::{Card, Opinion, second_opinion};
 use waag_client::site::Site;
 use waag_schema::ArtifactName;
-use waag_schema::statement::agreement::{Agreement, Difference, Verdict, is_disputed};
+use waag_schema::statement::agreement::{Agreement, Difference, Outcome, Verdict};
 
 use super::scorecard::shown;
 use super::settings;
@@ -27,7 +27,7 @@ pub(super) async fn ask(
     }
     let disputing: Vec<&Opinion> = opinions
         .iter()
-        .filter(|opinion| is_disputed(&opinion.agreements))
+        .filter(|opinion| opinion.verdict == Outcome::Disputed)
         .collect();
     if disputing.is_empty() {
         return Ok(opinions);
@@ -55,14 +55,37 @@ pub(super) fn show(page: &mut Page, opinions: &[Opinion]) {
     for Opinion {
         site,
         card,
+        proven,
+        against,
         agreements,
+        ..
     } in opinions
     {
         page.line("");
+        let claimed = if *proven {
+            ""
+        } else {
+            ", not proven: its key is not known here"
+        };
         page.fact(
             "also by",
-            format_args!("{site}, entry {}, {}", card.entry, card.recorded),
+            format_args!("{site}, entry {}, {}{claimed}", card.entry, card.recorded),
         );
+        let harness = &card.scorecard.harness;
+        page.fact(
+            "  engine",
+            format_args!(
+                "{} {} on {}, {}",
+                harness.name, harness.version, card.scorecard.device.class, harness.digest
+            ),
+        );
+        page.fact_if(
+            "  suite",
+            card.scorecard.suite.as_ref().map(|suite| &suite.artifact),
+        );
+        if against.is_none() {
+            page.fact("  verdict", "nobody else has measured this");
+        }
         for one in agreements {
             page.fact(&format!("  {}", one.section), said(&one.verdict));
         }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use waag_client::ClientError;
 use waag_client::scorecard::{self, Card, Opinion};
 use waag_schema::statement::scorecard::{Amount, Section};
 use waag_schema::wire::artifact::WeighingView;
@@ -33,19 +34,31 @@ pub(crate) async fn run(args: Scorecard, config: &Config, ui: Ui) -> Result<(), 
     } else {
         scorecard::read(&site, &reference.artifact).await?
     };
-    let Some(card) = found.of(&manifest) else {
+    let Some(card) = found.of(&manifest).or_else(|| found.by_others(&manifest)) else {
         return Err(not_yet(&reference.to_string(), found.weighing(&manifest)));
     };
     let details = match &card.scorecard.details {
         Some(named) => {
-            let bytes = scorecard::details(&site, &reference.artifact, named).await?;
-            serde_json::from_slice(&bytes)
-                .map_err(|e| Failure::failed(format!("the scorecard's details cannot be read: {e}")))?
+            match scorecard::details(&site, &reference.artifact, named).await {
+                Ok(bytes) => serde_json::from_slice(&bytes)
+                    .map_err(|e| Failure::failed(format!("the scorecard's details cannot be read: {e}")))?,
+                // Those of another site's scorecard lie at that site.
+                Err(ClientError::NotFound(_)) if found.of(&manifest).is_none() => Value::Null,
+                Err(error) => return Err(error.into()),
+            }
         }
         None => Value::Null,
     };
     let to_come = found.weighing.iter().filter(|view| view.manifest == manifest);
-    let others = agreement::ask(&args.against, &reference.artifact, card, config, ui).await?;
+    let mut others: Vec<Opinion> = found
+        .others_on(&manifest)
+        .filter(|opinion| opinion.card != *card)
+        .cloned()
+        .collect();
+    for asked in agreement::ask(&args.against, &reference.artifact, card, config, ui).await? {
+        others.retain(|known| known.card != asked.card);
+        others.push(asked);
+    }
     ui.report(&Shown {
         name: reference.to_string(),
         card: card.clone(),
@@ -91,7 +104,7 @@ struct Shown {
     suites: Vec<Card>,
     /// What the site has not asked yet, or cannot ask.
     to_come: Vec<WeighingView>,
-    /// What other sites say to it, if they were asked.
+    /// What other sites say to it: those whose ledgers the site follows, and those that were asked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     others: Vec<Opinion>,
     details: Value,

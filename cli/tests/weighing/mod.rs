@@ -1,5 +1,6 @@
 //! A push to a running site, and nothing more, gives a signed scorecard; a directory weighs the same without any site.
 
+mod second;
 mod worker;
 
 use std::fs;

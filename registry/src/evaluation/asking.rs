@@ -86,16 +86,20 @@ impl Weigher {
         let mut found: Vec<SuiteRelease> = Vec::new();
         for reference in &self.suites.named {
             let Reference { artifact, version } = reference.clone();
+            let Some(record) = self.record(&artifact).await? else {
+                continue;
+            };
             let name = artifact.clone();
             let manifest = match version {
                 Version::Manifest(manifest) => Some(manifest),
                 Version::Tag(tag) => {
-                    let view = self.reader.ask(move |q| q.tag(&name, &tag)).await?;
+                    let view = record.index.ask(move |q| q.tag(&name, &tag)).await?;
                     view.map(|view| view.manifest)
                 }
             };
             if let Some(manifest) = manifest
                 && !found.iter().any(|suite| suite.manifest == manifest)
+                && self.is_here(&record, &artifact, &manifest).await?
             {
                 found.push(SuiteRelease { artifact, manifest });
             }
@@ -137,14 +141,18 @@ impl Weigher {
         release: &Sha256,
         suite: &SuiteRelease,
     ) {
+        let task = Task {
+            artifact: artifact.clone(),
+            manifest: *release,
+            suite: Some(suite.clone()),
+        };
+        // An index that fails says so when it is asked what else there is to ask.
+        if !self.is_due(&task).await.unwrap_or(false) {
+            return;
+        }
         while !self.progress.is_given_up(artifact, release, Some(suite)) {
-            let task = Task {
-                artifact: artifact.clone(),
-                manifest: *release,
-                suite: Some(suite.clone()),
-            };
             let asking = self.ask(artifact, release, suite);
-            let Err(failed) = self.under_lease(position, task, asking).await else {
+            let Err(failed) = self.under_lease(position, task.clone(), asking).await else {
                 return;
             };
             if matches!(failed, JobError::Withdrawn) {
@@ -172,8 +180,8 @@ impl Weigher {
         release: &Sha256,
         suite: &SuiteRelease,
     ) -> Result<(), JobError> {
-        self.may_evaluate(&suite.artifact).await?;
-        self.may_evaluate(artifact).await?;
+        self.may_evaluate(&suite.artifact, &suite.manifest).await?;
+        self.may_evaluate(artifact, release).await?;
         let other = self.suite(suite).await?;
         let manifest = self.manifest(release).await?;
         let model = self.model_files(artifact, &manifest).await?;

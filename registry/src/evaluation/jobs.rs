@@ -4,7 +4,7 @@
 //! that it hands in is said unless it answers a lease that it still holds. The site's own weigher goes by the same
 //! leases, so that nothing is measured twice.
 
-use waag_schema::policy::{Action, Label, Reason, decide};
+use waag_schema::policy::{Action, Reason, decide};
 use waag_schema::release::Manifest;
 use waag_schema::statement::scorecard::{Details, Device, Harness, Scorecard, SuiteRelease};
 use waag_schema::statement::{Predicate, Statement, Subject};
@@ -64,7 +64,7 @@ impl Weigher {
                 continue;
             }
             if let Some(suite) = &suite
-                && !self.may_have(caller, &suite.artifact).await?
+                && !self.may_have(caller, &suite.artifact, &suite.manifest).await?
             {
                 continue;
             }
@@ -100,7 +100,10 @@ impl Weigher {
             self.progress
                 .is_given_up(&task.artifact, &task.manifest, task.suite.as_ref())
         };
-        if given_up() || !self.may_have(caller, &task.artifact).await? {
+        if given_up()
+            || !self.is_due(&task).await?
+            || !self.may_have(caller, &task.artifact, &task.manifest).await?
+        {
             return Ok(None);
         }
         let base = match self.base_for(&task).await {
@@ -111,8 +114,8 @@ impl Weigher {
                 return Ok(None);
             }
         };
-        if let Base::Release { artifact, .. } = &base
-            && !self.may_have(caller, artifact).await?
+        if let Base::Release { artifact, manifest } = &base
+            && !self.may_have(caller, artifact, manifest).await?
         {
             return Ok(None);
         }
@@ -219,7 +222,10 @@ impl Weigher {
         let (lease, version) = held.ok_or(JobsError::Gone)?;
         let scorecard = self.answer(&lease, &holder, &found)?;
         // The labels may have changed since.
-        if !self.may_have(caller, &lease.task.artifact).await? {
+        let Task {
+            artifact, manifest, ..
+        } = &lease.task;
+        if !self.may_have(caller, artifact, manifest).await? {
             return Err(JobsError::Gone);
         }
         let closed = self
@@ -354,21 +360,31 @@ impl Weigher {
     }
 
     /// May this caller have the content of an artifact and evaluate it where it stands, and may the site have it done?
-    async fn may_have(&self, caller: &Caller, artifact: &ArtifactName) -> Result<bool, IndexError> {
-        let name = artifact.clone();
-        let (namespace, rows) = self
-            .reader
-            .ask(move |q| Ok((q.namespace(&name.namespace())?, q.labels(&name)?)))
-            .await?;
-        let labels: Vec<Label> = rows.into_iter().map(|row| row.label).collect();
-        let facts = self.here.facts(&self.here.site, self.clock.now());
+    async fn may_have(
+        &self,
+        caller: &Caller,
+        artifact: &ArtifactName,
+        manifest: &Sha256,
+    ) -> Result<bool, IndexError> {
+        let Some(record) = self.record(artifact).await? else {
+            return Ok(false);
+        };
+        let (labels, facts) = match self.labels(&record, artifact, manifest).await {
+            Ok(found) => found,
+            Err(JobError::Index(error)) => return Err(error),
+            // The site's own weigher meets the same, and says so.
+            Err(error) => {
+                tracing::debug!(%artifact, %error, "not lent");
+                return Ok(false);
+            }
+        };
         let verdict = |action, place| decide(&labels, &facts, action, &place);
         let (here, there) = (self.here.place(), caller.place());
         // A node measures for the site, so what may be evaluated at home alone may be evaluated there; but not what
         // a rule keeps from its place.
         let is_kept =
             |reason: &Reason| matches!(reason, Reason::DeniedBy { .. } | Reason::NoRuleMatches { .. });
-        Ok(namespace.is_some_and(|state| caller.may_read(&state))
+        Ok(caller.may_read(&record.namespace)
             && verdict(Action::Evaluate, here.clone()).allowed
             && verdict(Action::Serve, here).allowed
             && verdict(Action::Serve, there.clone()).allowed

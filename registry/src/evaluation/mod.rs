@@ -3,8 +3,9 @@
 //! What looks at bytes of strangers holds no key: the weigher decides what is due, gives an order to a [`Bench`], which has
 //! it carried out by another process ([`child`]), and signs what came back.
 //!
-//! - `jobs`, `leases`, `weigher`, `asking`, `progress`: what there is to weigh, derived from the ledger (releases without a
-//!   scorecard of this [`engine`]), so that a crash loses the work under way and nothing else; and who does it.
+//! - `jobs`, `leases`, `weigher`, `asking`, `progress`: what there is to weigh, derived from the ledger (releases and copies
+//!   without a scorecard of this [`engine`]), so that a crash loses the work under way and nothing else; and who does it.
+//! - `record`: where what must be known of an artifact is recorded, here or at the home of a copy.
 //! - `bench`, `line`, [`child`]: who carries it out, and what is said between the two.
 //! - `measure`, [`Weighing`], `tensors`, `lineage`, [`language`], [`suite`], `source`, [`directory`], [`worker`]: the numbers.
 //! - `device`: what they are computed on.
@@ -24,6 +25,7 @@ mod line;
 mod lineage;
 mod measure;
 mod progress;
+mod record;
 mod source;
 pub mod suite;
 mod tensors;

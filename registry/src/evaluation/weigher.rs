@@ -10,11 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use waag_schema::base::name::Version;
 use waag_schema::content::recipe::Recipe;
-use waag_schema::policy::{Action, Label, decide};
 use waag_schema::release::Manifest;
 use waag_schema::release::kind::Kind;
 use waag_schema::statement::scorecard::{Details, Scorecard, SuiteRelease};
-use waag_schema::statement::{Predicate, Statement, Subject, Visibility};
+use waag_schema::statement::{Predicate, Statement, Subject};
 use waag_schema::{ArtifactName, Sha256};
 
 use super::bench::{self, Bench};
@@ -26,7 +25,7 @@ use crate::access::Here;
 use crate::clock::Clock;
 use crate::content::{Content, ContentError};
 use crate::index::{IndexError, Reader};
-use crate::ledger::{AppendError, Ledger};
+use crate::ledger::{AppendError, FollowedLedgers, Ledger};
 use crate::store::{Key, Store, StoreError};
 use crate::telemetry::Metrics;
 
@@ -56,6 +55,8 @@ pub(crate) struct Weigher {
     pub(crate) reader: Reader,
     pub(crate) content: Content,
     pub(crate) ledger: Ledger,
+    /// Those of the homes of what the site holds copies of.
+    pub(crate) ledgers: FollowedLedgers,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
     pub(crate) progress: Progress,
@@ -165,14 +166,17 @@ impl Weigher {
                 from = position + 1;
                 // Who waits for the scorecard of the weights shall know of those that follow.
                 self.name_suites().await?;
+                let task = Task {
+                    artifact: artifact.clone(),
+                    manifest,
+                    suite: None,
+                };
+                if !self.is_due(&task).await? {
+                    continue;
+                }
                 while !self.progress.is_given_up(&artifact, &manifest, None) {
-                    let task = Task {
-                        artifact: artifact.clone(),
-                        manifest,
-                        suite: None,
-                    };
                     let weighing = self.weigh(&artifact, &manifest);
-                    match self.under_lease(position, task, weighing).await {
+                    match self.under_lease(position, task.clone(), weighing).await {
                         Ok(_) => break,
                         Err(error @ JobError::Withdrawn) => {
                             tracing::info!(%artifact, %manifest, %error, "not weighed");
@@ -239,24 +243,20 @@ impl Weigher {
     /// Waits until the release, or the suite that it is asked, is withdrawn.
     async fn withdrawn(&self, task: &Task) -> JobError {
         let mut growth = self.ledger.growth();
-        let mut subjects = vec![(task.artifact.clone(), task.manifest)];
-        subjects.extend(task.suite.clone().map(|suite| (suite.artifact, suite.manifest)));
+        let suite = task.suite.as_ref();
+        let subjects = [(&task.artifact, &task.manifest)]
+            .into_iter()
+            .chain(suite.map(|suite| (&suite.artifact, &suite.manifest)));
         loop {
             let published = growth.borrow_and_update().checkpoint().size;
             self.folded(published).await;
-            let subjects = subjects.clone();
-            let found = self.reader.ask(move |q| {
-                let found: Result<Vec<_>, _> = subjects
-                    .iter()
-                    .map(|(artifact, manifest)| q.withdrawal(artifact, manifest))
-                    .collect();
-                Ok(found?.into_iter().flatten().next())
-            });
-            match found.await {
-                Ok(Some(_)) => return JobError::Withdrawn,
-                Ok(None) => {}
-                // Then it is measured to its end.
-                Err(error) => tracing::warn!(%error, "it cannot be seen whether a release is withdrawn"),
+            for (artifact, manifest) in subjects.clone() {
+                match self.is_withdrawn(artifact, manifest).await {
+                    Ok(true) => return JobError::Withdrawn,
+                    Ok(false) => {}
+                    // Then it is measured to its end.
+                    Err(error) => tracing::warn!(%error, "it cannot be seen whether a release is withdrawn"),
+                }
             }
             if growth.changed().await.is_err() {
                 // The site is stopping, and ends this.
@@ -265,8 +265,18 @@ impl Weigher {
         }
     }
 
+    /// Is it withdrawn, as its home's ledger says?
+    async fn is_withdrawn(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<bool, IndexError> {
+        let Some(record) = self.record(artifact).await? else {
+            return Ok(true);
+        };
+        let (artifact, manifest) = (artifact.clone(), *manifest);
+        let found = record.index.ask(move |q| q.withdrawal(&artifact, &manifest));
+        Ok(found.await?.is_some())
+    }
+
     async fn weigh(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<(), JobError> {
-        self.may_evaluate(artifact).await?;
+        self.may_evaluate(artifact, manifest).await?;
         let bytes = self.store.get(&Key::manifest(manifest)).await?;
         let parsed = Manifest::parse(bytes.to_vec()).map_err(|e| JobError::Manifest(e.to_string()))?;
         let done = self.measure(artifact, manifest, &parsed).await?;
@@ -313,20 +323,6 @@ impl Weigher {
         };
         self.ledger.say(statement).await?;
         Ok(())
-    }
-
-    /// No byte moves before a verdict.
-    pub(super) async fn may_evaluate(&self, artifact: &ArtifactName) -> Result<(), JobError> {
-        let wanted = artifact.clone();
-        let rows = self.reader.ask(move |q| q.labels(&wanted)).await?;
-        let labels: Vec<Label> = rows.into_iter().map(|row| row.label).collect();
-        let facts = self.here.facts(&self.here.site, self.clock.now());
-        let verdict = decide(&labels, &facts, Action::Evaluate, &self.here.place());
-        if verdict.allowed {
-            return Ok(());
-        }
-        let reasons: Vec<String> = verdict.reasons.iter().map(ToString::to_string).collect();
-        Err(JobError::Denied(reasons.join("; ")))
     }
 
     async fn measure(
@@ -409,19 +405,19 @@ impl Weigher {
         let Version::Manifest(digest) = &base.version else {
             return Ok(Err("the base is not named by its digest"));
         };
-        let (name, wanted) = (base.artifact.clone(), *digest);
-        let (namespace, release) = self
-            .reader
-            .ask(move |q| Ok((q.namespace(&name.namespace())?, q.release(&name, &wanted)?)))
-            .await?;
-        let is_public = namespace.is_some_and(|state| state.visibility == Visibility::Public);
         let is_own = base.artifact.namespace() == artifact.namespace();
-        if release.is_none() || !(is_public || is_own) {
+        let is_here = match self.record(&base.artifact).await? {
+            Some(record) if record.is_public() || is_own => {
+                self.is_here(&record, &base.artifact, digest).await?
+            }
+            _ => false,
+        };
+        if !is_here {
             return Ok(Err(
                 "the base is not at this site, for all who may read the release",
             ));
         }
-        match self.may_evaluate(&base.artifact).await {
+        match self.may_evaluate(&base.artifact, digest).await {
             Err(JobError::Denied(_)) => {
                 return Ok(Err("the label of the base denies that it is evaluated here"));
             }
@@ -440,9 +436,10 @@ impl Weigher {
     }
 
     pub(super) async fn recipe(&self, artifact: &ArtifactName, file: &Sha256) -> Result<Recipe, JobError> {
-        let (wanted, digest) = (artifact.clone(), *file);
-        let row = self.reader.ask(move |q| q.content_of(&wanted, &digest)).await?;
         let missing = || JobError::Missing(format!("the file {file}"));
+        let record = self.record(artifact).await?.ok_or_else(missing)?;
+        let (wanted, digest) = (artifact.clone(), *file);
+        let row = record.index.ask(move |q| q.content_of(&wanted, &digest)).await?;
         let row = row.ok_or_else(missing)?;
         self.content.recipe(&row.recipe).await?.ok_or_else(missing)
     }

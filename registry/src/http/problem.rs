@@ -230,7 +230,9 @@ impl From<Rejection> for Refusal {
             | Rejection::Withdrawn { .. }
             | Rejection::Erased { .. } => Code::Invalid,
             Rejection::Gate { .. } => Code::Gate,
-            Rejection::NoNamespace(_) | Rejection::NoRelease { .. } => Code::NotFound,
+            Rejection::NoNamespace(_) | Rejection::NoRelease { .. } | Rejection::NotHeld { .. } => {
+                Code::NotFound
+            }
             Rejection::Taken { .. } => Code::Taken,
             Rejection::Index(error) => return Self::failed(error),
         };

@@ -3,7 +3,7 @@
 
 use waag_schema::base::key::PublicKey;
 use waag_schema::statement::namespace::AdmitError;
-use waag_schema::statement::{Chain, NamespaceState, Predicate, Statement, Subject};
+use waag_schema::statement::{Chain, Keeping, NamespaceState, Predicate, Statement, Subject};
 use waag_schema::{ArtifactName, Namespace, Sha256, SiteId, Tag};
 
 use super::{Index, IndexError, Prepared};
@@ -39,6 +39,14 @@ pub enum Rejection {
     /// A tag shall name a release that was withdrawn.
     #[error("{manifest} of {artifact} was withdrawn; no tag can be given to it")]
     Withdrawn {
+        /// The artifact.
+        artifact: ArtifactName,
+        /// The manifest.
+        manifest: Sha256,
+    },
+    /// A scorecard of another site's release, of which this site holds no copy.
+    #[error("this site does not say that it holds a copy of {manifest} of {artifact}")]
+    NotHeld {
         /// The artifact.
         artifact: ArtifactName,
         /// The manifest.
@@ -132,7 +140,9 @@ impl Index {
                 None => Ok(NamespaceState::begin(&prepared.envelope, home.site).map(drop)?),
             };
         }
-        let namespace = known.ok_or(Rejection::NoNamespace(name))?;
+        let Some(namespace) = known else {
+            return self.admit_on_copy(prepared, home, name);
+        };
         if home.gaps {
             return self.admit_behind_gaps(prepared, home, &namespace);
         }
@@ -195,6 +205,34 @@ impl Index {
             (Predicate::Withdrawal(_), Subject::Manifest(_, manifest)) => self.released(artifact, manifest),
             _ => Ok(()),
         }
+    }
+
+    /// Checks what a site says of a release that is at home elsewhere: what it has measured on the copy that it holds,
+    /// by its own word.
+    fn admit_on_copy(
+        &self,
+        prepared: &Prepared,
+        home: &Home<'_>,
+        namespace: Namespace,
+    ) -> Result<(), Rejection> {
+        let (Predicate::Scorecard(_), Subject::Manifest(artifact, manifest)) =
+            (&prepared.statement.predicate, &prepared.statement.subject)
+        else {
+            return Err(Rejection::NoNamespace(namespace));
+        };
+        prepared
+            .envelope
+            .verify(&[*home.key], 1)
+            .map_err(AdmitError::from)?;
+        let custody = self.questions().custody_of(artifact, manifest)?;
+        let is_held = custody.is_some_and(|row| row.state == Keeping::Holds);
+        if is_held || home.gaps {
+            return Ok(());
+        }
+        Err(Rejection::NotHeld {
+            artifact: artifact.clone(),
+            manifest: *manifest,
+        })
     }
 
     /// Checks who signed a statement, and that it does not go back behind what is known.

@@ -350,15 +350,7 @@ impl<'a> Questions<'a> {
         limit: usize,
     ) -> Result<Vec<ScorecardView>, IndexError> {
         let sql = "SELECT * FROM scorecard WHERE artifact = ? ORDER BY position DESC LIMIT ?";
-        self.all(sql, params![artifact.as_str(), limit as u64], |row| {
-            let text: String = column(row, "statement")?;
-            Ok(ScorecardView {
-                manifest: sha256(row, "manifest")?,
-                entry: column(row, "position")?,
-                recorded: Timestamp::from_unix(column(row, "at")?),
-                scorecard: serde_json::from_str(&text).map_err(|e| corrupt(&e))?,
-            })
-        })
+        self.all(sql, params![artifact.as_str(), limit as u64], scorecard)
     }
 
     /// At which positions stand the newest scorecards of this release?
@@ -438,8 +430,9 @@ impl<'a> Questions<'a> {
         })
     }
 
-    /// Which releases from this position on have no scorecard of this engine, in the ledger's order? Withdrawn ones
-    /// are none of them.
+    /// Which releases from this position on have no scorecard of this engine, in the ledger's order? Those of this
+    /// ledger that are not withdrawn, and those of other sites of which this one says that it holds a copy: these stand
+    /// at the position of that.
     ///
     /// # Errors
     /// When the index fails.
@@ -450,8 +443,14 @@ impl<'a> Questions<'a> {
         from: u64,
         limit: usize,
     ) -> Result<Vec<(u64, ArtifactName, Sha256)>, IndexError> {
-        let sql = "SELECT r.position, r.artifact, r.manifest FROM release r
-             WHERE r.position >= ?1 AND r.withdrawn IS NULL AND NOT EXISTS (
+        let sql = "SELECT r.position, r.artifact, r.manifest FROM (
+                 SELECT position, artifact, manifest FROM release WHERE withdrawn IS NULL
+                 UNION ALL
+                 SELECT position, artifact, manifest FROM custody c WHERE state = 'holds' AND NOT EXISTS (
+                     SELECT 1 FROM custody n WHERE n.artifact = c.artifact AND n.manifest = c.manifest
+                         AND n.site = c.site AND n.position > c.position)
+             ) r
+             WHERE r.position >= ?1 AND NOT EXISTS (
                  SELECT 1 FROM scorecard s WHERE s.artifact = r.artifact AND s.manifest = r.manifest
                      AND s.engine = ?2 AND s.version = ?3)
              ORDER BY r.position LIMIT ?4";
@@ -459,7 +458,7 @@ impl<'a> Questions<'a> {
     }
 
     /// Which models from this position on have no scorecard of this engine and precision on this suite, in the ledger's
-    /// order? Withdrawn ones are none of them.
+    /// order? Withdrawn ones are none of them. Copies of other sites' releases are among them, models or not.
     ///
     /// # Errors
     /// When the index fails.
@@ -471,9 +470,15 @@ impl<'a> Questions<'a> {
         from: u64,
         limit: usize,
     ) -> Result<Vec<(u64, ArtifactName, Sha256)>, IndexError> {
-        let sql =
-            "SELECT r.position, r.artifact, r.manifest FROM release r JOIN artifact a ON a.name = r.artifact
-             WHERE r.position >= ?1 AND r.withdrawn IS NULL AND a.kind = 'model' AND NOT EXISTS (
+        let sql = "SELECT r.position, r.artifact, r.manifest FROM (
+                 SELECT position, artifact, manifest FROM release WHERE withdrawn IS NULL AND EXISTS (
+                     SELECT 1 FROM artifact a WHERE a.name = release.artifact AND a.kind = 'model')
+                 UNION ALL
+                 SELECT position, artifact, manifest FROM custody c WHERE state = 'holds' AND NOT EXISTS (
+                     SELECT 1 FROM custody n WHERE n.artifact = c.artifact AND n.manifest = c.manifest
+                         AND n.site = c.site AND n.position > c.position)
+             ) r
+             WHERE r.position >= ?1 AND NOT EXISTS (
                  SELECT 1 FROM scorecard s WHERE s.artifact = r.artifact AND s.manifest = r.manifest
                      AND s.engine = ?2 AND s.version = ?3 AND s.precision = ?4 AND s.suite = ?5)
              ORDER BY r.position LIMIT ?6";
@@ -820,6 +825,16 @@ fn located(row: &Row<'_>) -> Result<Located, IndexError> {
     Ok(Located {
         position: column(row, "position")?,
         at: Timestamp::from_unix(column(row, "at")?),
+    })
+}
+
+fn scorecard(row: &Row<'_>) -> Result<ScorecardView, IndexError> {
+    let text: String = column(row, "statement")?;
+    Ok(ScorecardView {
+        manifest: sha256(row, "manifest")?,
+        entry: column(row, "position")?,
+        recorded: Timestamp::from_unix(column(row, "at")?),
+        scorecard: serde_json::from_str(&text).map_err(|e| corrupt(&e))?,
     })
 }
 

@@ -187,6 +187,8 @@ impl Sequencer {
             Predicate::Genesis(genesis) => genesis.visibility,
             _ => match self.parts.index.questions().namespace(&name)? {
                 Some(state) => state.visibility,
+                // Of other sites' namespaces only public ones are measured on.
+                None if prepared.statement.predicate.is_a_sites() => Visibility::Public,
                 None => return Err(Rejection::NoNamespace(name).into()),
             },
         };

@@ -6,12 +6,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use waag_schema::ledger::SignedCheckpoint;
 use waag_schema::policy::place::{Country, Place};
+use waag_schema::statement::NamespaceState;
 use waag_schema::wire::artifact::Proof;
 use waag_schema::{Namespace, SiteId, Timestamp};
 
 use super::AppendError;
 use super::reader::LedgerReader;
-use crate::index::Reader;
+use crate::index::{IndexError, Reader};
 use crate::store::Store;
 
 /// How long a site that holds copies may go without hearing from their home before it stops giving them out.
@@ -128,6 +129,26 @@ impl FollowedLedgers {
     pub fn of(&self, site: &SiteId) -> Option<Arc<Followed>> {
         let ledgers = self.0.read().unwrap_or_else(PoisonError::into_inner);
         ledgers.get(site).cloned()
+    }
+
+    /// Finds a namespace in the ledger of the site whose own the charter says it is.
+    ///
+    /// # Errors
+    /// When an index fails.
+    pub async fn home_of(
+        &self,
+        name: &Namespace,
+    ) -> Result<Option<(NamespaceState, Arc<Followed>)>, IndexError> {
+        for followed in self.all() {
+            if !followed.owns(name) {
+                continue;
+            }
+            let wanted = name.clone();
+            if let Some(state) = followed.index.ask(move |q| q.namespace(&wanted)).await? {
+                return Ok(Some((state, followed)));
+            }
+        }
+        Ok(None)
     }
 
     /// Puts the newest state of one in the place of what was known.

@@ -1,5 +1,6 @@
 //! What goes out: names, versions and their proofs. Whatever a caller may not know of is not found.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -32,8 +33,8 @@ use crate::store::{Key, Store, StoreError};
 /// The most lines of one listing.
 const PAGE_MAX: usize = 1000;
 
-/// The most scorecards of one answer.
-const SCORECARDS_MAX: usize = 100;
+/// The most scorecards of one answer in each ledger.
+pub(super) const SCORECARDS_MAX: usize = 100;
 
 /// The most scorecards on one page of a leaderboard.
 const SCORED_PAGE_MAX: usize = 100;
@@ -216,7 +217,8 @@ impl Catalogue {
         })
     }
 
-    /// Returns what was measured on an artifact's releases, proven, and what is still to be.
+    /// Returns what was measured on an artifact's releases, by its home and by other sites whose ledgers are followed
+    /// here, proven; and what this site is still to measure.
     ///
     /// # Errors
     /// When there is none that the caller may know of.
@@ -240,23 +242,29 @@ impl Catalogue {
         if row.is_none() || (!shelf.is_own() && releases.is_empty()) {
             return Err(PublishError::NotFound(format!("artifact {name}")));
         }
+        let visible: HashSet<Sha256> = releases.iter().map(|release| release.manifest).collect();
+        let (others, others_proofs) = self.others(&shelf, name, &scorecards, &visible).await?;
         let engine = engine();
+        // What this site still has to measure on a copy, its own scorecards say.
+        let own: Vec<&ScorecardView> = if shelf.is_own() {
+            scorecards.iter().collect()
+        } else {
+            let of_here = others.iter().filter(|other| other.site == self.here.site);
+            of_here.map(|other| &other.view).collect()
+        };
+        let weighs = shelf.is_own() || self.may_evaluate(&shelf, name).await?;
         let has_one = |manifest: &Sha256| {
-            let by_this = |view: &&ScorecardView| {
+            let by_this = |view: &&&ScorecardView| {
                 (&view.scorecard.harness.name, &view.scorecard.harness.version)
                     == (&engine.name, &engine.version)
             };
-            scorecards
-                .iter()
-                .filter(by_this)
-                .any(|view| view.manifest == *manifest)
+            own.iter().filter(by_this).any(|view| view.manifest == *manifest)
         };
         let is_model = row.is_some_and(|row| row.kind == Some(Kind::Model));
-        let in_force = releases.iter().filter(|release| release.withdrawn.is_none());
-        let cards: Vec<_> = scorecards
+        let in_force = releases
             .iter()
-            .map(|view| (&view.manifest, &view.scorecard))
-            .collect();
+            .filter(|release| weighs && release.withdrawn.is_none());
+        let cards: Vec<_> = own.iter().map(|view| (&view.manifest, &view.scorecard)).collect();
         let jobs = in_force.flat_map(|release| {
             let weights = (!has_one(&release.manifest)).then_some(None);
             let suites = self.weighing.unasked(&release.manifest, &cards);
@@ -283,7 +291,18 @@ impl Catalogue {
             scorecards,
             weighing,
             proof,
+            others,
+            others_proofs,
         })
+    }
+
+    /// Do the labels of a copy let this site measure it?
+    async fn may_evaluate(&self, shelf: &Shelf, name: &ArtifactName) -> Result<bool, PublishError> {
+        let wanted = name.clone();
+        let rows = shelf.index(self).ask(move |q| q.labels(&wanted)).await?;
+        let labels: Vec<Label> = rows.into_iter().map(|row| row.label).collect();
+        let facts = self.here.facts(&shelf.home(&self.here), self.clock.now());
+        Ok(decide(&labels, &facts, Action::Evaluate, &self.here.place()).allowed)
     }
 
     /// Lists what the releases that the caller may know of scored on a suite, newest scorecard first.
@@ -319,11 +338,13 @@ impl Catalogue {
         details: &Sha256,
     ) -> Result<Bytes, PublishError> {
         let (_, shelf) = self.readable(caller, &name.namespace()).await?;
-        let (wanted, digest) = (name.clone(), *details);
-        let asked = shelf
-            .index(self)
-            .ask(move |q| q.details_of(&wanted, &digest))
-            .await?;
+        let mut asked = Vec::new();
+        // Those of its home, and what this site has found itself on a copy of it.
+        let own = (!shelf.is_own()).then_some(&self.reader);
+        for index in [shelf.index(self)].into_iter().chain(own) {
+            let (wanted, digest) = (name.clone(), *details);
+            asked.extend(index.ask(move |q| q.details_of(&wanted, &digest)).await?);
+        }
         // What a suite found request by request is for those who may read the suite as well.
         let mut known = false;
         for suite in asked {

@@ -82,16 +82,8 @@ impl Catalogue {
         if let Some(state) = self.reader.ask(move |q| q.namespace(&wanted)).await? {
             return Ok(Some((state, Shelf::Own)));
         }
-        for followed in self.ledgers.all() {
-            if !followed.owns(name) {
-                continue;
-            }
-            let wanted = name.clone();
-            if let Some(state) = followed.index.ask(move |q| q.namespace(&wanted)).await? {
-                return Ok(Some((state, Shelf::Copy(followed))));
-            }
-        }
-        Ok(None)
+        let found = self.ledgers.home_of(name).await?;
+        Ok(found.map(|(state, followed)| (state, Shelf::Copy(followed))))
     }
 
     /// Returns which releases of an artifact are here; none where the artifact is this site's own.

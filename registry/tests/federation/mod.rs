@@ -8,6 +8,7 @@ mod over_http;
 mod privacy;
 mod simulation;
 mod threats;
+mod weighing;
 mod witnessing;
 
 use std::sync::Arc;

@@ -8,7 +8,7 @@
 //!
 //! That both scorecards stand in their sites' ledgers, and speak of the same manifest, is for the caller to have checked.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::scorecard::{Amount, Measure, Scorecard, Section};
 
@@ -18,7 +18,7 @@ const EXACT: &str = "exact";
 const OF_A_MACHINE: &str = "speed";
 
 /// How far apart two numbers of different engines or devices may be and still confirm each other.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Tolerance {
     /// Of the larger one's magnitude.
     pub relative: f64,
@@ -36,7 +36,7 @@ impl Default for Tolerance {
 }
 
 /// A number that is not the same in both.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Difference {
     /// The task it is of, if it is of one.
     pub task: Option<String>,
@@ -51,7 +51,7 @@ pub struct Difference {
 }
 
 /// What one scorecard says to a section of another.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {
     /// It found the same.
@@ -76,13 +76,27 @@ pub enum Verdict {
 }
 
 /// A section, and what the other scorecard says to it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Agreement {
     /// Which section.
     pub section: String,
     /// What is said to it.
     #[serde(flatten)]
     pub verdict: Verdict,
+}
+
+/// What one scorecard says to another, all sections together: the worst that it says to any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// No section can be compared.
+    Incomparable,
+    /// All that can be compared is the same to the last bit.
+    Confirmed,
+    /// All that can be compared is the same within the tolerance.
+    WithinTolerance,
+    /// Something differs by more than it may.
+    Disputed,
 }
 
 /// Two numbers of one metric beside each other.
@@ -104,6 +118,36 @@ pub fn agree(ours: &Scorecard, theirs: &Scorecard, tolerance: &Tolerance) -> Vec
             verdict: judge(ours, theirs, section, tolerance),
         })
         .collect()
+}
+
+/// Says what is said to all sections together.
+#[must_use]
+pub fn outcome(agreements: &[Agreement]) -> Outcome {
+    let of_one = |one: &Agreement| match one.verdict {
+        Verdict::Incomparable { .. } => Outcome::Incomparable,
+        Verdict::Confirmed {
+            bit_for_bit: true, ..
+        } => Outcome::Confirmed,
+        Verdict::Confirmed { .. } => Outcome::WithinTolerance,
+        Verdict::Disputed { .. } => Outcome::Disputed,
+    };
+    agreements
+        .iter()
+        .map(of_one)
+        .max()
+        .unwrap_or(Outcome::Incomparable)
+}
+
+/// Returns the largest difference in all sections: among those that are disputed if one is, else among all.
+#[must_use]
+pub fn greatest(agreements: &[Agreement]) -> Option<&Difference> {
+    let disputed = is_disputed(agreements);
+    let found = agreements.iter().filter_map(|one| match &one.verdict {
+        Verdict::Disputed { greatest, .. } => Some(greatest),
+        Verdict::Confirmed { greatest, .. } if !disputed => greatest.as_ref(),
+        _ => None,
+    });
+    found.max_by(|a, b| a.relative.total_cmp(&b.relative))
 }
 
 /// Says whether any section is disputed.
@@ -261,6 +305,47 @@ mod tests {
     fn verdict(ours: &Scorecard, theirs: &Scorecard) -> Verdict {
         let mut found = agree(ours, theirs, &Tolerance::default());
         found.remove(0).verdict
+    }
+
+    #[test]
+    fn all_sections_together_are_as_bad_as_the_worst_and_a_section_that_cannot_be_compared_is_passed_over() {
+        let of = |verdict| Agreement {
+            section: "weights".to_owned(),
+            verdict,
+        };
+        let difference = |relative| Difference {
+            task: None,
+            metric: "nan".to_owned(),
+            ours: None,
+            theirs: None,
+            relative,
+        };
+        let confirmed = |bit_for_bit, greatest| {
+            of(Verdict::Confirmed {
+                bit_for_bit,
+                greatest,
+            })
+        };
+        let disputed = |relative| {
+            of(Verdict::Disputed {
+                greatest: difference(relative),
+                differing: 1,
+            })
+        };
+        let other = || {
+            of(Verdict::Incomparable {
+                reason: "another suite was asked".to_owned(),
+            })
+        };
+        assert_eq!(outcome(&[]), Outcome::Incomparable);
+        assert_eq!(outcome(&[other()]), Outcome::Incomparable);
+        assert_eq!(outcome(&[other(), confirmed(true, None)]), Outcome::Confirmed);
+        let within = [confirmed(true, None), confirmed(false, Some(difference(1e-5)))];
+        assert_eq!(outcome(&within), Outcome::WithinTolerance);
+        assert_eq!(greatest(&within), Some(&difference(1e-5)));
+        let worst = [disputed(1e-6), within[1].clone(), disputed(1e-3)];
+        assert_eq!(outcome(&worst), Outcome::Disputed);
+        assert_eq!(greatest(&worst), Some(&difference(1e-3)));
     }
 
     fn reason(verdict: Verdict) -> String {

@@ -9,6 +9,7 @@ use crate::base::time::Timestamp;
 use crate::ledger::proof::EntryProof;
 use crate::policy::label::Label;
 use crate::release::kind::Kind;
+use crate::statement::agreement::{Agreement, Difference, Outcome, Tolerance};
 use crate::statement::scorecard::SuiteRelease;
 use crate::statement::{Chain, Scorecard};
 
@@ -133,6 +134,42 @@ pub struct Scorecards {
     pub weighing: Vec<WeighingView>,
     /// Proves the statements; absent where there is none.
     pub proof: Option<Proof>,
+    /// What other sites than the home have found on the same releases, as far as this site has followed their ledgers:
+    /// the newest of each site for each release, suite, precision and class of device.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<OtherScorecard>,
+    /// Proves those, one of each site's ledger.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others_proofs: Vec<Proof>,
+}
+
+/// What another site has found on a release, and whether that is the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct OtherScorecard {
+    /// In whose ledger it stands.
+    pub site: SiteId,
+    /// The scorecard; its `entry` is one of that ledger.
+    #[serde(flatten)]
+    pub view: ScorecardView,
+    /// What it says to the first scorecard of the same release and suite; none where it is that one itself.
+    pub compared: Option<Compared>,
+}
+
+/// What a scorecard says to another one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Compared {
+    /// In whose ledger the other one stands: the home's where that has one, else this site's, else the first that has.
+    pub site: SiteId,
+    /// Its entry there.
+    pub entry: u64,
+    /// All sections together.
+    pub verdict: Outcome,
+    /// What differs most, if anything does.
+    pub greatest: Option<Difference>,
+    /// Section by section.
+    pub agreements: Vec<Agreement>,
+    /// How far apart numbers of different engines or devices may be.
+    pub tolerance: Tolerance,
 }
 
 /// Entries of a site's ledger, proven under its newest checkpoint: enough to check them offline, given its key.
