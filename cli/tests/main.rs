@@ -16,6 +16,7 @@ mod help;
 mod independent;
 mod kill;
 mod ledger_commands;
+mod namespaces;
 mod ordinary;
 mod owners;
 mod packed;

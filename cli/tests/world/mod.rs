@@ -25,6 +25,13 @@ fn waag(home: &Path) -> Command {
         .env_clear()
         .env("HOME", home)
         .env("WAAG_HOME", home.join("waag"));
+    // Whoever has authorities of their own at home believes those: in a command, and where a site asks others.
+    let authorities = home.join("authorities.pem");
+    if authorities.exists() {
+        command
+            .env("WAAG_CA", &authorities)
+            .env("SSL_CERT_FILE", &authorities);
+    }
     command.stdin(Stdio::null());
     command
 }
@@ -32,6 +39,7 @@ fn waag(home: &Path) -> Command {
 /// A running site.
 pub(crate) struct Site {
     pub(crate) url: String,
+    pub(crate) fingerprint: String,
     pub(crate) data: PathBuf,
     child: Child,
     /// What it says on standard error, shown when the test fails.
@@ -78,7 +86,7 @@ impl Site {
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
+        let (mut line, mut fingerprint) = (String::new(), String::new());
         let url = loop {
             line.clear();
             if stdout.read_line(&mut line).unwrap() == 0 {
@@ -87,12 +95,16 @@ impl Site {
                     fs::read_to_string(&log).unwrap()
                 );
             }
+            if let Some(said) = line.strip_prefix("fingerprint ") {
+                fingerprint = said.trim().to_owned();
+            }
             if let Some(url) = line.trim_end().strip_prefix("listening on ") {
                 break url.to_owned();
             }
         };
         Self {
             url,
+            fingerprint,
             data: data.to_owned(),
             child,
             log,

@@ -7,15 +7,13 @@
 use std::collections::HashSet;
 
 use waag_schema::ChunkDigest;
+use waag_schema::content::Recipe;
 use waag_schema::statement::{Keeping, Release};
 
-use super::mirror::{Wanted, release_in};
+use super::mirror::{LISTED_AT_ONCE, Wanted, release_in};
 use super::sites::{Federation, SitesError};
 use crate::ledger::{AppendError, Followed};
-use crate::store::{Key, StoreError};
-
-/// Keys handled in one listing.
-const LISTED_AT_ONCE: usize = 1000;
+use crate::store::{Key, Store, StoreError};
 
 impl Federation {
     /// Deletes a copy and says so.
@@ -26,8 +24,24 @@ impl Federation {
         reason: &str,
     ) -> Result<(), SitesError> {
         let (_, statement) = self.statement(followed, release).await?;
-        self.delete(release, &statement).await?;
-        self.say(followed, release, Keeping::Erased, Some(reason)).await
+        self.delete(Some(followed.store.as_ref()), release, &statement)
+            .await?;
+        self.say(followed, release, Keeping::Erased, Some(reason)).await?;
+        self.end_fetch(followed.store.as_ref(), release).await
+    }
+
+    /// Deletes what has come of a release that was never whole here. It was not held, so nothing is said.
+    pub(super) async fn discard(&self, followed: &Followed, release: &Wanted) -> Result<(), SitesError> {
+        let (_, statement) = self.statement(followed, release).await?;
+        self.delete(Some(followed.store.as_ref()), release, &statement)
+            .await?;
+        self.end_fetch(followed.store.as_ref(), release).await
+    }
+
+    /// Forgets that a release was being fetched: it is held now, or nothing is left of it.
+    pub(super) async fn end_fetch(&self, copy: &dyn Store, release: &Wanted) -> Result<(), SitesError> {
+        let prefix = Key::fetching_prefix(&release.artifact, &release.view.manifest);
+        Ok(delete_below(copy, &prefix).await?)
     }
 
     /// Deletes what was withdrawn here with erasure, and says so: the home does as it asks of others. Returns how many
@@ -45,7 +59,7 @@ impl Federation {
             let proof = self.ledger.prove(&[release.view.entry]).await?;
             let found = release_in(&proof, &release.artifact, &release.view.manifest)?;
             let (_, statement) = found.ok_or(AppendError::NoEntry(release.view.entry))?;
-            self.delete(&release, &statement).await?;
+            self.delete(None, &release, &statement).await?;
             let newest = self.ledger.checkpoint();
             let (home, size) = (newest.checkpoint().origin.clone(), newest.checkpoint().size);
             let why = format!("withdrawn with erasure: {reason}");
@@ -55,8 +69,14 @@ impl Federation {
         Ok(number)
     }
 
-    /// Deletes what nothing else needs of a release, and looks that it is gone.
-    async fn delete(&self, release: &Wanted, statement: &Release) -> Result<(), SitesError> {
+    /// Deletes what nothing else needs of a release, and looks that it is gone. The copy of its home's ledger says what
+    /// a fetch that did not end has left.
+    async fn delete(
+        &self,
+        copy: Option<&dyn Store>,
+        release: &Wanted,
+        statement: &Release,
+    ) -> Result<(), SitesError> {
         let manifest = release.view.manifest;
         let named: Vec<ChunkDigest> = statement
             .content
@@ -66,7 +86,7 @@ impl Federation {
             .collect();
         // No upload completes a file and no fetch begins while it is looked what is still needed.
         let _sealing = self.uploads.hold_up().await;
-        let underway = self.underway.pause().await;
+        let paused = self.underway.pause().await;
         let kept_recipes = self.needed_recipes(release).await?;
         let mut chunks = HashSet::new();
         let mut recipes = Vec::new();
@@ -74,7 +94,11 @@ impl Federation {
             if kept_recipes.contains(&digest) || self.reader.ask(move |q| q.has_recipe(&digest)).await? {
                 continue;
             }
-            if let Some(recipe) = self.content.recipe(&digest).await? {
+            let recipe = match (self.content.recipe(&digest).await?, copy) {
+                (None, Some(copy)) => begun_recipe(copy, release, &digest).await?,
+                (known, _) => known,
+            };
+            if let Some(recipe) = recipe {
                 chunks.extend(recipe.pieces().iter().map(|piece| piece.chunk));
                 recipes.push(digest);
             }
@@ -86,9 +110,7 @@ impl Federation {
                 }
             }
         }
-        for noted in underway.iter().filter(|(other, _)| **other != manifest) {
-            chunks.retain(|chunk| !noted.1.contains(chunk));
-        }
+        self.underway.spare(&mut chunks);
         let asked: Vec<ChunkDigest> = chunks.into_iter().collect();
         let gone = self.reader.ask(move |q| {
             let mut gone = Vec::with_capacity(asked.len());
@@ -101,7 +123,6 @@ impl Federation {
         });
         let gone = gone.await?;
         let mut keys: Vec<Key> = gone.iter().map(Key::chunk).collect();
-        keys.extend(gone.iter().map(|chunk| Key::incoming(&manifest, chunk)));
         keys.extend(recipes.iter().map(Key::recipe));
         let shared = self.reader.ask(move |q| q.has_manifest(&manifest)).await?;
         if !shared && !self.is_held_elsewhere(release).await? {
@@ -110,13 +131,15 @@ impl Federation {
         for key in &keys {
             self.store.delete(key).await?;
         }
+        // What was on its way when a fetch broke off.
+        delete_below(self.store.as_ref(), &Key::incoming_prefix(&manifest)).await?;
         self.content.forget(&gone);
         for key in &keys {
             if self.store.head(key).await?.is_some() {
                 return Err(StoreError::Conflict(key.clone()).into());
             }
         }
-        drop(underway);
+        drop(paused);
         tracing::info!(artifact = %release.artifact, %manifest, chunks = gone.len(), "content was deleted");
         Ok(())
     }
@@ -176,5 +199,32 @@ impl Federation {
             after = Some(last);
         }
         Ok(needed)
+    }
+}
+
+/// Reads a recipe of a release of which a fetch began.
+async fn begun_recipe(
+    copy: &dyn Store,
+    release: &Wanted,
+    digest: &ChunkDigest,
+) -> Result<Option<Recipe>, StoreError> {
+    let key = Key::fetching(&release.artifact, &release.view.manifest, digest);
+    match copy.get(&key).await {
+        Ok(bytes) => Ok(Recipe::decode(&bytes).ok()),
+        Err(StoreError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes everything below a prefix.
+async fn delete_below(store: &dyn Store, prefix: &str) -> Result<(), StoreError> {
+    loop {
+        let keys = store.list(prefix, None, LISTED_AT_ONCE).await?;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        for key in &keys {
+            store.delete(key).await?;
+        }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! Budget: a chunk crosses the network once, is hashed once and written once; memory is one batch of 16 MiB.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ impl Fetch<'_> {
         }
         let parsed = Manifest::parse(bytes.to_vec()).map_err(lies)?;
         self.release.check_manifest(&parsed).map_err(lies)?;
-        let mut named: HashMap<Sha256, &Named> = HashMap::new();
+        let mut named: BTreeMap<Sha256, &Named> = BTreeMap::new();
         for content in self.release.content.iter().chain([&self.release.config]) {
             named.insert(content.sha256, content);
         }

@@ -17,7 +17,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use waag_schema::Timestamp;
 use waag_schema::ledger::merkle::{consistency_nodes, prove_consistency, root_nodes, verify_consistency};
 use waag_schema::ledger::note::NOTE_BYTES_MAX;
 use waag_schema::ledger::tile::tiles_for;
@@ -28,6 +27,7 @@ use waag_schema::ledger::{
 };
 use waag_schema::statement::{Envelope, Predicate};
 use waag_schema::wire::federation::Evidence;
+use waag_schema::{SiteId, Timestamp};
 
 use super::peer::{Peer, PeerError, PeerSite};
 use crate::clock::Clock;
@@ -69,6 +69,9 @@ pub enum FollowError {
     /// It is not believed any more, until an admin decides.
     #[error("it is not believed any more: {0}")]
     Stopped(String),
+    /// The charter names it no more.
+    #[error("the charter does not name {0} any more")]
+    Dropped(SiteId),
     /// What is kept of it here cannot be used.
     #[error(transparent)]
     Copy(#[from] AppendError),
@@ -233,6 +236,11 @@ impl Follower {
             standing: self.standing.clone(),
             store: Arc::clone(&self.copy),
         }
+    }
+
+    /// Goes on by what the charter says of the site now. Whose ledger it is stays the same.
+    pub(super) fn go_by(&mut self, site: PeerSite, peer: Arc<dyn Peer>) {
+        (self.site, self.peer) = (site, peer);
     }
 
     pub(super) const fn index(&mut self) -> &mut Index {
@@ -632,9 +640,8 @@ impl Follower {
                 let pack = Pack::decode(&bytes).map_err(|e| lies(format_args!("{path}: {e}")))?;
                 let cell = self.copy.read_cell(&Key::pack(series, &path)).await?;
                 let own = cell.map_or_else(|| Ok(Pack::default()), |cell| Pack::decode(&cell.bytes));
-                openings
-                    .packs
-                    .push((path.clone(), own.map_err(AppendError::from)?));
+                let own = beginning(&own.map_err(AppendError::from)?, slot)?;
+                openings.packs.push((path.clone(), own));
                 served = Some((path, pack));
             }
             let Some(((path, pack), (_, own))) = served.as_ref().zip(openings.packs.last_mut()) else {
@@ -644,14 +651,11 @@ impl Follower {
                 return Err(lies(format_args!("{path} has too few openings")));
             }
             let found = pack.slot(slot).cloned();
-            // What is here already was checked when it came; it is not exchanged for anything.
-            if slot == own.len() {
-                match &found {
-                    Some(opened) => own.append(opened.clone()),
-                    None => own.append_erased(),
-                }
-                .map_err(AppendError::from)?;
+            match &found {
+                Some(opened) => own.append(opened.clone()),
+                None => own.append_erased(),
             }
+            .map_err(AppendError::from)?;
             openings.slots.push(Some((seq, found)));
             seq += 1;
         }
@@ -894,6 +898,26 @@ struct Openings {
     slots: Vec<Option<(u64, Option<SaltedOpening>)>>,
     /// The packs of the copy as they are with them.
     packs: Vec<(PackPath, Pack)>,
+}
+
+/// Returns the openings of a pack that were followed before. What stands behind them an earlier look has left, which did
+/// not come to its end: perhaps what was withheld then comes now.
+fn beginning(pack: &Pack, slots: usize) -> Result<Pack, FollowError> {
+    if pack.len() < slots {
+        return Err(damaged(&format_args!(
+            "a pack with {} openings, {slots} were followed",
+            pack.len()
+        )));
+    }
+    let mut kept = Pack::default();
+    for slot in 0..slots {
+        match pack.slot(slot) {
+            Some(opened) => kept.append(opened.clone()),
+            None => kept.append_erased(),
+        }
+        .map_err(AppendError::from)?;
+    }
+    Ok(kept)
 }
 
 fn damaged(what: &dyn std::fmt::Display) -> FollowError {

@@ -8,7 +8,7 @@
 //! is shown before. A label that was tightened and a withdrawal that erases take effect here, at the next look.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use waag_schema::ledger::Origin;
@@ -27,6 +27,10 @@ use super::sites::SitesError;
 use super::sites::{Federation, Member};
 use crate::index::{CustodyRow, IndexError, Prepared, Questions};
 use crate::ledger::{AppendError, Followed, Standing, prepare};
+use crate::store::{Key, Store, StoreError};
+
+/// Keys handled in one listing.
+pub(super) const LISTED_AT_ONCE: usize = 1000;
 
 /// What was tried in vain, since the start.
 #[derive(Default)]
@@ -60,6 +64,8 @@ pub(super) struct Wanted {
     bytes_per_second: Option<u64>,
     hours: Option<Hours>,
     custody: Option<CustodyRow>,
+    /// A fetch of it began and did not end.
+    begun: bool,
 }
 
 impl Wanted {
@@ -75,6 +81,7 @@ impl Wanted {
             bytes_per_second: None,
             hours: None,
             custody: None,
+            begun: false,
         }
     }
 
@@ -123,6 +130,7 @@ impl Federation {
             .filter(|row| row.site == self.here.site)
             .map(|row| ((row.artifact.clone(), row.manifest), row))
             .collect();
+        let begun = begun(followed.store.as_ref()).await?;
         let owner = site.clone();
         let found = followed.index.ask(move |q| {
             let mut found = Vec::new();
@@ -135,7 +143,9 @@ impl Federation {
                 let custody = held.get(&(artifact.clone(), view.manifest)).cloned();
                 let rule = rules.iter().find(|rule| takes(rule, &artifact, kind));
                 let keeps = custody.as_ref().is_some_and(|row| row.state == Keeping::Holds);
-                if rule.is_none() && !keeps {
+                let begun =
+                    !begun.is_empty() && begun.contains(&Key::fetching_prefix(&artifact, &view.manifest));
+                if rule.is_none() && !keeps && !begun {
                     continue;
                 }
                 found.push(Wanted {
@@ -148,6 +158,7 @@ impl Federation {
                     artifact,
                     view,
                     custody,
+                    begun,
                 });
             }
             Ok(found)
@@ -238,6 +249,10 @@ impl Federation {
                 None => Ok(Step::Nothing),
             };
         }
+        if release.begun && (release.erase || !verdict.allowed) {
+            // What came before it was forbidden goes, though it was never whole.
+            self.discard(followed, release).await?;
+        }
         if followed.standing != Standing::Sound || release.view.withdrawn.is_some() {
             return Ok(Step::Nothing);
         }
@@ -258,8 +273,8 @@ impl Federation {
                 .await?;
             return Ok(Step::Refused);
         }
-        if release.when == When::OnDemand && !self.demand.contains(&release.artifact, &release.view.manifest)
-        {
+        let asked = self.demand.contains(&release.artifact, &release.view.manifest);
+        if release.when == When::OnDemand && !asked {
             return Ok(Step::Nothing);
         }
         if self.not_yet(release).is_some() {
@@ -293,10 +308,19 @@ impl Federation {
         // What it was made from stands in its manifest, and those labels hold as well.
         let ancestors: Vec<ArtifactName> = ancestors(&bytes);
         if self.deny_made_from(followed, release, &ancestors).await? {
+            if release.begun {
+                self.discard(followed, release).await?;
+            }
             return Ok(());
         }
         // From here on nobody deletes these chunks, whoever else needs them no more.
-        let underway = self.underway.begin(manifest, chunks_of(&recipes)).await;
+        let underway = self.underway.begin(chunks_of(&recipes)).await;
+        // Were this to end before it is held, it is known from this what there may be to delete.
+        let begun = recipes.iter().map(|(_, recipe)| {
+            let key = Key::fetching(&release.artifact, &manifest, &recipe.digest());
+            (key, Bytes::from(recipe.canonical()))
+        });
+        followed.store.put_all(begun.collect()).await?;
         let artifact = release.artifact.clone();
         let scorecards = followed
             .index
@@ -326,6 +350,7 @@ impl Federation {
         }
         self.say(followed, release, Keeping::Holds, None).await?;
         drop(underway);
+        self.end_fetch(followed.store.as_ref(), release).await?;
         let prepared = prepare(self.store.as_ref(), envelope).await?;
         from.member
             .arrived(release.view.entry, release.view.at, prepared)
@@ -502,48 +527,68 @@ enum Step {
     Erased,
 }
 
+/// Returns what the keys of all releases begin with of which a fetch began and did not end.
+async fn begun(copy: &dyn Store) -> Result<HashSet<String>, StoreError> {
+    let (mut found, mut after) = (HashSet::new(), None);
+    loop {
+        let keys = copy
+            .list(Key::all_fetching_prefix(), after.as_ref(), LISTED_AT_ONCE)
+            .await?;
+        let Some(last) = keys.last().cloned() else {
+            return Ok(found);
+        };
+        let prefixes = keys.iter().filter_map(|key| key.as_str().rsplit_once('/'));
+        found.extend(prefixes.map(|(release, _)| format!("{release}/")));
+        after = Some(last);
+    }
+}
+
 /// The chunks of releases that are being fetched: nobody deletes them meanwhile.
 #[derive(Clone, Default)]
-pub(super) struct Underway(Arc<tokio::sync::RwLock<BTreeMap<Sha256, Arc<HashSet<ChunkDigest>>>>>);
+pub(super) struct Underway {
+    /// Held by all who begin for a moment, and by who deletes.
+    pause: Arc<tokio::sync::RwLock<()>>,
+    noted: Arc<Mutex<Vec<Arc<HashSet<ChunkDigest>>>>>,
+}
 
 impl Underway {
     /// Notes chunks; waits while somebody deletes.
-    async fn begin(&self, manifest: Sha256, chunks: HashSet<ChunkDigest>) -> Noted {
+    async fn begin(&self, chunks: HashSet<ChunkDigest>) -> Noted {
+        let _nobody_deletes = self.pause.read().await;
         let chunks = Arc::new(chunks);
-        self.0.write().await.insert(manifest, Arc::clone(&chunks));
+        self.noted().push(Arc::clone(&chunks));
         Noted {
             all: self.clone(),
-            manifest,
             chunks,
         }
     }
 
     /// Lets nobody begin as long as what it returns is kept.
-    pub(super) async fn pause(
-        &self,
-    ) -> tokio::sync::RwLockWriteGuard<'_, BTreeMap<Sha256, Arc<HashSet<ChunkDigest>>>> {
-        self.0.write().await
+    pub(super) async fn pause(&self) -> tokio::sync::RwLockWriteGuard<'_, ()> {
+        self.pause.write().await
+    }
+
+    /// Forgets of these chunks those that are noted.
+    pub(super) fn spare(&self, chunks: &mut HashSet<ChunkDigest>) {
+        for noted in self.noted().iter() {
+            chunks.retain(|chunk| !noted.contains(chunk));
+        }
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Vec<Arc<HashSet<ChunkDigest>>>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Chunks that are noted until this goes.
 struct Noted {
     all: Underway,
-    manifest: Sha256,
     chunks: Arc<HashSet<ChunkDigest>>,
 }
 
 impl Drop for Noted {
     fn drop(&mut self) {
-        // Whoever holds the lock is deleting, and then the note stays until the same release is fetched again: it
-        // keeps too much rather than too little.
-        if let Ok(mut all) = self.all.0.try_write()
-            && all
-                .get(&self.manifest)
-                .is_some_and(|noted| Arc::ptr_eq(noted, &self.chunks))
-        {
-            all.remove(&self.manifest);
-        }
+        self.all.noted().retain(|noted| !Arc::ptr_eq(noted, &self.chunks));
     }
 }
 

@@ -12,7 +12,7 @@ use waag_schema::wire::artifact::ChunksRequest;
 use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, SiteId};
 
 use crate::access::Here;
-use crate::ledger::owns;
+use crate::ledger::{Followed, owns};
 
 /// What the charter says of a site.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,15 @@ impl PeerSite {
     #[must_use]
     pub fn here(&self) -> Here {
         Here::new(self.id.clone(), self.jurisdiction)
+    }
+
+    /// Returns what was followed of it as it is seen under these terms.
+    pub(super) fn seen_with(&self, followed: &Followed) -> Followed {
+        Followed {
+            jurisdiction: self.jurisdiction,
+            owns: self.owns.clone(),
+            ..followed.clone()
+        }
     }
 
     /// Is this namespace its own?

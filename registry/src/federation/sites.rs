@@ -31,8 +31,11 @@ use crate::publish::Demand;
 use crate::store::{Key, Store, StoreError, Within};
 use crate::telemetry::{Metrics, OfPeer};
 
-/// How often another site's ledger is looked at.
-const LOOKED_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+/// How often another site's ledger is looked at: what is published there is known here within a second and some round
+/// trips. Nothing new is one request, answered by a tag.
+const LOOKED_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+/// At every so many looks it is gone through what rules, labels and failures ask for, also where nothing is new.
+const THOROUGH_EVERY: u64 = 5;
 
 /// Something with other sites could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -77,12 +80,29 @@ pub(super) struct Member {
     pub(super) peer: Arc<dyn Peer>,
     pub(super) follower: Arc<tokio::sync::Mutex<Follower>>,
     /// Why the last look failed, if it did.
-    trouble: Mutex<Option<String>>,
+    trouble: Arc<Mutex<Option<String>>>,
     /// The note that it was last handed, and held while it is handed another.
     pub(super) told: tokio::sync::Mutex<Option<String>>,
     /// Held while its releases are mirrored.
-    mirroring: tokio::sync::Mutex<()>,
+    mirroring: Arc<tokio::sync::Mutex<()>>,
 }
+
+impl Member {
+    /// Puts what the charter says now in the place of what it said. Who follows goes on: a look may be under way, and two
+    /// that write one copy would take each other for strangers.
+    fn renewed(&self, site: PeerSite, peer: Arc<dyn Peer>) -> Self {
+        Self {
+            site,
+            peer,
+            follower: Arc::clone(&self.follower),
+            trouble: Arc::clone(&self.trouble),
+            told: tokio::sync::Mutex::default(),
+            mirroring: Arc::clone(&self.mirroring),
+        }
+    }
+}
+
+type Members = BTreeMap<SiteId, Arc<Member>>;
 
 /// What the federation works with.
 pub(crate) struct SitesParts {
@@ -119,7 +139,7 @@ pub struct Federation {
     directory: PathBuf,
     configured: Vec<MirrorRule>,
     added: AddedRules,
-    members: RwLock<BTreeMap<SiteId, Arc<Member>>>,
+    members: Arc<RwLock<Members>>,
     /// Where the charter says that this site answers: host and port.
     authority: RwLock<Option<String>>,
     pub(super) signed: Signed,
@@ -146,7 +166,7 @@ impl Federation {
             metrics: parts.metrics,
             directory: parts.peers,
             configured: parts.rules,
-            members: RwLock::default(),
+            members: Arc::default(),
             authority: RwLock::default(),
             signed: Signed::default(),
             cosigned: Cosigned::default(),
@@ -170,12 +190,26 @@ impl Federation {
                 continue;
             }
             let id = site.id.clone();
-            let member = self.open(site, peer).await?;
+            let member = match self.member(&id) {
+                Ok(known) if known.site.log_key == site.log_key => known.renewed(site, peer),
+                _ => self.open(site, peer).await?,
+            };
             members.insert(id, Arc::new(member));
         }
-        self.ledgers.retain(|site| members.contains_key(site));
-        *self.members.write().unwrap_or_else(PoisonError::into_inner) = members;
+        self.take_up(members);
         self.load_cosigned().await
+    }
+
+    /// From here on there are these. What was followed of each is seen under what the charter says of it now.
+    fn take_up(&self, members: Members) {
+        let mut all = self.members.write().unwrap_or_else(PoisonError::into_inner);
+        self.ledgers.retain(|site| members.contains_key(site));
+        *all = members;
+        for member in all.values() {
+            if let Some(followed) = self.ledgers.of(&member.site.id) {
+                self.ledgers.set(member.site.seen_with(&followed));
+            }
+        }
     }
 
     async fn open(&self, site: PeerSite, peer: Arc<dyn Peer>) -> Result<Member, SitesError> {
@@ -204,9 +238,9 @@ impl Federation {
             site,
             peer,
             follower: Arc::new(tokio::sync::Mutex::new(follower)),
-            trouble: Mutex::default(),
+            trouble: Arc::default(),
             told: tokio::sync::Mutex::default(),
-            mirroring: tokio::sync::Mutex::default(),
+            mirroring: Arc::default(),
         })
     }
 
@@ -287,18 +321,25 @@ impl Federation {
         Ok(looked?)
     }
 
-    /// Works with the one who follows a site, on a thread of its own, and shows to all what came of it.
+    /// Works with the one who follows a site, by what the charter says of it now, on a thread of its own, and shows to all
+    /// what came of it, unless the charter has dropped the site meanwhile.
     pub(super) async fn follower<T: Send + 'static>(
         &self,
         member: &Arc<Member>,
         work: impl AsyncFnOnce(&mut Follower) -> Result<T, FollowError> + Send + 'static,
     ) -> Result<T, FollowError> {
         let mut follower = Arc::clone(&member.follower).lock_owned().await;
+        let id = member.site.id.clone();
+        let now = self.member(&id).map_err(|_| FollowError::Dropped(id.clone()))?;
+        follower.go_by(now.site.clone(), Arc::clone(&now.peer));
         let runtime = tokio::runtime::Handle::current();
-        let ledgers = self.ledgers.clone();
+        let (ledgers, members) = (self.ledgers.clone(), Arc::clone(&self.members));
         let worked = tokio::task::spawn_blocking(move || {
             let done = runtime.block_on(work(&mut follower));
-            ledgers.set(follower.followed());
+            let members = members.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(member) = members.get(&id) {
+                ledgers.set(member.site.seen_with(&follower.followed()));
+            }
             done
         });
         worked.await.expect("following does not panic")
@@ -423,10 +464,14 @@ impl Federation {
         // What is under way ends with this.
         let mut running: JoinSet<SiteId> = JoinSet::new();
         let mut busy: BTreeSet<SiteId> = BTreeSet::new();
+        let mut number: u64 = 0;
         loop {
-            tokio::select! {
-                _ = looks.tick() => {}
-                () = self.demand.asked() => {}
+            let thorough = tokio::select! {
+                _ = looks.tick() => {
+                    number += 1;
+                    number % THOROUGH_EVERY == 1
+                }
+                () = self.demand.asked() => true,
                 Some(done) = running.join_next(), if !running.is_empty() => {
                     match done {
                         Ok(site) => drop(busy.remove(&site)),
@@ -434,8 +479,8 @@ impl Federation {
                     }
                     continue;
                 }
-            }
-            if let Err(error) = self.erase_own().await {
+            };
+            if thorough && let Err(error) = self.erase_own().await {
                 tracing::warn!(%error, "what was withdrawn with erasure could not be deleted");
             }
             for member in self.members() {
@@ -443,7 +488,7 @@ impl Federation {
                 if busy.insert(id.clone()) {
                     let federation = Arc::clone(&self);
                     running.spawn(async move {
-                        federation.turn(&id).await;
+                        federation.turn(&id, thorough).await;
                         id
                     });
                 }
@@ -451,11 +496,22 @@ impl Federation {
         }
     }
 
-    async fn turn(&self, site: &SiteId) {
-        if let Err(error) = self.look(site).await {
-            tracing::warn!(%site, %error, "a ledger could not be followed");
+    async fn turn(&self, site: &SiteId, thorough: bool) {
+        let news = match self.look(site).await {
+            Ok(looked) => looked.new > 0,
+            Err(error) => {
+                // Once in a while: whoever is away is away at each look.
+                if thorough {
+                    tracing::warn!(%site, %error, "a ledger could not be followed");
+                }
+                false
+            }
+        };
+        let cosigned = self.witness(site).await;
+        if !news && !thorough {
+            return;
         }
-        if let Err(error) = self.witness(site).await {
+        if let Err(error) = cosigned {
             tracing::warn!(%site, %error, "a ledger could not be cosigned");
         }
         if let Err(error) = self.mirror(site).await {

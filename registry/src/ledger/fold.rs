@@ -120,8 +120,13 @@ impl Folding<'_> {
                 )));
             }
             if end == tree.size {
+                // A copy may hold slots behind this tree, of a look that did not come to its end.
+                let behind = match self.reads {
+                    Reads::Everything => 0,
+                    Reads::Open => streams.passed() - openings,
+                };
                 for (stream, count) in streams.counts() {
-                    self.index.set_stream_count(stream, count)?;
+                    self.index.set_stream_count(stream, count - behind)?;
                 }
             }
             let root = if end == tree.size {

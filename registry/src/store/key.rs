@@ -27,7 +27,7 @@
 use std::fmt;
 
 use waag_schema::ledger::{PackPath, TilePath, commit};
-use waag_schema::{ChunkDigest, Sha256, SiteId};
+use waag_schema::{ArtifactName, ChunkDigest, Sha256, SiteId};
 
 /// A place in the store: `/`-separated, made only by the functions here.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -185,6 +185,30 @@ impl Key {
     #[must_use]
     pub fn witnessed(series: u32) -> Self {
         Self(format!("witnessed/{series}"))
+    }
+
+    /// The recipes of a release that is being fetched: what there may be of it here, as long as it is not held. Within the
+    /// part of its home.
+    #[must_use]
+    pub fn fetching_prefix(artifact: &ArtifactName, manifest: &Sha256) -> String {
+        let release = Sha256::of(format!("{artifact}@{manifest}").as_bytes());
+        format!("{}{}/", Self::all_fetching_prefix(), release.hex())
+    }
+
+    /// The same of all releases.
+    #[must_use]
+    pub const fn all_fetching_prefix() -> &'static str {
+        "fetching/"
+    }
+
+    /// One of these recipes.
+    #[must_use]
+    pub fn fetching(artifact: &ArtifactName, manifest: &Sha256, recipe: &ChunkDigest) -> Self {
+        Self(format!(
+            "{}{}",
+            Self::fetching_prefix(artifact, manifest),
+            recipe.hex()
+        ))
     }
 
     /// What witnesses say of the own ledger.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 use waag_registry::federation::{LocalPeer, Peer, PeerError, SentChunk};
 use waag_schema::ledger::{PackPath, TileKind, TilePath};
 use waag_schema::wire::artifact::ChunksRequest;
@@ -29,10 +30,20 @@ pub(crate) enum Bend {
     BreaksOff(u64),
 }
 
+/// What becomes of the next requests.
+#[derive(Debug, Clone, Copy)]
+enum Gate {
+    Open,
+    /// It closes before the request after so many.
+    After(u64),
+    Closed,
+}
+
 #[derive(Clone)]
 pub(crate) struct Bent {
-    inner: Arc<LocalPeer>,
+    inner: Arc<Mutex<LocalPeer>>,
     bend: Arc<Mutex<Bend>>,
+    gate: watch::Sender<Gate>,
     /// How many chunks were given.
     pub(crate) given: Arc<AtomicU64>,
 }
@@ -40,8 +51,9 @@ pub(crate) struct Bent {
 impl Bent {
     pub(crate) fn new(inner: LocalPeer) -> Self {
         Self {
-            inner: Arc::new(inner),
+            inner: Arc::new(Mutex::new(inner)),
             bend: Arc::default(),
+            gate: watch::Sender::new(Gate::Open),
             given: Arc::default(),
         }
     }
@@ -50,10 +62,47 @@ impl Bent {
         *self.bend.lock().unwrap() = how;
     }
 
-    fn bent(&self) -> Result<Bend, PeerError> {
+    /// Puts another site in the place of the one that was asked: it has started again, or somebody passes himself off as
+    /// it.
+    pub(crate) fn lead_to(&self, inner: LocalPeer) {
+        *self.inner.lock().unwrap() = inner;
+    }
+
+    /// Is nothing wrong with it?
+    pub(crate) fn is_straight(&self) -> bool {
+        matches!(*self.bend.lock().unwrap(), Bend::Nothing)
+    }
+
+    /// Holds up the request after so many, and all behind it, until [`Self::let_go`].
+    pub(crate) fn hold_after(&self, requests: u64) {
+        self.gate.send_replace(Gate::After(requests));
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.gate.send_replace(Gate::Open);
+    }
+
+    /// Returns once a request is held up.
+    pub(crate) async fn one_is_held(&self) {
+        let mut gate = self.gate.subscribe();
+        // The sender lives as long as `self`, so this cannot fail.
+        let _ = gate.wait_for(|gate| matches!(gate, Gate::Closed)).await;
+    }
+
+    /// Returns the site that is asked, and what is wrong with it, once the request may go on.
+    async fn bent(&self) -> Result<(LocalPeer, Bend), PeerError> {
+        self.gate.send_modify(|gate| {
+            *gate = match *gate {
+                Gate::After(0) => Gate::Closed,
+                Gate::After(requests) => Gate::After(requests - 1),
+                gate => gate,
+            };
+        });
+        let mut gate = self.gate.subscribe();
+        let _ = gate.wait_for(|gate| !matches!(gate, Gate::Closed)).await;
         match self.bend.lock().unwrap().clone() {
             Bend::Away => Err(away()),
-            bend => Ok(bend),
+            bend => Ok((self.inner.lock().unwrap().clone(), bend)),
         }
     }
 }
@@ -73,50 +122,51 @@ fn flipped(bytes: &Bytes) -> Bytes {
 #[async_trait]
 impl Peer for Bent {
     async fn checkpoint(&self, series: Option<u32>, known: Option<&str>) -> Result<Option<Bytes>, PeerError> {
-        match self.bent()? {
-            Bend::Shows(note) => Ok(Some(note.into())),
-            _ => self.inner.checkpoint(series, known).await,
+        match self.bent().await? {
+            (_, Bend::Shows(note)) => Ok(Some(note.into())),
+            (inner, _) => inner.checkpoint(series, known).await,
         }
     }
 
     async fn cosign(&self, note: &str) -> Result<(), PeerError> {
-        self.bent()?;
-        self.inner.cosign(note).await
+        let (inner, _) = self.bent().await?;
+        inner.cosign(note).await
     }
 
     async fn site_key(&self) -> Result<Bytes, PeerError> {
-        self.bent()?;
-        self.inner.site_key().await
+        let (inner, _) = self.bent().await?;
+        inner.site_key().await
     }
 
     async fn tile(&self, series: u32, path: &TilePath) -> Result<Bytes, PeerError> {
-        let bend = self.bent()?;
-        let bytes = self.inner.tile(series, path).await?;
+        let (inner, bend) = self.bent().await?;
+        let bytes = inner.tile(series, path).await?;
         let lies = matches!(bend, Bend::Leaves) && path.kind() == TileKind::Entries;
         Ok(if lies { flipped(&bytes) } else { bytes })
     }
 
     async fn pack(&self, series: u32, path: &PackPath) -> Result<Bytes, PeerError> {
-        if let Bend::Withholds = self.bent()? {
+        let (inner, bend) = self.bent().await?;
+        if let Bend::Withholds = bend {
             // 256 slots that hold nothing.
             return Ok(vec![0; 4 * 256].into());
         }
-        self.inner.pack(series, path).await
+        inner.pack(series, path).await
     }
 
     async fn manifest(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<Bytes, PeerError> {
-        self.bent()?;
-        self.inner.manifest(artifact, manifest).await
+        let (inner, _) = self.bent().await?;
+        inner.manifest(artifact, manifest).await
     }
 
     async fn scorecard(&self, artifact: &ArtifactName, details: &Sha256) -> Result<Bytes, PeerError> {
-        self.bent()?;
-        self.inner.scorecard(artifact, details).await
+        let (inner, _) = self.bent().await?;
+        inner.scorecard(artifact, details).await
     }
 
     async fn recipes(&self, artifact: &ArtifactName, files: &[Sha256]) -> Result<Vec<Bytes>, PeerError> {
-        self.bent()?;
-        self.inner.recipes(artifact, files).await
+        let (inner, _) = self.bent().await?;
+        inner.recipes(artifact, files).await
     }
 
     async fn chunks(
@@ -124,7 +174,7 @@ impl Peer for Bent {
         artifact: &ArtifactName,
         request: &ChunksRequest,
     ) -> Result<Vec<SentChunk>, PeerError> {
-        let bend = self.bent()?;
+        let (inner, bend) = self.bent().await?;
         let mut request = request.clone();
         if let Bend::BreaksOff(left) = bend {
             if left == 0 {
@@ -133,7 +183,7 @@ impl Peer for Bent {
             request.chunks.truncate(1);
             self.bend(Bend::BreaksOff(left - 1));
         }
-        let mut chunks = self.inner.chunks(artifact, &request).await?;
+        let mut chunks = inner.chunks(artifact, &request).await?;
         self.given.fetch_add(chunks.len() as u64, Ordering::Relaxed);
         if let Bend::Chunks = bend {
             for (_, bytes) in &mut chunks {

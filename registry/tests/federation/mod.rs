@@ -18,7 +18,9 @@ use waag_registry::access::Caller;
 use waag_registry::clock::ManualClock;
 use waag_registry::config::Config;
 use waag_registry::federation::{LocalPeer, Peer, PeerSite};
-use waag_registry::store::{MemoryStore, Store};
+use waag_registry::ledger::Restored;
+use waag_registry::publish::PublishError;
+use waag_registry::store::{FaultyStore, MemoryStore, Store};
 use waag_schema::base::key::KeyPair;
 use waag_schema::policy::{Action, Label};
 use waag_schema::statement::predicate::{Residency, Withdrawal};
@@ -32,6 +34,8 @@ use crate::world::{Draft, File, NOON, Publisher, World, name, send};
 pub(crate) struct Member {
     pub(crate) world: World,
     pub(crate) store: Arc<MemoryStore>,
+    /// What stands before it, and kills the site where a test says so.
+    pub(crate) faulty: Arc<FaultyStore>,
     pub(crate) terms: PeerSite,
 }
 
@@ -71,7 +75,8 @@ impl Sites {
                 ..Config::default()
             };
             let store = Arc::new(MemoryStore::new());
-            let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
+            let faulty = Arc::new(FaultyStore::new(Arc::clone(&store) as Arc<dyn Store>));
+            let shared: Arc<dyn Store> = Arc::clone(&faulty) as Arc<dyn Store>;
             let world = World::one_of(1000 * (seed + 1) + at, config, &clock, shared).await;
             let terms = PeerSite {
                 id: world.site.id().clone(),
@@ -83,7 +88,12 @@ impl Sites {
                 witness_key: world.site.view().witness_key.parse().unwrap(),
                 owns: vec![format!("{site}*")],
             };
-            members.push(Member { world, store, terms });
+            members.push(Member {
+                world,
+                store,
+                faulty,
+                terms,
+            });
         }
         Self { clock, members }
     }
@@ -134,11 +144,29 @@ impl Sites {
         &self.members[site].world
     }
 
+    /// Ends a site, whose process is dead, and opens it again over the same store. It knows no other one then.
+    pub(crate) async fn reopen(&mut self, site: usize) {
+        let member = self.members.remove(site);
+        let faulty = Arc::clone(&member.faulty);
+        let revive = |_: &std::path::Path| faulty.revive();
+        let world = member.world.restart_over(None, Restored::No, revive);
+        let world = world.await.unwrap();
+        self.members.insert(site, Member { world, ..member });
+    }
+
     /// Every chunk that a site has.
     pub(crate) fn chunks(&self, site: usize) -> Vec<String> {
         let dump = self.members[site].store.dump();
         dump.into_keys()
             .filter(|key| key.starts_with("chunks/"))
+            .collect()
+    }
+
+    /// The same, and every chunk on its way there.
+    pub(crate) fn content(&self, site: usize) -> Vec<String> {
+        let dump = self.members[site].store.dump();
+        dump.into_keys()
+            .filter(|key| key.starts_with("chunks/") || key.starts_with("incoming/"))
             .collect()
     }
 
@@ -184,6 +212,16 @@ pub(crate) async fn publisher(world: &World, namespace: &str) -> Publisher {
 
 /// Puts an artifact under another label.
 pub(crate) async fn relabel(world: &World, publisher: &Publisher, artifact: &str, label: Label) {
+    try_relabel(world, publisher, artifact, label).await.unwrap();
+}
+
+/// The same, at a site that may fail.
+pub(crate) async fn try_relabel(
+    world: &World,
+    publisher: &Publisher,
+    artifact: &str,
+    label: Label,
+) -> Result<(), PublishError> {
     let residency = Residency {
         namespace: publisher.namespace,
         link: publisher.chain(world, &name(artifact)).await.next(),
@@ -196,11 +234,21 @@ pub(crate) async fn relabel(world: &World, publisher: &Publisher, artifact: &str
         .site
         .intake()
         .statements(&world.admin, &artifact, &envelopes);
-    recorded.await.unwrap();
+    recorded.await.map(drop)
 }
 
 /// Withdraws a release.
 pub(crate) async fn withdraw(world: &World, publisher: &Publisher, draft: &Draft, erase: bool) {
+    try_withdraw(world, publisher, draft, erase).await.unwrap();
+}
+
+/// The same, at a site that may fail.
+pub(crate) async fn try_withdraw(
+    world: &World,
+    publisher: &Publisher,
+    draft: &Draft,
+    erase: bool,
+) -> Result<(), PublishError> {
     let withdrawal = Withdrawal {
         namespace: publisher.namespace,
         link: publisher.chain(world, &draft.artifact).await.next(),
@@ -214,7 +262,7 @@ pub(crate) async fn withdraw(world: &World, publisher: &Publisher, draft: &Draft
         .site
         .intake()
         .statements(&world.admin, &draft.artifact, &envelopes);
-    recorded.await.unwrap();
+    recorded.await.map(drop)
 }
 
 /// Somebody without a token.

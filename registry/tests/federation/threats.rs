@@ -91,7 +91,7 @@ const TABLE: &[Threat] = &[
             "two_trees_of_one_size_are_kept_as_evidence_by_the_witness",
             "a_history_that_was_cosigned_elsewhere_convicts_whoever_shows_another_one",
             "two_who_ask_at_once_never_get_lines_on_trees_that_contradict_each_other",
-            "whatever_happens_between_three_sites_labels_hold_and_views_converge",
+            "whatever_happens_between_sites_labels_hold_and_views_converge",
         ],
     ),
     threat("withheld openings", &["openings_that_are_withheld_are_noticed"]),

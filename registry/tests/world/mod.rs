@@ -121,6 +121,16 @@ impl World {
         .unwrap()
     }
 
+    /// Opens a clone of the site, of which its directory and store were copied.
+    pub(crate) async fn clone_at(&self, data: &Path, store: Arc<dyn Store>) -> Self {
+        let directory = Directory::Given(data.to_owned());
+        let (clock, config) = (Arc::clone(&self.clock), self.config.clone());
+        Self::open(directory, store, clock, self.seed + 500, Restored::No, config)
+            .await
+            .map_err(|e| e.1)
+            .unwrap()
+    }
+
     /// Stops the site.
     pub(crate) async fn stop(self) {
         let Self { site, writer, .. } = self;

@@ -3,7 +3,7 @@
 //! ```text
 //! content-digest:  sha-256=:<base64>:                                       only where there is a body
 //! signature-input: waag=("@method" "@authority" "@path" "@query" "content-digest");created=1795219200;
-//!                  expires=1795219260;nonce="<32 hex digits>";keyid="<site id>";alg="ed25519";tag="waag-v1"
+//!                  expires=1795219260;nonce="<32 hex digits>";alg="ed25519";keyid="<site id>";tag="waag-v1"
 //! signature:       waag=:<base64 of 64 bytes>:
 //! ```
 //!
@@ -98,7 +98,7 @@ impl Claims {
     fn parameters(&self, body: bool) -> String {
         let digest = if body { " \"content-digest\"" } else { "" };
         format!(
-            "(\"@method\" \"@authority\" \"@path\" \"@query\"{digest});created={};expires={};nonce=\"{}\";keyid=\"{}\";alg=\"ed25519\";tag=\"waag-v1\"",
+            "(\"@method\" \"@authority\" \"@path\" \"@query\"{digest});created={};expires={};nonce=\"{}\";alg=\"ed25519\";keyid=\"{}\";tag=\"waag-v1\"",
             self.created.unix(),
             self.created.unix().saturating_add(HOLDS_SECONDS),
             HEXLOWER.encode(&self.nonce),

@@ -1,7 +1,9 @@
-//! Charters: their rules, their signatures, and how one follows another. Bundles: how they are read.
+//! Charters: their rules, their signatures, and how one follows another. Bundles: how they are read. Requests between
+//! sites, as another implementation of RFC 9421 reads and signs them.
 
 mod bundles;
 mod charters;
+mod requests;
 mod rules;
 
 use serde_json::{Value, json};
