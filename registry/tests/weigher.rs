@@ -189,6 +189,9 @@ async fn a_process_finds_the_bits_that_a_thread_finds() {
         let cards: Vec<Scorecard> = cards.into_iter().map(|view| view.scorecard).collect();
         assert_eq!(cards.len(), 2);
         assert!(cards.iter().all(|card| card.details.is_some()), "{cards:?}");
+        // What was measured is counted to the last byte.
+        let weights = fixture("llama/model.safetensors").len() as u64;
+        assert_eq!(world.site.metrics().weighed_bytes.get(), weights);
         found.push(cards);
     }
     assert_eq!(found[0], found[1]);

@@ -186,6 +186,7 @@ async fn serve(
             }
             FromWeigher::Failed(failed) => return Served::Failed(failed),
             FromWeigher::Done(done) => {
+                passed(done.passed);
                 if done.bytes > DETAILS_BYTES_MAX {
                     let why = format!("found {} bytes of details, too many", done.bytes);
                     return Served::Wrong(why);

@@ -120,6 +120,8 @@ pub(super) struct DoneLine {
     pub(super) device: Device,
     pub(super) fallback: Option<String>,
     pub(super) sections: Vec<Section>,
+    /// How many bytes were measured since the last question.
+    pub(super) passed: u64,
     /// Of details.
     pub(super) bytes: u64,
 }
@@ -354,6 +356,7 @@ impl Line {
                     device: done.device,
                     fallback: done.fallback,
                     sections: done.sections,
+                    passed: self.passed.swap(0, Ordering::Relaxed),
                     bytes: done.details.len() as u64,
                 }));
                 speaking.to.write_all(&line)?;
