@@ -100,4 +100,8 @@ fn what_a_mirror_weighs_itself_is_listed_at_both_sites_as_confirming_the_home() 
     assert!(page.contains("not proven"), "{page}");
     stuttgart.stop();
     bologna.stop();
+    for name in ["stuttgart", "bologna"] {
+        let data = dir.join(name);
+        ben.run(["ledger", "fsck", "--data", data.to_str().unwrap()]).ok();
+    }
 }

@@ -10,7 +10,7 @@ use waag_schema::policy::{Action, Label, decide};
 use waag_schema::release::files::LIST_MAX_BYTES;
 use waag_schema::release::kind::Kind;
 use waag_schema::release::{Files, Manifest};
-use waag_schema::statement::{Chain, NamespaceState};
+use waag_schema::statement::{Chain, NamespaceState, Visibility};
 use waag_schema::wire::artifact::{
     ArtifactPage, ArtifactView, LabelView, Labels, Proof, Resolved, ScorecardView, Scorecards,
 };
@@ -223,7 +223,7 @@ impl Catalogue {
     /// # Errors
     /// When there is none that the caller may know of.
     pub async fn scorecards(&self, caller: &Caller, name: &ArtifactName) -> Result<Scorecards, PublishError> {
-        let (_, shelf) = self.readable(caller, &name.namespace()).await?;
+        let (namespace, shelf) = self.readable(caller, &name.namespace()).await?;
         let wanted = name.clone();
         let (row, mut scorecards, mut releases) = shelf
             .index(self)
@@ -252,7 +252,9 @@ impl Catalogue {
             let of_here = others.iter().filter(|other| other.site == self.here.site);
             of_here.map(|other| &other.view).collect()
         };
-        let weighs = shelf.is_own() || self.may_evaluate(&shelf, name).await?;
+        // What is said of a copy stands where everybody reads.
+        let is_open = namespace.visibility == Visibility::Public;
+        let weighs = shelf.is_own() || (is_open && self.may_evaluate(&shelf, name).await?);
         let has_one = |manifest: &Sha256| {
             let by_this = |view: &&&ScorecardView| {
                 (&view.scorecard.harness.name, &view.scorecard.harness.version)
