@@ -25,7 +25,7 @@ use super::{Sites, at, publisher, rule, try_relabel, try_withdraw};
 use crate::world::{Draft, File, Publisher, World, name, noise};
 
 /// Lives in an ordinary test run, besides those that found something once.
-const RUNS: u64 = 40;
+const RUNS: u64 = 20;
 /// Lives in which something was found, and what.
 const FOUND: [(u64, &str); 5] = [
     (
