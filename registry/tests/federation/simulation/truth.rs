@@ -44,7 +44,7 @@ pub(super) enum Pending {
         home: usize,
         /// Of an artifact that is new.
         label: Option<Label>,
-        draft: Draft,
+        draft: Box<Draft>,
     },
     Label {
         artifact: usize,
@@ -90,7 +90,7 @@ impl Truth {
             Pending::Release { home, label, draft } => {
                 let name = draft.artifact.to_string();
                 let release = Release {
-                    draft,
+                    draft: *draft,
                     gone: false,
                     erased: false,
                 };
