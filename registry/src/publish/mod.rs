@@ -5,6 +5,7 @@
 mod catalogue;
 mod demand;
 mod intake;
+mod openings;
 mod packed;
 mod shelf;
 

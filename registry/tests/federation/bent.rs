@@ -8,6 +8,7 @@ use bytes::Bytes;
 use waag_registry::federation::{LocalPeer, Peer, PeerError, SentChunk};
 use waag_schema::ledger::{PackPath, TileKind, TilePath};
 use waag_schema::wire::artifact::ChunksRequest;
+use waag_schema::wire::ledger::StreamView;
 use waag_schema::{ArtifactName, Sha256};
 
 /// What is wrong with it.
@@ -94,6 +95,11 @@ impl Peer for Bent {
         let bytes = self.inner.tile(series, path).await?;
         let lies = matches!(bend, Bend::Leaves) && path.kind() == TileKind::Entries;
         Ok(if lies { flipped(&bytes) } else { bytes })
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamView>, PeerError> {
+        self.bent()?;
+        self.inner.streams().await
     }
 
     async fn pack(&self, series: u32, path: &PackPath) -> Result<Bytes, PeerError> {
