@@ -34,7 +34,7 @@ pub(crate) use charter::{
 pub(crate) use ledger::LedgerFsck;
 pub(crate) use ledger::{LedgerCommand, LedgerErase, LedgerProve, LedgerShow, LedgerVerify};
 pub(crate) use mirrors::{Mirror, MirrorAdd, Whereabouts};
-pub(crate) use owners::{NamespaceGate, NamespaceRotate, NamespaceSubmit, Out, Sign, Withdraw};
+pub(crate) use owners::{NamespaceGate, NamespaceRotate, NamespaceShare, NamespaceSubmit, Out, Sign, Withdraw};
 pub(crate) use weighing::{Compare, Leaderboard, Scorecard, Weigh, Worker};
 
 use crate::typed::{Compared, ScopeArg, Shown, Target, rate, token_id};
@@ -282,7 +282,7 @@ pub(crate) struct Signing {
     pub(crate) passphrase_file: Option<PathBuf>,
 }
 
-/// Create and show namespaces, and change their keys
+/// Create and show namespaces, change their keys, share them with sites
 ///
 /// A namespace is the part of a name before the `/`. Only its owners' keys can publish in it; a site cannot.
 #[derive(Debug, Subcommand)]
@@ -292,6 +292,7 @@ pub(crate) enum NamespaceCommand {
     Show(NamespaceShow),
     Rotate(NamespaceRotate),
     Gate(NamespaceGate),
+    Share(NamespaceShare),
     Submit(NamespaceSubmit),
 }
 
