@@ -106,6 +106,16 @@ fn a_release_is_mirrored_and_a_consumer_who_pulls_from_the_mirror_proves_it_by_i
         .collect();
     assert_eq!(states, [("acme/tiny", "held"), ("acme/local", "refused")]);
 
+    // Whoever follows a ledger has witnessed it.
+    let shown = ada.run(["ledger", "show", "--json"]).json();
+    let witness = &shown["witnessing"]["witnesses"][0];
+    assert_eq!(
+        (witness["name"].as_str(), witness["jurisdiction"].as_str()),
+        (Some("bologna"), Some("IT"))
+    );
+    assert_eq!(witness["size"], shown["witnessing"]["published"]);
+    ada.run(["ledger", "show"]).ok();
+
     // Somebody who has pinned both sites, and has nothing else of either.
     let consumer = Person::new();
     for site in [&scene.stuttgart, &scene.bologna] {

@@ -268,6 +268,10 @@ impl Follower {
         if !self.carried {
             return Ok(Some(now));
         }
+        // A file does not carry what is said in private namespaces, so what they forbid now is not known by it.
+        if self.kept.has_namespaces() {
+            return Ok(self.heard);
+        }
         // A list of what is withdrawn has a time that the ledger's key has signed.
         let list = self.index.questions().newest("revocation-list")?;
         Ok(self.heard.max(list.map(|list| list.at.min(now))))

@@ -394,7 +394,11 @@ impl Federation {
         let name = release.artifact.namespace();
         let state_of = name.clone();
         let namespace = followed.index.ask(move |q| q.namespace(&state_of)).await?;
-        let private = namespace.is_some_and(|namespace| namespace.visibility == Visibility::Private);
+        // While that fold is made anew nobody knows who may read it: better said later than to everybody.
+        let namespace = namespace.ok_or_else(|| {
+            AppendError::Unknown(format!("what {} records of `{name}` is being read anew", followed.site))
+        })?;
+        let private = namespace.visibility == Visibility::Private;
         self.say_as_of((home, size), release, (state, reason), private.then_some(name))
             .await
     }

@@ -785,12 +785,14 @@ impl<'a> Questions<'a> {
         })
     }
 
-    /// Which streams are there beside the one for everybody?
+    /// Which streams are there of copies of other sites' private namespaces?
     ///
     /// # Errors
     /// When the index fails.
-    pub fn closed_streams(&self) -> Result<Vec<Stream>, IndexError> {
-        let sql = "SELECT DISTINCT stream FROM entry WHERE stream <> 'open' ORDER BY stream";
+    pub fn copies_streams(&self) -> Result<Vec<Stream>, IndexError> {
+        // Behind `-` comes `.`, which no stream has.
+        let sql = "SELECT DISTINCT stream FROM entry WHERE stream <> 'open'
+                 AND stream > 'copies-' AND stream < 'copies.' ORDER BY stream";
         self.all(sql, params![], |row| parsed(row, "stream"))
     }
 

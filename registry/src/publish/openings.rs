@@ -71,15 +71,15 @@ impl Catalogue {
             return Ok(Vec::new());
         };
         let own = asking.clone();
-        let (shared, closed) = self
+        let (shared, copies) = self
             .reader
-            .ask(move |q| Ok((q.read_by(&own)?, q.closed_streams()?)))
+            .ask(move |q| Ok((q.read_by(&own)?, q.copies_streams()?)))
             .await?;
         let mut readable: Vec<_> = shared
             .into_iter()
             .map(|(name, ended)| (Stream::of_namespace(&name), ended))
             .collect();
-        for stream in closed.into_iter().filter(Stream::is_of_copies) {
+        for stream in copies {
             let Some(name) = stream.namespace() else { continue };
             for followed in self.ledgers.all() {
                 let wanted = name.clone();

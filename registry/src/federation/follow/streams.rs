@@ -50,6 +50,13 @@ struct Leaves {
     erased: HashSet<u64>,
 }
 
+impl Kept {
+    /// Is there something of a private namespace of that site?
+    pub(super) fn has_namespaces(&self) -> bool {
+        self.slots.keys().any(|(_, stream)| !stream.is_of_copies())
+    }
+}
+
 impl Follower {
     /// Looks what the copy has of them; folds it again, where the index does not have it all.
     pub(super) async fn load_streams(&mut self) -> Result<(), FollowError> {
