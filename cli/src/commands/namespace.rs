@@ -106,7 +106,10 @@ impl Report for One {
         }
         page.fact("readers", readers(view.visibility));
         for (i, site) in view.sites.iter().enumerate() {
-            page.fact(if i == 0 { "shared with" } else { "" }, format_args!("the site {site}"));
+            page.fact(
+                if i == 0 { "shared with" } else { "" },
+                format_args!("the site {site}"),
+            );
         }
         for gate in &view.gates {
             for one in &gate.requirements {

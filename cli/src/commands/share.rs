@@ -17,7 +17,10 @@ use crate::ui::Ui;
 pub(super) async fn run(args: NamespaceShare, site: &Site, config: &Config, ui: Ui) -> Result<(), Failure> {
     let home = &site.pin().site;
     let charter = Believed::new(config.home.clone()).naming(home)?;
-    let named = args.sites.iter().map(|text| resolve(text, args.stop, charter.as_ref()));
+    let named = args
+        .sites
+        .iter()
+        .map(|text| resolve(text, args.stop, charter.as_ref()));
     let named = named.collect::<Result<BTreeSet<SiteId>, Failure>>()?;
     sign::check_place(args.out.out.as_deref())?;
     // Whom it is shared with by now is proven from the ledger: nobody is signed in beside those who are named here.
@@ -27,10 +30,17 @@ pub(super) async fn run(args: NamespaceShare, site: &Site, config: &Config, ui: 
         if one == *home {
             return Err(Failure::usage(format!("{one} is the home of `{}`", args.name)));
         }
-        let changed = if args.stop { sites.remove(&one) } else { sites.insert(one.clone()) };
+        let changed = if args.stop {
+            sites.remove(&one)
+        } else {
+            sites.insert(one.clone())
+        };
         if !changed {
             let how = if args.stop { "not shared" } else { "shared already" };
-            return Err(Failure::usage(format!("`{}` is {how} with the site {one}", args.name)));
+            return Err(Failure::usage(format!(
+                "`{}` is {how} with the site {one}",
+                args.name
+            )));
         }
     }
     let keys = secrets::signers(&args.signing, config, ui)?;
@@ -58,7 +68,8 @@ fn resolve(text: &str, stop: bool, charter: Option<&Charter>) -> Result<SiteId, 
         (None, SiteHandle::Id(id)) if stop => Ok(id),
         (None, _) => {
             let message = format!("no charter that is believed here names this site and a site `{text}`");
-            Err(Failure::new(Exit::NotFound, message).hint("`waag charter show`, or `waag charter adopt FILE --here`"))
+            Err(Failure::new(Exit::NotFound, message)
+                .hint("`waag charter show`, or `waag charter adopt FILE --here`"))
         }
     }
 }

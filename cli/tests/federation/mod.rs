@@ -50,7 +50,10 @@ impl Scene {
             "1",
         ])
         .ok();
-        let two = [(&stuttgart, "stuttgart", "acme,secret"), (&bologna, "bologna", "torre")];
+        let two = [
+            (&stuttgart, "stuttgart", "acme,secret"),
+            (&bologna, "bologna", "torre"),
+        ];
         let third = third.map(|site| (site, "oslo", "fjord"));
         for (site, name, owns) in two.into_iter().chain(third) {
             ada.run([
@@ -222,7 +225,11 @@ fn a_private_namespace_is_shared_with_one_site_and_a_third_one_learns_nothing_of
     for person in [ben, &olav] {
         person.run(["mirror", "add", "stuttgart", "secret/*"]).ok();
         person.run(["mirror", "run"]).ok();
-        assert_eq!(person.run(["mirror", "status", "--json"]).code(), 1, "nothing matches");
+        assert_eq!(
+            person.run(["mirror", "status", "--json"]).code(),
+            1,
+            "nothing matches"
+        );
     }
 
     // Public namespaces and strangers to the charter are not shared with.
@@ -238,7 +245,9 @@ fn a_private_namespace_is_shared_with_one_site_and_a_third_one_learns_nothing_of
     let states = |person: &Person| -> Vec<String> {
         let status = person.run(["mirror", "status", "--json"]).json();
         let releases = status["releases"].as_array().unwrap().iter();
-        releases.map(|view| view["state"].as_str().unwrap().to_owned()).collect()
+        releases
+            .map(|view| view["state"].as_str().unwrap().to_owned())
+            .collect()
     };
     assert_eq!(states(ben), ["held"]);
     let status = olav.run(["mirror", "status", "--json"]);
@@ -252,7 +261,13 @@ fn a_private_namespace_is_shared_with_one_site_and_a_third_one_learns_nothing_of
     stranger.run(["login", &scene.bologna.url, "--anonymous"]).ok();
     let out = scene.dir.path().join("out");
     let pull = |person: &Person| {
-        let words = ["pull", "secret/tumour:1.0", out.to_str().unwrap(), "--site", &scene.bologna.url];
+        let words = [
+            "pull",
+            "secret/tumour:1.0",
+            out.to_str().unwrap(),
+            "--site",
+            &scene.bologna.url,
+        ];
         person.run(words)
     };
     assert_eq!(pull(&stranger).code(), 5);
@@ -271,7 +286,8 @@ fn a_private_namespace_is_shared_with_one_site_and_a_third_one_learns_nothing_of
     assert_eq!(held, ["holds", "home"]);
 
     // It ends: the copy goes, and home reads that it went.
-    ada.run(["namespace", "share", "secret", "bologna", "--stop"]).ok();
+    ada.run(["namespace", "share", "secret", "bologna", "--stop"])
+        .ok();
     ben.run(["mirror", "run"]).ok();
     assert_eq!(states(ben), ["erased"]);
     fs::remove_dir_all(&out).unwrap();
@@ -285,6 +301,9 @@ fn a_private_namespace_is_shared_with_one_site_and_a_third_one_learns_nothing_of
         let text = String::from_utf8_lossy(&bytes);
         // Its own rule is the word of its operator.
         let own_rule = path.to_string_lossy().contains("mirror");
-        assert!(!text.contains("tumour") && (own_rule || !text.contains("secret/")), "{path:?}");
+        assert!(
+            !text.contains("tumour") && (own_rule || !text.contains("secret/")),
+            "{path:?}"
+        );
     }
 }

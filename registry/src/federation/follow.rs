@@ -765,7 +765,9 @@ impl Follower {
             Err(Rejection::Index(error)) => return Err(Wrong::Here(error.into())),
             Err(rejection) => return Err(recorded(&rejection)),
         }
-        let fold = self.index.fold(number, header.at, stream.as_str(), seq, &prepared);
+        let fold = self
+            .index
+            .fold(number, header.at, stream.as_str(), seq, &prepared);
         fold.map_err(Wrong::here)?;
         Ok(prepared.statement)
     }

@@ -97,7 +97,8 @@ impl Peer for LocalPeer {
     async fn pack(&self, series: u32, path: &PackPath) -> Result<Bytes, PeerError> {
         let site = self.site()?;
         let pack = site.catalogue().pack(&self.caller, series, path).await;
-        pack.map_err(refused)?.ok_or_else(|| PeerError::Absent(path.to_string()))
+        pack.map_err(refused)?
+            .ok_or_else(|| PeerError::Absent(path.to_string()))
     }
 
     async fn manifest(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<Bytes, PeerError> {

@@ -312,7 +312,9 @@ impl Federation {
             for ancestor in &ancestors {
                 labels.extend(labels_of(q, ancestor)?);
             }
-            let closed = q.namespace(&artifact.namespace())?.is_some_and(|state| !state.is_for(&here));
+            let closed = q
+                .namespace(&artifact.namespace())?
+                .is_some_and(|state| !state.is_for(&here));
             Ok((labels, q.is_to_be_erased(&artifact, &manifest)?, closed))
         });
         let (labels, erase, closed) = now.await?;
@@ -396,7 +398,10 @@ impl Federation {
         let namespace = followed.index.ask(move |q| q.namespace(&state_of)).await?;
         // While that fold is made anew nobody knows who may read it: better said later than to everybody.
         let namespace = namespace.ok_or_else(|| {
-            AppendError::Unknown(format!("what {} records of `{name}` is being read anew", followed.site))
+            AppendError::Unknown(format!(
+                "what {} records of `{name}` is being read anew",
+                followed.site
+            ))
         })?;
         let private = namespace.visibility == Visibility::Private;
         self.say_as_of((home, size), release, (state, reason), private.then_some(name))

@@ -1,13 +1,13 @@
 //! From a submission to entries of the batch under way: admitted by the rules at exactly the size that the batch
 //! will be committed at, and folded, so that the next submission of the same batch sees them.
 
+use waag_schema::Namespace;
 use waag_schema::ledger::{
     Class, Entry, EntryId, Header, Opening, RefKind, Salt, SaltedOpening, Stream, entry_place,
 };
 use waag_schema::statement::{
     Envelope, Erasure, Predicate, RevocationList, Statement, StatementError, Subject, Visibility,
 };
-use waag_schema::Namespace;
 
 use super::AppendError;
 use super::prepare::prepare;

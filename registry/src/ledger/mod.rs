@@ -22,9 +22,9 @@ mod streams;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use waag_schema::Namespace;
 use waag_schema::ledger::{LedgerError, Origin, PackPath, SignedCheckpoint, Stream, TilePath};
 use waag_schema::statement::{Envelope, Statement, StatementError};
-use waag_schema::Namespace;
 use waag_schema::wire::artifact::Proof;
 
 pub(crate) use fold::{Folding, Reads, root_at};

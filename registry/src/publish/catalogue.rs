@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use waag_schema::base::name::Version;
+use waag_schema::ledger::Stream;
 use waag_schema::policy::{Action, Label, decide};
 use waag_schema::release::files::LIST_MAX_BYTES;
 use waag_schema::release::kind::Kind;
 use waag_schema::release::{Files, Manifest};
-use waag_schema::ledger::Stream;
 use waag_schema::statement::{Chain, NamespaceState};
 use waag_schema::wire::artifact::{
     ArtifactPage, ArtifactView, LabelView, Labels, Proof, Resolved, ScorecardView, Scorecards,
@@ -501,7 +501,10 @@ impl Catalogue {
         if let Some(namespace) = subject {
             self.readable(caller, &namespace).await.map_err(|_| missing())?;
         }
-        self.may_open(caller, &stream).await?.then_some(()).ok_or_else(missing)?;
+        self.may_open(caller, &stream)
+            .await?
+            .then_some(())
+            .ok_or_else(missing)?;
         Ok(self.ledger.prove(&[entry]).await?)
     }
 
@@ -526,7 +529,10 @@ impl Catalogue {
         let followed = self.ledgers.of(site).ok_or_else(missing)?;
         let known = followed.index.ask(move |q| q.place_of(entry)).await?;
         let (stream, _) = known.ok_or_else(missing)?;
-        self.may_open(caller, &stream).await?.then_some(()).ok_or_else(missing)?;
+        self.may_open(caller, &stream)
+            .await?
+            .then_some(())
+            .ok_or_else(missing)?;
         Ok(followed.prove(&[entry]).await?)
     }
 
@@ -538,7 +544,9 @@ impl Catalogue {
     ) -> Result<(NamespaceState, Shelf), PublishError> {
         let found = self.shelf(name).await?;
         found
-            .filter(|(state, shelf)| caller.may_read(state) && (shelf.is_own() || state.is_for(&self.here.site)))
+            .filter(|(state, shelf)| {
+                caller.may_read(state) && (shelf.is_own() || state.is_for(&self.here.site))
+            })
             .ok_or_else(|| PublishError::NotFound(format!("namespace `{name}`")))
     }
 

@@ -106,7 +106,8 @@ impl Catalogue {
         };
         let last = (first + SERIES_ENTRIES_MAX - 1).min(ended.unwrap_or(u64::MAX));
         let wanted = stream.clone();
-        let found = move |q: &Questions<'_>| -> Result<_, IndexError> { q.last_of_stream(&wanted, first..=last) };
+        let found =
+            move |q: &Questions<'_>| -> Result<_, IndexError> { q.last_of_stream(&wanted, first..=last) };
         let found = self.reader.ask(found).await?;
         Ok(found.map(|(_, seq)| StreamView {
             series,

@@ -202,7 +202,12 @@ pub(crate) async fn relabel(world: &World, publisher: &Publisher, artifact: &str
 /// Says which sites may read a private namespace.
 pub(crate) async fn share(world: &World, publisher: &Publisher, namespace: &str, sites: &[&SiteId]) {
     let name: Namespace = namespace.parse().unwrap();
-    let view = world.site.catalogue().namespace(&world.admin, &name).await.unwrap();
+    let view = world
+        .site
+        .catalogue()
+        .namespace(&world.admin, &name)
+        .await
+        .unwrap();
     let mut sites: Vec<SiteId> = sites.iter().copied().cloned().collect();
     sites.sort();
     let access = Access {

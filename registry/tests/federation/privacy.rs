@@ -208,7 +208,13 @@ async fn sites(hidden: &Hidden) -> (Sites, Draft) {
     let artifact = format!("home-{}", hidden.name);
     let first = publish(home, &secret, &artifact, "v1", files, label).await;
     sites.turn(1, 0).await;
-    let held = sites.world(1).site.federation().holders(&artifact.parse().unwrap()).await.unwrap();
+    let held = sites
+        .world(1)
+        .site
+        .federation()
+        .holders(&artifact.parse().unwrap())
+        .await
+        .unwrap();
     assert!(held.iter().any(|view| view.site == mirror), "{held:?}");
     // One more, and the first goes: what is withdrawn, erased and received for stands in streams as well.
     let more = file("more.bin", hidden.content + 70);
@@ -223,7 +229,8 @@ async fn sites(hidden: &Hidden) -> (Sites, Draft) {
 }
 
 #[tokio::test]
-async fn strangers_at_home_and_at_the_mirror_and_a_third_site_have_the_same_whatever_a_shared_namespace_holds() {
+async fn strangers_at_home_and_at_the_mirror_and_a_third_site_have_the_same_whatever_a_shared_namespace_holds()
+ {
     let ((one, first), (other, second)) = (sites(&ONE).await, sites(&OTHER).await);
     let canaries = |text: &str| {
         let words = ["tumour", "orchid", "scans.bin", "seeds.bin"];
@@ -252,7 +259,14 @@ async fn strangers_at_home_and_at_the_mirror_and_a_third_site_have_the_same_what
         .map(str::to_owned)
         .into();
         for hidden in [&ONE, &OTHER] {
-            for end in ["", "/statements", "/labels", "/scorecards", "/holders", "/resolve/v2"] {
+            for end in [
+                "",
+                "/statements",
+                "/labels",
+                "/scorecards",
+                "/holders",
+                "/resolve/v2",
+            ] {
                 compared.push(format!("/api/v1/artifacts/home-{}{end}", hidden.name));
             }
         }
@@ -282,7 +296,10 @@ async fn strangers_at_home_and_at_the_mirror_and_a_third_site_have_the_same_what
             }
         }
         // A pack that is there and one that is not are told apart by nothing.
-        for (hidden, absent) in [("ns-home-secret", "ns-home-nobodys"), ("copies-home-secret", "copies-x")] {
+        for (hidden, absent) in [
+            ("ns-home-secret", "ns-home-nobodys"),
+            ("copies-home-secret", "copies-x"),
+        ] {
             let path = |stream: &str| format!("/ledger/1/body/{stream}/000");
             assert_eq!(read(a, &path(hidden)).await, read(a, &path(absent)).await);
         }
@@ -301,7 +318,13 @@ async fn strangers_at_home_and_at_the_mirror_and_a_third_site_have_the_same_what
     for of in [0, 1] {
         let rows = async |sites: &Sites| {
             let ledgers = &sites.world(2).site.catalogue().ledgers;
-            let dump = ledgers.of(sites.world(of).site.id()).unwrap().index.dump().await.unwrap();
+            let dump = ledgers
+                .of(sites.world(of).site.id())
+                .unwrap()
+                .index
+                .dump()
+                .await
+                .unwrap();
             let mut rows: Vec<String> = dump.lines().map(str::to_owned).collect();
             // The root is of all leaves.
             rows.retain(|row| !row.starts_with("ledger |"));

@@ -118,19 +118,29 @@ async fn a_site_that_a_private_namespace_is_shared_with_follows_mirrors_and_serv
         }
     }
     let (artifact, file) = (name(MODEL), draft.files[0].sha256());
-    mirror.site.catalogue().file(&ours, &artifact, &file).await.unwrap();
+    mirror
+        .site
+        .catalogue()
+        .file(&ours, &artifact, &file)
+        .await
+        .unwrap();
 
     // Home reads what the mirror does with it; a third site that follows both reads nothing.
     sites.turn(0, 1).await;
     sites.turn(2, 0).await;
     sites.turn(2, 1).await;
     let holders = home.site.federation().holders(&name(MODEL)).await.unwrap();
-    let holds = holders.iter().filter(|view| view.state == Keeping::Holds.as_str());
+    let holds = holders
+        .iter()
+        .filter(|view| view.state == Keeping::Holds.as_str());
     assert!(holds.clone().all(|view| view.site == id(&sites, 1)));
     assert_eq!(holds.count(), 2);
     for of in [0, 1] {
         let seen = known(&sites, 2, of).await;
-        assert!(!seen.contains("secret") && !seen.contains(&draft.digest.hex()), "{seen}");
+        assert!(
+            !seen.contains("secret") && !seen.contains(&draft.digest.hex()),
+            "{seen}"
+        );
         let followed = third.site.catalogue().ledgers.of(&id(&sites, of)).unwrap();
         let there = sites.world(of).site.ledger().checkpoint();
         assert_eq!(followed.newest().unwrap().checkpoint(), there.checkpoint());
@@ -161,14 +171,24 @@ async fn the_fold_of_a_copy_with_a_stream_can_be_deleted_and_comes_again() {
     }
     sites.turn(1, 0).await;
     let before = known(&sites, 1, 0).await;
-    let data = sites.world(1).data().join("peers").join(format!("{}.db", id(&sites, 0)));
+    let data = sites
+        .world(1)
+        .data()
+        .join("peers")
+        .join(format!("{}.db", id(&sites, 0)));
     for suffix in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{suffix}", data.display()));
     }
     sites.meet(1).await;
     assert_eq!(known(&sites, 1, 0).await, before);
     sites.turn(1, 0).await;
-    let followed = sites.world(1).site.catalogue().ledgers.of(&id(&sites, 0)).unwrap();
+    let followed = sites
+        .world(1)
+        .site
+        .catalogue()
+        .ledgers
+        .of(&id(&sites, 0))
+        .unwrap();
     let size = home.site.ledger().checkpoint().checkpoint().size;
     let entries: Vec<u64> = (0..size).collect();
     followed.prove(&entries).await.unwrap();
@@ -195,10 +215,19 @@ async fn an_opening_that_is_withheld_from_a_stream_is_noticed_and_its_home_is_no
     bent.bend(Bend::Blanks(2));
     for _ in 0..2 {
         let error = look(&sites).await.unwrap_err();
-        assert!(error.contains("entry 2") && error.contains("is not served"), "{error}");
+        assert!(
+            error.contains("entry 2") && error.contains("is not served"),
+            "{error}"
+        );
     }
     let status = sites.world(1).site.federation().status().await.unwrap();
-    assert!(status.peers[0].trouble.as_ref().unwrap().contains("is not served"));
+    assert!(
+        status.peers[0]
+            .trouble
+            .as_ref()
+            .unwrap()
+            .contains("is not served")
+    );
     assert_eq!(status.peers[0].heard, None);
     // Also for who begins again from what it has copied.
     let bent = sites.meet_bent(1, 0).await;
@@ -274,15 +303,23 @@ async fn what_is_erased_in_a_stream_is_erased_in_the_copy_and_who_comes_late_fol
     }
     sites.turn(0, 1).await;
     let holders = home.site.federation().holders(&name(MODEL)).await.unwrap();
-    let erased = holders.iter().filter(|view| view.state == Keeping::Erased.as_str());
+    let erased = holders
+        .iter()
+        .filter(|view| view.state == Keeping::Erased.as_str());
     assert_eq!(erased.count(), 2);
     // Nobody who follows without being named reads where something was erased, or what was withdrawn.
     let late = Sites::open(&[("late", "ES", vec![rule("home"), rule("mirror")])], 47).await;
     for of in [0, 1] {
-        let peer = waag_registry::federation::LocalPeer::new(&sites.world(of).site, late.members[0].terms.here());
+        let peer =
+            waag_registry::federation::LocalPeer::new(&sites.world(of).site, late.members[0].terms.here());
         let met = vec![(sites.members[of].terms.clone(), std::sync::Arc::new(peer) as _)];
         late.world(0).site.federation().meet(met).await.unwrap();
-        late.world(0).site.federation().look(&id(&sites, of)).await.unwrap();
+        late.world(0)
+            .site
+            .federation()
+            .look(&id(&sites, of))
+            .await
+            .unwrap();
     }
     for text in ["secret", "tumour", "scans.bin"] {
         assert!(!holds_text(&late, 0, text), "{text}");
@@ -300,7 +337,15 @@ async fn a_site_that_it_is_shared_with_no_longer_gets_nothing_new_and_deletes_it
     resolves(mirror, &ours, "v1").await.unwrap();
 
     share(home, &publisher, SPACE, &[]).await;
-    publish(home, &publisher, "home-secret/later", "v1", files(2), Some(everywhere())).await;
+    publish(
+        home,
+        &publisher,
+        "home-secret/later",
+        "v1",
+        files(2),
+        Some(everywhere()),
+    )
+    .await;
     let peer = sites.peer(0, 1);
     let refused = peer.manifest(&name(MODEL), &draft.digest).await;
     assert!(refused.is_err(), "{refused:?}");
@@ -315,7 +360,10 @@ async fn a_site_that_it_is_shared_with_no_longer_gets_nothing_new_and_deletes_it
     assert!(!known(&sites, 1, 0).await.contains("later"));
     let streams = peer.streams().await.unwrap();
     assert_eq!(streams.len(), 1);
-    assert_eq!(streams[0].count, 6, "genesis, release, label, tag, shared, not shared");
+    assert_eq!(
+        streams[0].count, 6,
+        "genesis, release, label, tag, shared, not shared"
+    );
 
     // Home reads that they are gone.
     sites.turn(0, 1).await;
@@ -337,7 +385,13 @@ async fn labels_and_sharing_decide_together() {
     let rows = [
         // visibility, label, shared with: what mirror and third make of it; does a reader at the mirror get it, with a
         // token for it, with another, with none?
-        (Visibility::Private, &["DE", "IT", "FR"][..], &[][..], [None, None], [false; 3]),
+        (
+            Visibility::Private,
+            &["DE", "IT", "FR"][..],
+            &[][..],
+            [None, None],
+            [false; 3],
+        ),
         (
             Visibility::Private,
             &["DE", "IT", "FR"],
@@ -352,7 +406,13 @@ async fn labels_and_sharing_decide_together() {
             [Some(State::Held), Some(State::Held)],
             [true, false, false],
         ),
-        (Visibility::Private, &["DE"], &[1], [Some(State::Refused), None], [false; 3]),
+        (
+            Visibility::Private,
+            &["DE"],
+            &[1],
+            [Some(State::Refused), None],
+            [false; 3],
+        ),
         (
             Visibility::Private,
             &["DE", "FR"],

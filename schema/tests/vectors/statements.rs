@@ -363,7 +363,11 @@ fn payloads_refused() -> Vec<Value> {
     let rows = [
         (
             "a namespace shared with a site twice",
-            replaced(&format!(r#"["{one}"]"#), &format!(r#"["{one}","{one}"]"#), &shared),
+            replaced(
+                &format!(r#"["{one}"]"#),
+                &format!(r#"["{one}","{one}"]"#),
+                &shared,
+            ),
         ),
         (
             "a gate that requires nothing of a number",

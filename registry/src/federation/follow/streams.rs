@@ -62,7 +62,11 @@ impl Follower {
     pub(super) async fn load_streams(&mut self) -> Result<(), FollowError> {
         self.kept = Kept::default();
         let mut folded: BTreeMap<Stream, u64> = BTreeMap::new();
-        let trees: Vec<u32> = self.trees.iter().map(|tree| tree.checkpoint().origin.series()).collect();
+        let trees: Vec<u32> = self
+            .trees
+            .iter()
+            .map(|tree| tree.checkpoint().origin.series())
+            .collect();
         for series in trees {
             let mut after = None;
             loop {
@@ -74,7 +78,9 @@ impl Follower {
                     let Some(path) = path.filter(|path| path.stream != Stream::open()) else {
                         continue;
                     };
-                    let Some(cell) = self.copy.read_cell(&key).await? else { continue };
+                    let Some(cell) = self.copy.read_cell(&key).await? else {
+                        continue;
+                    };
                     let pack = Pack::decode(&cell.bytes).map_err(AppendError::from)?;
                     *folded.entry(path.stream.clone()).or_default() += self.note(series, &path, &pack);
                 }
@@ -108,7 +114,11 @@ impl Follower {
                     // Erasures stand behind what they erase, so each is met after it.
                     let said = Envelope::parse(found.opening.envelope());
                     let said = said.and_then(|envelope| Statement::parse(envelope.payload()));
-                    if let Ok(Statement { predicate: Predicate::Erasure(erasure), .. }) = said {
+                    if let Ok(Statement {
+                        predicate: Predicate::Erasure(erasure),
+                        ..
+                    }) = said
+                    {
                         unexplained.remove(&erasure.seq);
                     }
                 }
@@ -152,7 +162,8 @@ impl Follower {
             let of = (view.series, view.stream.clone());
             let from = self.kept.slots.get(&of).copied().unwrap_or(0);
             if from < view.count {
-                self.take_stream(&signed, &name, &view.stream, from, view.count).await?;
+                self.take_stream(&signed, &name, &view.stream, from, view.count)
+                    .await?;
             }
         }
         if let Some((of, seq)) = self.unexplained() {
@@ -177,7 +188,10 @@ impl Follower {
         let questions = self.index.questions();
         let known: HashSet<u64> = questions.withdrawn()?.into_iter().collect();
         for entry in due.iter().filter(|entry| !known.contains(entry)) {
-            if questions.place_of(*entry)?.is_some_and(|(stream, _)| stream != Stream::open().as_str()) {
+            if questions
+                .place_of(*entry)?
+                .is_some_and(|(stream, _)| stream != Stream::open().as_str())
+            {
                 return Err(lies(format_args!(
                     "the release of entry {entry} was withdrawn, and the withdrawal is not served"
                 )));
@@ -214,7 +228,10 @@ impl Follower {
             let own = cell.map_or_else(|| Ok(Pack::default()), |cell| Pack::decode(&cell.bytes));
             let mut own = own.map_err(AppendError::from)?;
             if own.len() != slot {
-                return Err(damaged(&format_args!("{path} has {} slots, {slot} were kept", own.len())));
+                return Err(damaged(&format_args!(
+                    "{path} has {} slots, {slot} were kept",
+                    own.len()
+                )));
             }
             self.index.begin()?;
             let mut step = Step {
@@ -229,10 +246,14 @@ impl Follower {
             };
             let folded = match step.fold(self, seq..end, &mut own).await {
                 // Of a series that ended nothing goes on: the count is that of the newest.
-                Ok(()) if Some(signed) != self.trees.last() => {
-                    self.index.set_stream_count(stream.as_str(), 0).map_err(Wrong::here)
-                }
-                Ok(()) => self.index.set_stream_count(stream.as_str(), end).map_err(Wrong::here),
+                Ok(()) if Some(signed) != self.trees.last() => self
+                    .index
+                    .set_stream_count(stream.as_str(), 0)
+                    .map_err(Wrong::here),
+                Ok(()) => self
+                    .index
+                    .set_stream_count(stream.as_str(), end)
+                    .map_err(Wrong::here),
                 Err(wrong) => Err(wrong),
             };
             if let Err(wrong) = folded {
@@ -243,7 +264,12 @@ impl Follower {
                     Wrong::Here(error) => error.into(),
                 });
             }
-            let Step { next: reached, blank, explained, .. } = step;
+            let Step {
+                next: reached,
+                blank,
+                explained,
+                ..
+            } = step;
             // The copy before the fold: what is folded can always be folded again from it.
             self.write_pack(series, &path, &own).await?;
             let folded = self.index.folded()?;
@@ -285,7 +311,11 @@ impl Follower {
 
     /// Does something of this stream's namespace rest on what nobody here could read?
     pub(super) fn lacks_openings(&self, stream: &Stream) -> bool {
-        let of = self.kept.unexplained.iter().filter(|((_, found), _)| found == stream);
+        let of = self
+            .kept
+            .unexplained
+            .iter()
+            .filter(|((_, found), _)| found == stream);
         of.into_iter().any(|(_, slots)| !slots.is_empty())
     }
 }
