@@ -293,9 +293,10 @@ impl Follower {
     async fn try_look(&mut self) -> Result<Looked, FollowError> {
         let known = self.trees.last().map(ToString::to_string);
         // Before the checkpoint: what is counted now is in the tree that is shown then.
-        let streams = match self.carried {
-            true => None,
-            false => Some(self.peer.streams().await?),
+        let streams = if self.carried {
+            None
+        } else {
+            Some(self.peer.streams().await?)
         };
         let due = self.kept.withdrawn.clone();
         let Some(note) = self.peer.checkpoint(None, known.as_deref()).await? else {

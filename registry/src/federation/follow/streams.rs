@@ -311,12 +311,8 @@ impl Follower {
 
     /// Does something of this stream's namespace rest on what nobody here could read?
     pub(super) fn lacks_openings(&self, stream: &Stream) -> bool {
-        let of = self
-            .kept
-            .unexplained
-            .iter()
-            .filter(|((_, found), _)| found == stream);
-        of.into_iter().any(|(_, slots)| !slots.is_empty())
+        let mut all = self.kept.unexplained.iter();
+        all.any(|((_, found), slots)| found == stream && !slots.is_empty())
     }
 }
 
