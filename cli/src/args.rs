@@ -284,7 +284,7 @@ pub(crate) struct Signing {
     pub(crate) passphrase_file: Option<PathBuf>,
 }
 
-/// Create and show namespaces, change their keys, share them with sites
+/// Create and show namespaces, and change their keys
 ///
 /// A namespace is the part of a name before the `/`. Only its owners' keys can publish in it; a site cannot.
 #[derive(Debug, Subcommand)]
