@@ -34,7 +34,9 @@ pub(crate) use charter::{
 pub(crate) use ledger::LedgerFsck;
 pub(crate) use ledger::{LedgerCommand, LedgerErase, LedgerProve, LedgerShow, LedgerVerify};
 pub(crate) use mirrors::{Mirror, MirrorAdd, Whereabouts};
-pub(crate) use owners::{NamespaceGate, NamespaceRotate, NamespaceSubmit, Out, Sign, Withdraw};
+pub(crate) use owners::{
+    NamespaceGate, NamespaceRotate, NamespaceShare, NamespaceSubmit, Out, Sign, Withdraw,
+};
 pub(crate) use weighing::{Compare, Leaderboard, Scorecard, Weigh, Worker};
 
 use crate::typed::{Compared, ScopeArg, Shown, Target, rate, token_id};
@@ -292,6 +294,7 @@ pub(crate) enum NamespaceCommand {
     Show(NamespaceShow),
     Rotate(NamespaceRotate),
     Gate(NamespaceGate),
+    Share(NamespaceShare),
     Submit(NamespaceSubmit),
 }
 

@@ -339,7 +339,7 @@ impl<'a> Reading<'a> {
             }
             (Predicate::Genesis(_), Some(_)) => Err("the namespace begins twice".to_owned()),
             (_, None) => Err("it stands before the beginning of its namespace".to_owned()),
-            (Predicate::Rotation(_) | Predicate::Gate(_), Some(namespace)) => {
+            (Predicate::Rotation(_) | Predicate::Gate(_) | Predicate::Access(_), Some(namespace)) => {
                 self.namespace = Some(namespace.follow(&said.envelope).map_err(|e| e.to_string())?);
                 Ok(())
             }

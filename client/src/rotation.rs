@@ -1,13 +1,15 @@
-//! Statements on a namespace itself: how its keys change, and what must be met before a tag moves.
+//! Statements on a namespace itself: how its keys change, what must be met before a tag moves, and which sites may read it.
 //!
 //! The keys that a rotation begins from are proven from the ledger: a site that could name them could have its
 //! own key signed in among the owners.
 
+use std::collections::BTreeSet;
+
 use waag_schema::base::key::{KeyPair, PublicKey};
 use waag_schema::statement::gate::{Gate, Requirement};
 use waag_schema::statement::namespace::{KEYS_MAX, KeySet, Rotation};
-use waag_schema::statement::{Predicate, Statement, Subject};
-use waag_schema::{Namespace, Tag};
+use waag_schema::statement::{Access, Predicate, Statement, Subject, Visibility};
+use waag_schema::{Namespace, SiteId, Tag};
 
 use crate::draft::{Draft, Ground};
 use crate::error::{ClientError, Result};
@@ -55,6 +57,29 @@ pub fn gate(ground: Ground, tag: Tag, requirements: Vec<Requirement>, keys: &[Ke
             link: namespace.chain.next(),
             tag,
             requirements,
+        }),
+    };
+    Draft::begin(ground, vec![statement], None, keys)
+}
+
+/// Begins a statement of which other sites may read the namespace from then on, signed with these keys.
+///
+/// # Errors
+/// When everybody may read it, or none of the keys counts.
+pub fn access(ground: Ground, sites: BTreeSet<SiteId>, keys: &[KeyPair]) -> Result<Draft> {
+    let namespace = &ground.state;
+    if namespace.visibility == Visibility::Public {
+        return Err(ClientError::Usage(format!(
+            "`{}` is public: every site may read it as far as labels allow",
+            namespace.name
+        )));
+    }
+    let statement = Statement {
+        subject: Subject::Namespace(namespace.name.clone()),
+        predicate: Predicate::Access(Access {
+            namespace: namespace.id,
+            link: namespace.chain.next(),
+            sites: sites.into_iter().collect(),
         }),
     };
     Draft::begin(ground, vec![statement], None, keys)

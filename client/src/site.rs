@@ -245,6 +245,15 @@ impl Site {
         self.transport.json(Ask::post(path, request)).await
     }
 
+    pub(crate) async fn share_namespace(
+        &self,
+        name: &Namespace,
+        request: &NamespaceRequest,
+    ) -> Result<Proof> {
+        let path = format!("/api/v1/namespaces/{name}/access");
+        self.transport.json(Ask::post(path, request)).await
+    }
+
     /// Returns an artifact as the site shows it.
     ///
     /// # Errors

@@ -93,6 +93,31 @@ pub(crate) struct NamespaceGate {
     pub(crate) signing: Signing,
 }
 
+/// Share a private namespace with other sites of the charter
+///
+/// From then on these sites follow what is recorded of the namespace, from its beginning: their mirror rules may match
+/// its releases, as far as labels allow, and they show them to tokens of theirs that carry the namespace. All other
+/// sites go on learning nothing of it, and neither do they learn whom it is shared with.
+///
+/// With --stop these sites get nothing more, and have to delete their copies and say so. What they have read of its
+/// names and statements stays with them.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct NamespaceShare {
+    /// The namespace's name
+    pub(crate) name: Namespace,
+    /// The sites: what the charter calls them, or their ids
+    #[arg(value_name = "SITE", required = true)]
+    pub(crate) sites: Vec<String>,
+    /// Share it with them no longer
+    #[arg(long)]
+    pub(crate) stop: bool,
+    #[command(flatten)]
+    pub(crate) out: Out,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+}
+
 /// Have a change recorded that enough owners have signed
 #[derive(Debug, Args)]
 pub(crate) struct NamespaceSubmit {

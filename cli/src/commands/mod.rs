@@ -28,6 +28,7 @@ mod scorecard;
 mod secrets;
 #[cfg(feature = "server")]
 mod serve;
+mod share;
 mod show;
 mod sign;
 mod tag;

@@ -6,7 +6,7 @@ use waag_schema::base::key::{KeyPair, PublicKey};
 use waag_schema::statement::Visibility;
 use waag_schema::wire::site::NamespaceView;
 
-use super::{gate, open_site, rotate, secrets};
+use super::{gate, open_site, rotate, secrets, share};
 use crate::args::{NamespaceCommand, NamespaceCreate};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -33,6 +33,7 @@ pub(crate) async fn run(command: NamespaceCommand, config: &Config, ui: Ui) -> R
         }
         NamespaceCommand::Rotate(args) => rotate::rotate(args, &site, config, ui).await,
         NamespaceCommand::Gate(args) => gate::run(args, &site, config, ui).await,
+        NamespaceCommand::Share(args) => share::run(args, &site, config, ui).await,
         NamespaceCommand::Submit(args) => rotate::submit(args, &site, config, ui).await,
         NamespaceCommand::Show(args) => ui.report(&One(site.namespace(&args.name).await?)),
     }
@@ -104,6 +105,12 @@ impl Report for One {
             page.fact(if i == 0 { "recovery" } else { "" }, key.fingerprint());
         }
         page.fact("readers", readers(view.visibility));
+        for (i, site) in view.sites.iter().enumerate() {
+            page.fact(
+                if i == 0 { "shared with" } else { "" },
+                format_args!("the site {site}"),
+            );
+        }
         for gate in &view.gates {
             for one in &gate.requirements {
                 page.fact(

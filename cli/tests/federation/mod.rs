@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::world::{Person, Site, assert_same_files};
+use crate::world::{Person, Site, assert_same_files, files_below};
 
 fn serve(dir: &Path, name: &str, jurisdiction: &str) -> Site {
     let data = dir.join(name);
@@ -27,6 +27,11 @@ struct Scene {
 impl Scene {
     /// Two sites that go by one charter; `acme` is at home in Stuttgart.
     fn new() -> Self {
+        Self::with(None)
+    }
+
+    /// The same, perhaps with a third.
+    fn with(third: Option<&Site>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let stuttgart = serve(dir.path(), "stuttgart", "DE");
         let bologna = serve(dir.path(), "bologna", "IT");
@@ -45,7 +50,12 @@ impl Scene {
             "1",
         ])
         .ok();
-        for (site, name, owns) in [(&stuttgart, "stuttgart", "acme"), (&bologna, "bologna", "torre")] {
+        let two = [
+            (&stuttgart, "stuttgart", "acme,secret"),
+            (&bologna, "bologna", "torre"),
+        ];
+        let third = third.map(|site| (site, "oslo", "fjord"));
+        for (site, name, owns) in two.into_iter().chain(third) {
             ada.run([
                 "charter", "add-site", file, "--name", name, "--owns", owns, "--site", &site.url,
             ])
@@ -98,6 +108,16 @@ fn a_release_is_mirrored_and_a_consumer_who_pulls_from_the_mirror_proves_it_by_i
         })
         .collect();
     assert_eq!(states, [("acme/tiny", "held"), ("acme/local", "refused")]);
+
+    // Whoever follows a ledger has witnessed it.
+    let shown = ada.run(["ledger", "show", "--json"]).json();
+    let witness = &shown["witnessing"]["witnesses"][0];
+    assert_eq!(
+        (witness["name"].as_str(), witness["jurisdiction"].as_str()),
+        (Some("bologna"), Some("IT"))
+    );
+    assert_eq!(witness["size"], shown["witnessing"]["published"]);
+    ada.run(["ledger", "show"]).ok();
 
     // Somebody who has pinned both sites, and has nothing else of either.
     let consumer = Person::new();
@@ -190,4 +210,101 @@ fn a_release_is_carried_to_a_site_that_nobody_reaches_and_pulled_from_there() {
         .ok();
     assert_same_files(&dir.path().join("model"), &out);
     consumer.run(["verify", out_text]).ok();
+}
+
+#[test]
+fn a_private_namespace_is_shared_with_one_site_and_a_third_one_learns_nothing_of_it() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let oslo = serve(elsewhere.path(), "oslo", "NO");
+    let scene = Scene::with(Some(&oslo));
+    let (ada, ben, olav) = (&scene.ada, &scene.ben, Person::operating(&oslo));
+    let file = scene.dir.path().join("charter.json");
+    olav.run(["charter", "adopt", file.to_str().unwrap()]).ok();
+    ada.run(["namespace", "create", "secret", "--private"]).ok();
+    scene.push("secret/tumour:1.0", "*");
+    for person in [ben, &olav] {
+        person.run(["mirror", "add", "stuttgart", "secret/*"]).ok();
+        person.run(["mirror", "run"]).ok();
+        assert_eq!(
+            person.run(["mirror", "status", "--json"]).code(),
+            1,
+            "nothing matches"
+        );
+    }
+
+    // Public namespaces and strangers to the charter are not shared with.
+    assert_eq!(ada.run(["namespace", "share", "acme", "bologna"]).code(), 2);
+    assert_eq!(ada.run(["namespace", "share", "secret", "milano"]).code(), 5);
+    ada.run(["namespace", "share", "secret", "bologna"]).ok();
+    assert_eq!(ada.run(["namespace", "share", "secret", "bologna"]).code(), 2);
+    let shown = ada.run(["namespace", "show", "secret", "--json"]).json();
+    assert_eq!(shown["sites"].as_array().unwrap().len(), 1);
+    for person in [ben, &olav] {
+        person.run(["mirror", "run"]).ok();
+    }
+    let states = |person: &Person| -> Vec<String> {
+        let status = person.run(["mirror", "status", "--json"]).json();
+        let releases = status["releases"].as_array().unwrap().iter();
+        releases
+            .map(|view| view["state"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(states(ben), ["held"]);
+    let status = olav.run(["mirror", "status", "--json"]);
+    assert_eq!(status.code(), 1);
+    assert!(!status.stdout().contains("tumour"), "{}", status.stdout());
+
+    // A reader at the mirror with a token for it gets it and proves it by its home's ledger; one without does not.
+    let token = ben.make_token("reader", &["--scope", "read", "--namespace", "secret"]);
+    let (reader, stranger) = (Person::at(&scene.bologna, &token), Person::new());
+    reader.run(["login", &scene.stuttgart.url, "--anonymous"]).ok();
+    stranger.run(["login", &scene.bologna.url, "--anonymous"]).ok();
+    let out = scene.dir.path().join("out");
+    let pull = |person: &Person| {
+        let words = [
+            "pull",
+            "secret/tumour:1.0",
+            out.to_str().unwrap(),
+            "--site",
+            &scene.bologna.url,
+        ];
+        person.run(words)
+    };
+    assert_eq!(pull(&stranger).code(), 5);
+    pull(&reader).ok();
+    assert_same_files(&scene.dir.path().join("model"), &out);
+    reader.verify(&out).ok();
+    ada.run(["mirror", "run", "bologna"]).ok();
+    let holders = ada.run(["where", "secret/tumour", "--json"]).json();
+    let mut held: Vec<&str> = holders["holders"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|view| view["state"].as_str().unwrap())
+        .collect();
+    held.sort_unstable();
+    assert_eq!(held, ["holds", "home"]);
+
+    // It ends: the copy goes, and home reads that it went.
+    ada.run(["namespace", "share", "secret", "bologna", "--stop"])
+        .ok();
+    ben.run(["mirror", "run"]).ok();
+    assert_eq!(states(ben), ["erased"]);
+    fs::remove_dir_all(&out).unwrap();
+    assert_eq!(pull(&reader).code(), 5);
+    ada.run(["mirror", "run", "bologna"]).ok();
+    assert!(ada.run(["where", "secret/tumour"]).ok().contains("not shared"));
+    // What is on the third site's disk. A site that runs replaces files while they are read.
+    oslo.stop();
+    let store = elsewhere.path().join("oslo").join("store");
+    for path in files_below(&store) {
+        let bytes = fs::read(store.join(&path)).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        // Its own rule is the word of its operator.
+        let own_rule = path.to_string_lossy().contains("mirror");
+        assert!(
+            !text.contains("tumour") && (own_rule || !text.contains("secret/")),
+            "{path:?}"
+        );
+    }
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Every command, by the words that lead to it.
-const COMMANDS: [&str; 62] = [
+const COMMANDS: [&str; 63] = [
     "",
     "serve",
     "login",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 62] = [
     "namespace show",
     "namespace rotate",
     "namespace gate",
+    "namespace share",
     "namespace submit",
     "push",
     "pull",

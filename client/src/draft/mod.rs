@@ -274,6 +274,7 @@ pub(crate) fn relink(predicate: &mut Predicate, link: Link) {
     match predicate {
         Predicate::Rotation(said) => said.link = link,
         Predicate::Gate(said) => said.link = link,
+        Predicate::Access(said) => said.link = link,
         Predicate::Release(said) => said.link = link,
         Predicate::Tag(said) => said.link = link,
         Predicate::Residency(said) => said.link = link,

@@ -196,6 +196,13 @@ impl Draft {
                 let required = gate.requirements.iter();
                 lines.extend(required.map(|one| format!("before the tag `{}`: {one}", gate.tag)));
             }
+            Predicate::Access(access) if access.sites.is_empty() => {
+                lines.push("no other site may read it any more".to_owned());
+            }
+            Predicate::Access(access) => {
+                let sites = access.sites.iter();
+                lines.extend(sites.map(|site| format!("the site {site} may read it")));
+            }
             Predicate::Release(release) => {
                 lines.push(format!("releases the {} {digest}", release.kind));
                 if let Some(Upload { manifest, .. }) = &self.upload {

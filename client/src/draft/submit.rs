@@ -123,6 +123,12 @@ async fn send(site: &Site, draft: &Draft) -> Result<Proof> {
             };
             site.gate_namespace(draft.namespace(), &request).await
         }
+        (Some((Predicate::Access(_), _)), [envelope]) => {
+            let request = NamespaceRequest {
+                envelope: envelope.bytes().to_vec().into(),
+            };
+            site.share_namespace(draft.namespace(), &request).await
+        }
         (Some((_, Subject::Artifact(name) | Subject::Manifest(name, _))), _) => {
             site.record(name, envelopes).await
         }

@@ -167,6 +167,10 @@ impl Caller {
         namespace.visibility == Visibility::Public
             || self.is_admin()
             || (self.reads() && self.carries(&namespace.name))
+            || self
+                .site
+                .as_ref()
+                .is_some_and(|site| namespace.is_for(&site.site))
     }
 
     /// Returns where they are, as far as labels are concerned.

@@ -6,11 +6,15 @@
 //!            -> copy (tiles, bundles, packs) -> index -> watermark
 //! ```
 //!
+//! What not everybody may read, and this site may, comes behind that (`streams`).
+//!
 //! Nothing is written that was not checked. A tree that contradicts what was seen is kept with it as evidence, and
 //! nothing more is believed of that site until an admin decides. The watermark moves forward only, and last.
 //!
 //! Budget: 45 bytes for each entry and its opening cross the network once; memory is one step of 16,384 leaves
 //! (0.7 MB) and a few packs, however far behind the copy is.
+
+mod streams;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,10 +29,11 @@ use waag_schema::ledger::{
     SaltedOpening, SignedCheckpoint, Stream, TileKind, TilePath, TileSource, Tree, bundle, entry_number,
     entry_place, site_key,
 };
-use waag_schema::statement::{Envelope, Predicate};
+use waag_schema::statement::{Envelope, Predicate, Statement};
 use waag_schema::wire::federation::Evidence;
 use waag_schema::{SiteId, Timestamp};
 
+use self::streams::Kept;
 use super::peer::{Peer, PeerError, PeerSite};
 use crate::clock::Clock;
 use crate::index::{Folded, Home, Index, IndexError, Reader, Rejection};
@@ -127,11 +132,13 @@ pub(super) struct Follower {
     site_key: Option<Arc<str>>,
     heard: Option<Timestamp>,
     /// The time that is in the store.
-    kept: Option<Timestamp>,
+    heard_kept: Option<Timestamp>,
     cell: Option<Cell>,
     standing: Standing,
     /// Entries without an opening of which no later one has said yet that they are erased.
     blank: BTreeSet<u64>,
+    /// What is kept of streams that not everybody may read.
+    kept: Kept,
     /// Rows were folded from openings that are erased since.
     stale: bool,
     /// What is looked at was carried here, so nobody is heard: time is what the ledger itself says.
@@ -172,10 +179,11 @@ impl Follower {
             trees: Vec::new(),
             site_key: None,
             heard: None,
-            kept: None,
+            heard_kept: None,
             cell: None,
             standing: Standing::Sound,
             blank: BTreeSet::new(),
+            kept: Kept::default(),
             stale: false,
             carried: false,
         };
@@ -196,7 +204,7 @@ impl Follower {
             .map(|note| self.signed(note.as_bytes()))
             .collect::<Result<_, _>>()?;
         self.site_key = kept.site_key.map(Arc::from);
-        (self.heard, self.kept) = (kept.heard, kept.heard);
+        (self.heard, self.heard_kept) = (kept.heard, kept.heard);
         if let Some(cell) = self.copy.read_cell(&Key::evidence()).await? {
             let evidence: Evidence = serde_json::from_slice(&cell.bytes)
                 .map_err(|e| damaged(&format_args!("the evidence against {}: {e}", self.site.id)))?;
@@ -205,6 +213,7 @@ impl Follower {
         self.blank.clear();
         self.index.rollback()?;
         self.folding().catch_up().await?;
+        self.load_streams().await?;
         self.stale = false;
         Ok(())
     }
@@ -267,6 +276,10 @@ impl Follower {
         if !self.carried {
             return Ok(Some(now));
         }
+        // A file does not carry what is said in private namespaces, so what they forbid now is not known by it.
+        if self.kept.has_namespaces() {
+            return Ok(self.heard);
+        }
         // A list of what is withdrawn has a time that the ledger's key has signed.
         let list = self.index.questions().newest("revocation-list")?;
         Ok(self.heard.max(list.map(|list| list.at.min(now))))
@@ -287,7 +300,17 @@ impl Follower {
 
     async fn try_look(&mut self) -> Result<Looked, FollowError> {
         let known = self.trees.last().map(ToString::to_string);
+        // Before the checkpoint: what is counted now is in the tree that is shown then.
+        let streams = if self.carried {
+            None
+        } else {
+            Some(self.peer.streams().await?)
+        };
+        let due = self.kept.withdrawn.clone();
         let Some(note) = self.peer.checkpoint(None, known.as_deref()).await? else {
+            if let Some(streams) = streams {
+                self.take_streams(streams, &due).await?;
+            }
             self.hear(false).await?;
             return Ok(Looked { new: 0 });
         };
@@ -311,6 +334,9 @@ impl Follower {
             self.folding().catch_up().await?;
             self.index.scrub()?;
             self.stale = false;
+        }
+        if let Some(streams) = streams {
+            self.take_streams(streams, &due).await?;
         }
         self.hear(new > 0).await?;
         Ok(Looked { new })
@@ -662,7 +688,7 @@ impl Follower {
         Ok(openings)
     }
 
-    /// Checks and folds entries, within a transaction of the index.
+    /// Checks and folds entries that everybody may read, within a transaction of the index.
     async fn fold(
         &mut self,
         tree: &Checkpoint,
@@ -677,7 +703,13 @@ impl Follower {
             }
             let Some((seq, opened)) = slot else { continue };
             match opened {
-                Some(opened) => self.fold_one(tree, number, *seq, leaf, opened).await?,
+                Some(opened) => {
+                    let at = (&Stream::open(), *seq, false);
+                    let statement = self.fold_one(tree, number, at, leaf, opened).await?;
+                    if let Predicate::RevocationList(list) = statement.predicate {
+                        self.kept.withdrawn = list.entries;
+                    }
+                }
                 None => {
                     self.blank.insert(number);
                     let count = seq + 1;
@@ -692,10 +724,10 @@ impl Follower {
         &mut self,
         tree: &Checkpoint,
         number: u64,
-        seq: u64,
+        (stream, seq, gaps): (&Stream, u64, bool),
         leaf: &Leaf,
         opened: &SaltedOpening,
-    ) -> Result<(), Wrong> {
+    ) -> Result<Statement, Wrong> {
         if Commitment::to(&tree.origin, &opened.salt, &opened.opening) != leaf.commitment {
             return Err(Wrong::Served(format!(
                 "the opening of entry {number} is another one's"
@@ -703,7 +735,7 @@ impl Follower {
         }
         let recorded = |why: &dyn std::fmt::Display| Wrong::Recorded(format!("its entry {number}: {why}"));
         let header = opened.opening.header();
-        if header.stream != Stream::open() || header.seq != seq {
+        if header.stream != *stream || header.seq != seq {
             return Err(recorded(&"it does not stand where it says in its stream"));
         }
         let envelope = Envelope::parse(opened.opening.envelope());
@@ -723,7 +755,10 @@ impl Follower {
         };
         self.check_succession(tree, number, &prepared.statement.predicate)
             .map_err(|why| recorded(&why))?;
-        let gaps = !self.blank.is_empty() || self.index.questions().erases().map_err(Wrong::here)?;
+        let gaps = gaps
+            || !self.blank.is_empty()
+            || self.lacks_openings(stream)
+            || self.index.questions().erases().map_err(Wrong::here)?;
         let home = Home {
             site: &self.site.id,
             log_key: &self.site.log_key,
@@ -735,8 +770,11 @@ impl Follower {
             Err(Rejection::Index(error)) => return Err(Wrong::Here(error.into())),
             Err(rejection) => return Err(recorded(&rejection)),
         }
-        let fold = self.index.fold(number, header.at, "open", seq, &prepared);
-        fold.map_err(Wrong::here)
+        let fold = self
+            .index
+            .fold(number, header.at, stream.as_str(), seq, &prepared);
+        fold.map_err(Wrong::here)?;
+        Ok(prepared.statement)
     }
 
     /// A series but the first begins with the tree that it continues, which is the one that was followed.
@@ -806,7 +844,7 @@ impl Follower {
     /// Notes that the site has answered with what it signed.
     async fn hear(&mut self, grown: bool) -> Result<(), FollowError> {
         self.heard = self.word_at()?;
-        let due = match (self.kept, self.heard) {
+        let due = match (self.heard_kept, self.heard) {
             (Some(kept), Some(heard)) => kept.plus(HEARD_KEPT_SECONDS) <= heard,
             (None, _) => true,
             (_, None) => false,
@@ -830,7 +868,7 @@ impl Follower {
         {
             Swap::Swapped(version) => {
                 self.cell = Some(Cell { bytes, version });
-                self.kept = self.heard;
+                self.heard_kept = self.heard;
                 Ok(())
             }
             Swap::Lost => Err(damaged(&"the watermark was moved by somebody else")),

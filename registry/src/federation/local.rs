@@ -7,6 +7,7 @@ use bytes::Bytes;
 use waag_schema::base::name::Version;
 use waag_schema::ledger::{PackPath, TilePath};
 use waag_schema::wire::artifact::ChunksRequest;
+use waag_schema::wire::ledger::StreamView;
 use waag_schema::{ArtifactName, Sha256};
 
 use super::peer::{Peer, PeerError, SentChunk};
@@ -88,9 +89,16 @@ impl Peer for LocalPeer {
         self.site()?.ledger().tile(series, path).await.map_err(store)
     }
 
+    async fn streams(&self) -> Result<Vec<StreamView>, PeerError> {
+        let site = self.site()?;
+        site.catalogue().streams(&self.caller).await.map_err(refused)
+    }
+
     async fn pack(&self, series: u32, path: &PackPath) -> Result<Bytes, PeerError> {
-        let pack = self.site()?.ledger().pack(series, path).await.map_err(store)?;
-        pack.ok_or_else(|| PeerError::Absent(path.to_string()))
+        let site = self.site()?;
+        let pack = site.catalogue().pack(&self.caller, series, path).await;
+        pack.map_err(refused)?
+            .ok_or_else(|| PeerError::Absent(path.to_string()))
     }
 
     async fn manifest(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<Bytes, PeerError> {

@@ -15,10 +15,12 @@ use waag_schema::ledger::Origin;
 use waag_schema::policy::{Action, Label, Verdict, decide};
 use waag_schema::release::Manifest;
 use waag_schema::release::kind::Kind;
-use waag_schema::statement::{Custody, Envelope, Keeping, Predicate, Release, Statement, Subject};
+use waag_schema::statement::{
+    Custody, Envelope, Keeping, Predicate, Release, Statement, Subject, Visibility,
+};
 use waag_schema::wire::artifact::{Proof, ReleaseView};
 use waag_schema::wire::federation::{MirrorRule, MirroredView, State, When};
-use waag_schema::{ArtifactName, ChunkDigest, Hours, Sha256, SiteId, Timestamp};
+use waag_schema::{ArtifactName, ChunkDigest, Hours, Namespace, Sha256, SiteId, Timestamp};
 
 use super::fetch::{Fetch, chunks_of};
 use super::peer::{Peer, PeerSite};
@@ -31,6 +33,9 @@ use crate::store::{Key, Store, StoreError};
 
 /// Keys handled in one listing.
 pub(super) const LISTED_AT_ONCE: usize = 1000;
+
+/// Why a copy goes whose label would let it stay.
+const NO_LONGER_SHARED: &str = "its namespace is not shared with this site any more";
 
 /// What was tried in vain, since the start.
 #[derive(Default)]
@@ -60,6 +65,8 @@ pub(super) struct Wanted {
     pub(super) kind: Option<Kind>,
     labels: Vec<Label>,
     erase: bool,
+    /// Its namespace is private, and may be read here no more.
+    closed: bool,
     when: When,
     bytes_per_second: Option<u64>,
     hours: Option<Hours>,
@@ -77,6 +84,7 @@ impl Wanted {
             kind: None,
             labels: Vec::new(),
             erase: false,
+            closed: false,
             when: When::OnDemand,
             bytes_per_second: None,
             hours: None,
@@ -131,7 +139,7 @@ impl Federation {
             .map(|row| ((row.artifact.clone(), row.manifest), row))
             .collect();
         let begun = begun(followed.store.as_ref()).await?;
-        let owner = site.clone();
+        let (owner, here) = (site.clone(), self.here.site.clone());
         let found = followed.index.ask(move |q| {
             let mut found = Vec::new();
             for (artifact, view) in q.all_releases()? {
@@ -148,10 +156,13 @@ impl Federation {
                 if rule.is_none() && !keeps && !begun {
                     continue;
                 }
+                let namespace = q.namespace(&artifact.namespace())?;
+                let closed = namespace.is_some_and(|state| !state.is_for(&here));
                 found.push(Wanted {
                     kind,
                     labels: labels_of(q, &artifact)?,
                     erase: q.is_to_be_erased(&artifact, &view.manifest)?,
+                    closed,
                     when: rule.map_or(When::OnDemand, |rule| rule.when),
                     bytes_per_second: rule.and_then(|rule| rule.bytes_per_second),
                     hours: rule.and_then(|rule| rule.hours),
@@ -195,7 +206,7 @@ impl Federation {
         }
         let on_demand = wanted
             .iter()
-            .filter(|one| one.when == When::OnDemand && !one.is_held());
+            .filter(|one| one.when == When::OnDemand && !one.is_held() && !one.closed);
         let on_demand = on_demand.filter(|one| one.view.withdrawn.is_none());
         if from.only.is_none() {
             self.demand.offer(
@@ -236,6 +247,8 @@ impl Federation {
             let reason = if release.erase {
                 let said = release.view.withdrawn.as_deref().unwrap_or_default();
                 Some(format!("withdrawn with erasure: {said}"))
+            } else if release.closed {
+                Some(NO_LONGER_SHARED.to_owned())
             } else if verdict.allowed {
                 None
             } else {
@@ -249,11 +262,11 @@ impl Federation {
                 None => Ok(Step::Nothing),
             };
         }
-        if release.begun && (release.erase || !verdict.allowed) {
+        if release.begun && (release.erase || release.closed || !verdict.allowed) {
             // What came before it was forbidden goes, though it was never whole.
             self.discard(followed, release).await?;
         }
-        if followed.standing != Standing::Sound || release.view.withdrawn.is_some() {
+        if followed.standing != Standing::Sound || release.view.withdrawn.is_some() || release.closed {
             return Ok(Step::Nothing);
         }
         if !verdict.allowed {
@@ -329,19 +342,24 @@ impl Federation {
         scorecards.retain(|view| view.manifest == manifest);
         fetch.fetch(bytes, &recipes, &scorecards).await?;
         // The label may have been tightened while bytes moved: what counts is what is known now.
-        let artifact = release.artifact.clone();
+        let (artifact, here) = (release.artifact.clone(), self.here.site.clone());
         let now = followed.index.ask(move |q| {
             let mut labels = labels_of(q, &artifact)?;
             for ancestor in &ancestors {
                 labels.extend(labels_of(q, ancestor)?);
             }
-            Ok((labels, q.is_to_be_erased(&artifact, &manifest)?))
+            let closed = q
+                .namespace(&artifact.namespace())?
+                .is_some_and(|state| !state.is_for(&here));
+            Ok((labels, q.is_to_be_erased(&artifact, &manifest)?, closed))
         });
-        let (labels, erase) = now.await?;
+        let (labels, erase, closed) = now.await?;
         let verdict = self.may_hold(&followed.site, &labels);
-        if erase || !verdict.allowed {
+        if erase || closed || !verdict.allowed {
             let reason = if erase {
                 "withdrawn with erasure".to_owned()
+            } else if closed {
+                NO_LONGER_SHARED.to_owned()
             } else {
                 verdict.to_string()
             };
@@ -412,17 +430,29 @@ impl Federation {
             || (Origin::of(&followed.site, 1), 0),
             |signed| (signed.checkpoint().origin.clone(), signed.checkpoint().size),
         );
-        self.say_as_of(home, size, release, state, reason).await
+        let name = release.artifact.namespace();
+        let state_of = name.clone();
+        let namespace = followed.index.ask(move |q| q.namespace(&state_of)).await?;
+        // While that fold is made anew nobody knows who may read it: better said later than to everybody.
+        let namespace = namespace.ok_or_else(|| {
+            AppendError::Unknown(format!(
+                "what {} records of `{name}` is being read anew",
+                followed.site
+            ))
+        })?;
+        let private = namespace.visibility == Visibility::Private;
+        self.say_as_of((home, size), release, (state, reason), private.then_some(name))
+            .await
     }
 
-    /// The same, of a home whose ledger is known to this size.
+    /// The same, of a home whose ledger is known to this size; of another site's private namespace only to whoever may
+    /// read that.
     pub(super) async fn say_as_of(
         &self,
-        home: Origin,
-        size: u64,
+        (home, size): (Origin, u64),
         release: &Wanted,
-        state: Keeping,
-        reason: Option<&str>,
+        (state, reason): (Keeping, Option<&str>),
+        copies_of: Option<Namespace>,
     ) -> Result<(), SitesError> {
         let custody = Custody {
             artifact: release.artifact.clone(),
@@ -432,12 +462,11 @@ impl Federation {
             home,
             size,
         };
-        self.ledger
-            .say(Statement {
-                subject: Subject::Site(self.here.site.clone()),
-                predicate: Predicate::Custody(custody),
-            })
-            .await?;
+        let statement = Statement {
+            subject: Subject::Site(self.here.site.clone()),
+            predicate: Predicate::Custody(custody),
+        };
+        self.ledger.say_to(statement, copies_of).await?;
         Ok(())
     }
 
@@ -465,11 +494,14 @@ impl Federation {
                 Some(why) => (State::Withdrawn, Some(format!("held; {why}"))),
                 None => (State::Held, None),
             },
-            (Some(Keeping::Erased), _) if !verdict.allowed || release.view.withdrawn.is_some() => {
+            (Some(Keeping::Erased), _)
+                if !verdict.allowed || release.closed || release.view.withdrawn.is_some() =>
+            {
                 (State::Erased, row.and_then(|row| row.reason.clone()))
             }
             _ if release.view.withdrawn.is_some() => (State::Withdrawn, release.view.withdrawn.clone()),
             _ if !verdict.allowed => (State::Refused, Some(verdict.to_string())),
+            _ if release.closed => (State::Refused, Some(NO_LONGER_SHARED.to_owned())),
             _ if release.when == When::OnDemand => (State::OnDemand, None),
             _ => (State::Waiting, self.not_yet(&release)),
         };

@@ -9,6 +9,7 @@ use waag_schema::federation::SiteTerms;
 use waag_schema::ledger::{PackPath, TilePath, VerifierKey};
 use waag_schema::policy::place::Country;
 use waag_schema::wire::artifact::ChunksRequest;
+use waag_schema::wire::ledger::StreamView;
 use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, SiteId};
 
 use crate::access::Here;
@@ -113,6 +114,10 @@ pub trait Peer: Send + Sync + 'static {
 
     /// A tile or an entry bundle.
     async fn tile(&self, series: u32, path: &TilePath) -> Result<Bytes, PeerError>;
+
+    /// The streams that the asking site may read, beside the one for everybody. All entries that it counts are in
+    /// every tree that is shown later.
+    async fn streams(&self) -> Result<Vec<StreamView>, PeerError>;
 
     /// A pack of openings.
     async fn pack(&self, series: u32, path: &PackPath) -> Result<Bytes, PeerError>;

@@ -18,6 +18,7 @@ use waag_schema::content::frame::FrameDecoder;
 use waag_schema::ledger::note::NOTE_BYTES_MAX;
 use waag_schema::ledger::{PackPath, TilePath};
 use waag_schema::wire::artifact::{ChunksRequest, Recipes, RecipesRequest, Resolved};
+use waag_schema::wire::ledger::StreamView;
 use waag_schema::wire::request::{CONTENT_DIGEST, Claims, Covered, SIGNATURE, SIGNATURE_INPUT};
 use waag_schema::wire::{Code, FRAMES_SIZE_MAX, Problem, note_tag};
 use waag_schema::{ArtifactName, Sha256, SiteId};
@@ -222,6 +223,14 @@ impl Peer for RemotePeer {
     async fn tile(&self, series: u32, path: &TilePath) -> Result<Bytes, PeerError> {
         self.bytes(&format!("/ledger/{series}/{path}"), path.byte_len())
             .await
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamView>, PeerError> {
+        match self.json(Method::GET, "/ledger/streams", None::<&()>).await {
+            // It knows of no such thing, so it has none for us.
+            Err(PeerError::Absent(_)) => Ok(Vec::new()),
+            found => found,
+        }
     }
 
     async fn pack(&self, series: u32, path: &PackPath) -> Result<Bytes, PeerError> {

@@ -6,11 +6,14 @@ use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use bytes::Bytes;
 use waag_schema::ledger::{PackPath, SignedCheckpoint, TilePath};
 use waag_schema::wire::note_tag;
 
+use super::caller::Signer;
 use super::problem::Refusal;
+use crate::access::Caller;
 use crate::ledger::Followed;
 use crate::site::Site;
 use crate::store::{Key, StoreError};
@@ -101,14 +104,29 @@ pub(super) async fn tile_of(
     for_ever(followed.store.get(&Key::tile(series, &path)).await)
 }
 
-/// `GET /ledger/{series}/body/{path}`: openings that everybody may read. They change when one is erased.
+/// Who asks for openings: a site, where the request was signed by one; everybody else is the same.
+fn asking(signer: Option<Extension<Signer>>) -> Caller {
+    signer.map_or_else(Caller::anonymous, |Extension(Signer(here))| Caller::peer(here))
+}
+
+/// `GET /ledger/streams`: the streams that the site which asks may read, beside the one for everybody
+pub(super) async fn streams(
+    State(site): State<Arc<Site>>,
+    signer: Option<Extension<Signer>>,
+) -> Result<Response, Refusal> {
+    let streams = site.catalogue().streams(&asking(signer)).await?;
+    Ok(([(CACHE_CONTROL, "no-store")], Json(streams)).into_response())
+}
+
+/// `GET /ledger/{series}/body/{path}`: openings that who asks may read. They change when one is erased.
 pub(super) async fn pack(
     State(site): State<Arc<Site>>,
+    signer: Option<Extension<Signer>>,
     Path((series, path)): Path<(u32, String)>,
 ) -> Result<Response, Refusal> {
     let path: Option<PackPath> = format!("body/{path}").parse().ok();
     let path = path.ok_or_else(|| Refusal::not_found("pack of this name"))?;
-    let bytes = site.ledger().pack(series, &path).await?;
+    let bytes = site.catalogue().pack(&asking(signer), series, &path).await?;
     let bytes = bytes.ok_or_else(|| Refusal::not_found("pack of this name"))?;
     let headers = [
         (CONTENT_TYPE, "application/octet-stream"),

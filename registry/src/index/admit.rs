@@ -244,7 +244,7 @@ impl Index {
     ) -> Result<(), Rejection> {
         let Statement { subject, predicate } = &prepared.statement;
         let (Subject::Artifact(artifact) | Subject::Manifest(artifact, _)) = subject else {
-            return Ok(namespace.rotate(&prepared.envelope).map(drop)?);
+            return Ok(namespace.follow(&prepared.envelope).map(drop)?);
         };
         if predicate.is_a_sites() {
             return Ok(prepared

@@ -9,7 +9,7 @@ use waag_schema::release::Packed;
 use waag_schema::release::model::ModelConfig;
 use waag_schema::statement::gate::Gate;
 use waag_schema::statement::{
-    Chain, Content, Envelope, NamespaceState, Predicate, Release, Statement, StatementError, Subject,
+    Access, Chain, Content, Envelope, NamespaceState, Predicate, Release, Statement, StatementError, Subject,
 };
 use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, Timestamp};
 
@@ -103,6 +103,10 @@ impl Index {
             (Predicate::Gate(gate), Subject::Namespace(name)) => {
                 self.fold_namespace(prepared)?;
                 self.fold_gate(position, name, gate)
+            }
+            (Predicate::Access(access), Subject::Namespace(name)) => {
+                self.fold_namespace(prepared)?;
+                self.fold_access(position, name, access)
             }
             (Predicate::Scorecard(scorecard), Subject::Manifest(artifact, manifest)) => {
                 let text =
@@ -284,6 +288,7 @@ impl Index {
                 keys: genesis.keys.clone(),
                 home: genesis.home.clone(),
                 visibility: genesis.visibility,
+                sites: Vec::new(),
                 chain: Chain::default().then(prepared.envelope.digest()),
             },
             Predicate::Rotation(rotation) => {
@@ -306,19 +311,34 @@ impl Index {
                 let chain = known.chain.then(prepared.envelope.digest());
                 NamespaceState { chain, ..known }
             }
+            Predicate::Access(access) => {
+                let known = self
+                    .questions()
+                    .namespace(&name)?
+                    .ok_or_else(|| corrupt(&"shared before it began"))?;
+                NamespaceState {
+                    sites: access.sites.clone(),
+                    chain: known.chain.then(prepared.envelope.digest()),
+                    ..known
+                }
+            }
             _ => return Ok(()),
         };
         let keys = serde_json::to_string(&state.keys).map_err(|e| corrupt(&e))?;
         let visibility = serde_json::to_value(state.visibility).map_err(|e| corrupt(&e))?;
+        let sites = serde_json::to_string(&state.sites).map_err(|e| corrupt(&e))?;
         self.run(
-            "INSERT INTO namespace (name, id, keys, home, visibility, counter, head) VALUES (?, ?, ?, ?, ?, ?, ?)
-             ON CONFLICT DO UPDATE SET keys = excluded.keys, counter = excluded.counter, head = excluded.head",
+            "INSERT INTO namespace (name, id, keys, home, visibility, sites, counter, head)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET keys = excluded.keys, sites = excluded.sites, counter = excluded.counter,
+                 head = excluded.head",
             params![
                 name.as_str(),
                 state.id.as_bytes(),
                 keys,
                 state.home.as_str(),
                 visibility.as_str(),
+                sites,
                 state.chain.counter,
                 prepared.envelope.digest().as_bytes()
             ],
@@ -338,6 +358,21 @@ impl Index {
             "INSERT INTO gate (namespace, tag, position, requirements) VALUES (?, ?, ?, ?)
              ON CONFLICT DO UPDATE SET position = excluded.position, requirements = excluded.requirements",
             params![name.as_str(), gate.tag.as_str(), position, requirements],
+        )
+    }
+
+    /// Notes who may read from now on, and for whom this entry is the last.
+    fn fold_access(&mut self, position: u64, name: &Namespace, access: &Access) -> Result<(), IndexError> {
+        let sites = serde_json::to_string(&access.sites).map_err(|e| IndexError::Corrupt(e.to_string()))?;
+        self.run(
+            "UPDATE reader SET ended = ?2 WHERE namespace = ?1 AND ended IS NULL
+                 AND site NOT IN (SELECT value FROM json_each(?3))",
+            params![name.as_str(), position, sites],
+        )?;
+        self.run(
+            "INSERT INTO reader (namespace, site) SELECT ?1, value FROM json_each(?2) WHERE true
+             ON CONFLICT DO UPDATE SET ended = NULL",
+            params![name.as_str(), sites],
         )
     }
 

@@ -1,8 +1,11 @@
 //! Questions on the index, each a function that is named as the question.
 
+use std::ops::RangeInclusive;
+
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use waag_schema::content::planner::PlannerId;
+use waag_schema::ledger::Stream;
 use waag_schema::policy::label::Label;
 use waag_schema::release::kind::Kind;
 use waag_schema::statement::{Chain, Keeping, NamespaceState, Scorecard, Visibility};
@@ -197,6 +200,7 @@ impl<'a> Questions<'a> {
                     keys: serde_json::from_str(&json("keys")?).map_err(|e| corrupt(&e))?,
                     home: parsed(row, "home")?,
                     visibility,
+                    sites: serde_json::from_str(&json("sites")?).map_err(|e| corrupt(&e))?,
                     chain: chain(row)?,
                 })
             },
@@ -556,6 +560,15 @@ impl<'a> Questions<'a> {
         Ok(self.newest("erasure")?.is_some())
     }
 
+    /// Does this entry erase another one?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn is_erasure(&self, position: u64) -> Result<bool, IndexError> {
+        let sql = "SELECT 1 FROM entry WHERE position = ? AND predicate = 'erasure'";
+        Ok(self.one(sql, params![storable(position)], |_| Ok(()))?.is_some())
+    }
+
     /// Which tags has this artifact?
     ///
     /// # Errors
@@ -766,6 +779,55 @@ impl<'a> Questions<'a> {
         self.one(sql, params![predicate], located)
     }
 
+    /// Which private namespaces may or might this site read; which entry ended it, where one did?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn read_by(&self, site: &SiteId) -> Result<Vec<(Namespace, Option<u64>)>, IndexError> {
+        let sql = "SELECT namespace, ended FROM reader WHERE site = ? ORDER BY namespace";
+        self.all(sql, params![site.as_str()], |row| {
+            Ok((parsed(row, "namespace")?, column(row, "ended")?))
+        })
+    }
+
+    /// Which streams are there of copies of other sites' private namespaces?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn copies_streams(&self) -> Result<Vec<Stream>, IndexError> {
+        // Behind `-` comes `.`, which no stream has.
+        let sql = "SELECT DISTINCT stream FROM entry WHERE stream <> 'open'
+                 AND stream > 'copies-' AND stream < 'copies.' ORDER BY stream";
+        self.all(sql, params![], |row| parsed(row, "stream"))
+    }
+
+    /// Which is the last entry of this stream at one of these positions, and its number in the stream?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn last_of_stream(
+        &self,
+        stream: &Stream,
+        positions: RangeInclusive<u64>,
+    ) -> Result<Option<(u64, u64)>, IndexError> {
+        let sql = "SELECT position, seq FROM entry WHERE stream = ? AND stream <> 'open'
+                 AND position BETWEEN ? AND ? ORDER BY position DESC LIMIT 1";
+        let parameters = params![stream.as_str(), positions.start(), positions.end()];
+        self.one(sql, parameters, |row| {
+            Ok((column(row, "position")?, column(row, "seq")?))
+        })
+    }
+
+    /// How many entries of this stream are folded, of all series?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn folded_of_stream(&self, stream: &Stream) -> Result<u64, IndexError> {
+        let sql = "SELECT count(*) AS entries FROM entry WHERE stream = ? AND stream <> 'open'";
+        let found = self.one(sql, params![stream.as_str()], |row| column(row, "entries"))?;
+        Ok(found.unwrap_or(0))
+    }
+
     /// How many entries has this stream?
     ///
     /// # Errors
@@ -799,12 +861,12 @@ impl<'a> Questions<'a> {
         )
     }
 
-    /// Of which namespace that has artifacts is this entry the beginning, a rotation or a gate?
+    /// Of which namespace that has artifacts is this entry the beginning, a rotation, a gate, or who may read it?
     ///
     /// # Errors
     /// When the index fails.
     pub fn founds(&self, position: u64) -> Result<Option<Namespace>, IndexError> {
-        let sql = "SELECT subject FROM entry WHERE position = ? AND predicate IN ('namespace', 'rotation', 'gate') \
+        let sql = "SELECT subject FROM entry WHERE position = ? AND predicate IN ('namespace', 'rotation', 'gate', 'access') \
                    AND EXISTS (SELECT 1 FROM artifact WHERE artifact.namespace = entry.subject)";
         self.one(sql, params![position], |row| parsed(row, "subject"))
     }

@@ -20,6 +20,7 @@ CREATE TABLE entry (
 ) STRICT;
 CREATE INDEX entry_by_subject ON entry (subject, position);
 CREATE INDEX entry_by_predicate ON entry (predicate, position) WHERE predicate IN ('revocation-list', 'erasure');
+CREATE INDEX entry_by_stream ON entry (stream, position) WHERE stream <> 'open';
 
 -- every entry: how many slots of a stream are used
 CREATE TABLE stream (
@@ -27,16 +28,25 @@ CREATE TABLE stream (
     count INTEGER NOT NULL
 ) STRICT;
 
--- namespace, rotation
+-- namespace, rotation, access
 CREATE TABLE namespace (
     name       TEXT PRIMARY KEY,
     id         BLOB NOT NULL,
     keys       TEXT NOT NULL,
     home       TEXT NOT NULL,
     visibility TEXT NOT NULL,
+    sites      TEXT NOT NULL DEFAULT '[]',
     counter    INTEGER NOT NULL,
     head       BLOB NOT NULL
 ) STRICT;
+
+-- access: which sites may or might read a private namespace; the entry that ended it, where one did
+CREATE TABLE reader (
+    namespace TEXT NOT NULL,
+    site      TEXT NOT NULL,
+    ended     INTEGER,
+    PRIMARY KEY (namespace, site)
+) STRICT, WITHOUT ROWID;
 
 -- gate
 CREATE TABLE gate (

@@ -1,6 +1,7 @@
 //! From a submission to entries of the batch under way: admitted by the rules at exactly the size that the batch
 //! will be committed at, and folded, so that the next submission of the same batch sees them.
 
+use waag_schema::Namespace;
 use waag_schema::ledger::{
     Class, Entry, EntryId, Header, Opening, RefKind, Salt, SaltedOpening, Stream, entry_place,
 };
@@ -93,6 +94,10 @@ impl Sequencer {
                 AppendError::NoEntry(entry)
             });
         };
+        if stream != Stream::open().as_str() && questions.is_erasure(entry)? {
+            let text = format!("entry {entry} says what was erased, and stays");
+            return Err(StatementError::Payload(text).into());
+        }
         if let Some(namespace) = questions.founds(entry)? {
             let text = format!(
                 "entry {entry} says whose the namespace `{namespace}` is, on which all its artifacts rest; it stays while there are any"
@@ -127,9 +132,14 @@ impl Sequencer {
     }
 
     /// Says what this site has found out about a release.
-    pub(super) fn admit_own(&mut self, batch: &mut Batch, statement: &Statement) -> Result<u64, AppendError> {
+    pub(super) fn admit_own(
+        &mut self,
+        batch: &mut Batch,
+        statement: &Statement,
+        copies_of: Option<&Namespace>,
+    ) -> Result<u64, AppendError> {
         let prepared = self.sign(statement)?;
-        self.push(batch, &prepared, None)
+        self.push_to(batch, &prepared, None, copies_of)
     }
 
     /// Makes a statement of this site about its own ledger.
@@ -150,6 +160,17 @@ impl Sequencer {
         prepared: &Prepared,
         reference: Option<(RefKind, u64)>,
     ) -> Result<u64, AppendError> {
+        self.push_to(batch, prepared, reference, None)
+    }
+
+    /// The same; what is said of copies of another site's private namespace is for who may read that.
+    fn push_to(
+        &mut self,
+        batch: &mut Batch,
+        prepared: &Prepared,
+        reference: Option<(RefKind, u64)>,
+        copies_of: Option<&Namespace>,
+    ) -> Result<u64, AppendError> {
         let position = batch.next();
         let (log_key, site_key) = (self.parts.key.public(), self.parts.site_key.public());
         self.parts.index.admit(
@@ -161,7 +182,10 @@ impl Sequencer {
                 gaps: false,
             },
         )?;
-        let (stream, class) = self.audience(prepared)?;
+        let (stream, class) = match copies_of {
+            Some(name) => (Stream::of_copies(name), Class::Restricted),
+            None => self.audience(prepared)?,
+        };
         let header = self.header(prepared, &stream)?;
         let (at, seq) = (header.at, header.seq);
         let opening = Opening::new(header, prepared.envelope.bytes())?;
@@ -178,24 +202,40 @@ impl Sequencer {
         Ok(position)
     }
 
-    /// Says who may read an entry: everybody, or who may read its private namespace.
+    /// Says who may read an entry: everybody, or who may read the private namespace that it is about.
     fn audience(&self, prepared: &Prepared) -> Result<(Stream, Class), AppendError> {
-        let Some(name) = prepared.statement.subject.namespace() else {
-            return Ok((Stream::open(), Class::Admin));
-        };
-        let visibility = match &prepared.statement.predicate {
-            Predicate::Genesis(genesis) => genesis.visibility,
-            _ => match self.parts.index.questions().namespace(&name)? {
-                Some(state) => state.visibility,
+        let Statement { subject, predicate } = &prepared.statement;
+        let questions = self.parts.index.questions();
+        let visibility = match (predicate, subject.namespace()) {
+            // That something was erased is for everybody to see in the leaf; out of which stream is not.
+            (Predicate::Erasure(erasure), _) => {
+                let stream: Stream = erasure.stream.parse()?;
+                let open = stream == Stream::open();
+                let class = if open { Class::Admin } else { Class::Restricted };
+                return Ok((stream, class));
+            }
+            (Predicate::Custody(custody), _) => {
+                let name = custody.artifact.namespace();
+                let state = questions.namespace(&name)?;
+                return Ok(match state.map(|state| state.visibility) {
+                    Some(Visibility::Private) => (Stream::of_namespace(&name), Class::Restricted),
+                    _ => (Stream::open(), Class::Admin),
+                });
+            }
+            (Predicate::Genesis(genesis), Some(name)) => Some((name, genesis.visibility)),
+            (_, Some(name)) => match questions.namespace(&name)? {
+                Some(state) => Some((name, state.visibility)),
                 // Of other sites' namespaces only public ones are measured on.
-                None if prepared.statement.predicate.is_a_sites() => Visibility::Public,
+                None if predicate.is_a_sites() => Some((name, Visibility::Public)),
                 None => return Err(Rejection::NoNamespace(name).into()),
             },
+            (_, None) => None,
         };
-        match visibility {
-            Visibility::Public => Ok((Stream::open(), Class::Open)),
-            Visibility::Private => Ok((format!("ns-{name}").parse()?, Class::Restricted)),
-        }
+        Ok(match visibility {
+            None => (Stream::open(), Class::Admin),
+            Some((_, Visibility::Public)) => (Stream::open(), Class::Open),
+            Some((name, Visibility::Private)) => (Stream::of_namespace(&name), Class::Restricted),
+        })
     }
 
     fn header(&self, prepared: &Prepared, stream: &Stream) -> Result<Header, AppendError> {

@@ -22,6 +22,7 @@ mod streams;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use waag_schema::Namespace;
 use waag_schema::ledger::{LedgerError, Origin, PackPath, SignedCheckpoint, Stream, TilePath};
 use waag_schema::statement::{Envelope, Statement, StatementError};
 use waag_schema::wire::artifact::Proof;
@@ -89,15 +90,19 @@ enum Request {
     Erase { entry: u64, ground: String },
     /// Say anew which releases are withdrawn, so that a reader sees how fresh that is.
     Renew,
-    /// Say what this site has measured.
-    Say(Box<Statement>),
+    /// Say what this site has measured, or does with a copy; of another site's private namespace to whoever may read
+    /// that.
+    Say {
+        statement: Box<Statement>,
+        copies_of: Option<Namespace>,
+    },
 }
 
 impl Request {
     fn envelopes(&self) -> &[Envelope] {
         match self {
             Self::Append(envelopes) => envelopes,
-            Self::Erase { .. } | Self::Renew | Self::Say(_) => &[],
+            Self::Erase { .. } | Self::Renew | Self::Say { .. } => &[],
         }
     }
 }
@@ -153,7 +158,17 @@ impl Ledger {
     /// # Errors
     /// When there is no such release, or the ledger cannot be written.
     pub(crate) async fn say(&self, statement: Statement) -> Result<Vec<u64>, AppendError> {
-        self.submit(Request::Say(Box::new(statement))).await
+        self.say_to(statement, None).await
+    }
+
+    /// The same of a copy; of a release in another site's private namespace only to whoever may read that.
+    pub(crate) async fn say_to(
+        &self,
+        statement: Statement,
+        copies_of: Option<Namespace>,
+    ) -> Result<Vec<u64>, AppendError> {
+        let statement = Box::new(statement);
+        self.submit(Request::Say { statement, copies_of }).await
     }
 
     /// Tells whenever the ledger has grown.
@@ -228,6 +243,15 @@ impl Ledger {
         if path.stream != Stream::open() {
             return Ok(None);
         }
+        self.pack_of_any(series, path).await
+    }
+
+    /// Returns a pack of any stream: who asks for it has made sure that the caller may read it.
+    pub(crate) async fn pack_of_any(
+        &self,
+        series: u32,
+        path: &PackPath,
+    ) -> Result<Option<bytes::Bytes>, StoreError> {
         let cell = self.reader.store.read_cell(&Key::pack(series, path)).await?;
         Ok(cell.map(|cell| cell.bytes))
     }

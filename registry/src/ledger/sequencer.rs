@@ -205,8 +205,8 @@ impl Sequencer {
             let admitted = match &submission.request {
                 Request::Append(envelopes) => self.admit(&mut made, envelopes).await,
                 Request::Erase { entry, ground } => self.admit_erasure(&mut made, *entry, ground),
-                Request::Say(statement) => self
-                    .admit_own(&mut made, statement)
+                Request::Say { statement, copies_of } => self
+                    .admit_own(&mut made, statement, copies_of.as_ref())
                     .map(|position| vec![position]),
                 Request::Renew => self.admit_revocations(&mut made).map(|position| vec![position]),
             };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use waag_schema::base::name::Version;
+use waag_schema::ledger::Stream;
 use waag_schema::policy::{Action, Label, decide};
 use waag_schema::release::files::LIST_MAX_BYTES;
 use waag_schema::release::kind::Kind;
@@ -27,7 +28,7 @@ use crate::clock::Clock;
 use crate::content::Content;
 use crate::evaluation::{Progress, engine};
 use crate::index::{ContentRow, Reader, Wanted};
-use crate::ledger::{FollowedLedgers, Ledger};
+use crate::ledger::{AppendError, FollowedLedgers, Ledger};
 use crate::store::{Key, Store, StoreError};
 
 /// The most lines of one listing.
@@ -97,6 +98,7 @@ impl Catalogue {
             recovery: state.keys.recovery,
             home: state.home,
             visibility: state.visibility,
+            sites: state.sites,
             chain: state.chain,
         })
     }
@@ -514,26 +516,46 @@ impl Catalogue {
     /// When there is none, it was erased, or it belongs to a namespace that the caller may not know of.
     pub async fn entry(&self, caller: &Caller, entry: u64) -> Result<Proof, PublishError> {
         let missing = || PublishError::NotFound(format!("entry {entry} of the ledger"));
-        let subject = self
+        let (subject, place) = self
             .reader
-            .ask(move |q| q.namespace_of(entry))
-            .await?
-            .ok_or_else(missing)?;
+            .ask(move |q| Ok((q.namespace_of(entry)?, q.place_of(entry)?)))
+            .await?;
+        let (subject, (stream, _)) = subject.zip(place).ok_or_else(missing)?;
         if let Some(namespace) = subject {
             self.readable(caller, &namespace).await.map_err(|_| missing())?;
         }
+        self.may_open(caller, &stream)
+            .await?
+            .then_some(())
+            .ok_or_else(missing)?;
         Ok(self.ledger.prove(&[entry]).await?)
     }
 
-    /// Returns an entry of another site's ledger that everybody may read, proven from the copy of it.
+    /// May the caller read what stands in this stream, of the own ledger or of a copy?
+    async fn may_open(&self, caller: &Caller, stream: &str) -> Result<bool, PublishError> {
+        let stream: Stream = stream.parse().map_err(AppendError::from)?;
+        if stream == Stream::open() || caller.is_admin() {
+            return Ok(true);
+        }
+        match stream.namespace() {
+            Some(namespace) => Ok(self.readable(caller, &namespace).await.is_ok()),
+            None => Ok(false),
+        }
+    }
+
+    /// Returns an entry of another site's ledger, proven from the copy of it.
     ///
     /// # Errors
-    /// When there is none, or it was erased.
-    pub async fn entry_of(&self, site: &SiteId, entry: u64) -> Result<Proof, PublishError> {
+    /// When there is none, it was erased, or the caller may not know of it.
+    pub async fn entry_of(&self, caller: &Caller, site: &SiteId, entry: u64) -> Result<Proof, PublishError> {
         let missing = || PublishError::NotFound(format!("entry {entry} of the ledger of {site}"));
         let followed = self.ledgers.of(site).ok_or_else(missing)?;
         let known = followed.index.ask(move |q| q.place_of(entry)).await?;
-        known.ok_or_else(missing)?;
+        let (stream, _) = known.ok_or_else(missing)?;
+        self.may_open(caller, &stream)
+            .await?
+            .then_some(())
+            .ok_or_else(missing)?;
         Ok(followed.prove(&[entry]).await?)
     }
 
@@ -545,7 +567,9 @@ impl Catalogue {
     ) -> Result<(NamespaceState, Shelf), PublishError> {
         let found = self.shelf(name).await?;
         found
-            .filter(|(state, _)| caller.may_read(state))
+            .filter(|(state, shelf)| {
+                caller.may_read(state) && (shelf.is_own() || state.is_for(&self.here.site))
+            })
             .ok_or_else(|| PublishError::NotFound(format!("namespace `{name}`")))
     }
 

@@ -115,6 +115,28 @@ impl Intake {
         self.record(vec![said.envelope]).await
     }
 
+    /// Says which other sites may read a private namespace, by a statement of its owners.
+    ///
+    /// # Errors
+    /// When the caller may not publish there, too few owners have signed, or everybody may read it.
+    pub async fn access(
+        &self,
+        caller: &Caller,
+        name: &Namespace,
+        envelope: &[u8],
+    ) -> Result<Proof, PublishError> {
+        self.publisher(caller, name).await?;
+        let said = read(envelope)?;
+        if !matches!(said.statement.predicate, Predicate::Access(_))
+            || said.statement.subject.name() != name.as_str()
+        {
+            return Err(PublishError::Mismatch(format!(
+                "the statement does not say who may read `{name}`"
+            )));
+        }
+        self.record(vec![said.envelope]).await
+    }
+
     /// Records statements on an artifact that need no content: tags, labels, withdrawals.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod catalogue;
 mod demand;
 mod inspection;
 mod intake;
+mod openings;
 mod others;
 mod packed;
 mod shelf;

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 use waag_registry::federation::{LocalPeer, Peer, PeerError, SentChunk};
-use waag_schema::ledger::{PackPath, TileKind, TilePath};
+use waag_schema::ledger::{Pack, PackPath, Stream, TileKind, TilePath};
 use waag_schema::wire::artifact::ChunksRequest;
+use waag_schema::wire::ledger::StreamView;
 use waag_schema::{ArtifactName, Sha256};
 
 /// What is wrong with it.
@@ -24,6 +25,12 @@ pub(crate) enum Bend {
     Leaves,
     /// Openings are missing.
     Withholds,
+    /// Of what not everybody may read it shows so many entries too few.
+    Shortens(u64),
+    /// Of what not everybody may read this slot holds nothing.
+    Blanks(usize),
+    /// Of what not everybody may read it gives the openings of these two slots in each other's place.
+    Swaps(usize, usize),
     /// It shows this checkpoint.
     Shows(String),
     /// It gives so many chunks and falls silent.
@@ -145,13 +152,44 @@ impl Peer for Bent {
         Ok(if lies { flipped(&bytes) } else { bytes })
     }
 
+    async fn streams(&self) -> Result<Vec<StreamView>, PeerError> {
+        let (inner, bend) = self.bent().await?;
+        let mut streams = inner.streams().await?;
+        if let Bend::Shortens(by) = bend {
+            for view in &mut streams {
+                view.count = view.count.saturating_sub(by);
+            }
+            streams.retain(|view| view.count > 0);
+        }
+        Ok(streams)
+    }
+
     async fn pack(&self, series: u32, path: &PackPath) -> Result<Bytes, PeerError> {
         let (inner, bend) = self.bent().await?;
         if let Bend::Withholds = bend {
             // 256 slots that hold nothing.
             return Ok(vec![0; 4 * 256].into());
         }
-        inner.pack(series, path).await
+        let bytes = inner.pack(series, path).await?;
+        if path.stream == Stream::open() {
+            return Ok(bytes);
+        }
+        let pack = Pack::decode(&bytes).unwrap();
+        let mut slots: Vec<_> = (0..pack.len()).map(|slot| pack.slot(slot).cloned()).collect();
+        match bend {
+            Bend::Blanks(slot) => slots[slot] = None,
+            Bend::Swaps(one, other) => slots.swap(one, other),
+            _ => {}
+        }
+        let mut pack = Pack::default();
+        for slot in slots {
+            match slot {
+                Some(opened) => pack.append(opened),
+                None => pack.append_erased(),
+            }
+            .unwrap();
+        }
+        Ok(pack.encode().into())
     }
 
     async fn manifest(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<Bytes, PeerError> {

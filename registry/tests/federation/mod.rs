@@ -6,6 +6,7 @@ mod following;
 mod mirroring;
 mod over_http;
 mod privacy;
+mod sharing;
 mod simulation;
 mod threats;
 mod weighing;
@@ -24,8 +25,9 @@ use waag_registry::store::{FaultyStore, MemoryStore, Store};
 use waag_schema::base::key::KeyPair;
 use waag_schema::policy::{Action, Label};
 use waag_schema::statement::predicate::{Residency, Withdrawal};
-use waag_schema::statement::{Predicate, Subject, Visibility};
+use waag_schema::statement::{Access, Predicate, Subject, Visibility};
 use waag_schema::wire::federation::{MirrorRule, When};
+use waag_schema::{Namespace, SiteId};
 
 use self::bent::Bent;
 use crate::world::{Draft, File, NOON, Publisher, World, name, send};
@@ -235,6 +237,27 @@ pub(crate) async fn try_relabel(
         .intake()
         .statements(&world.admin, &artifact, &envelopes);
     recorded.await.map(drop)
+}
+
+/// Says which sites may read a private namespace.
+pub(crate) async fn share(world: &World, publisher: &Publisher, namespace: &str, sites: &[&SiteId]) {
+    let name: Namespace = namespace.parse().unwrap();
+    let view = world
+        .site
+        .catalogue()
+        .namespace(&world.admin, &name)
+        .await
+        .unwrap();
+    let mut sites: Vec<SiteId> = sites.iter().copied().cloned().collect();
+    sites.sort();
+    let access = Access {
+        namespace: publisher.namespace,
+        link: view.chain.next(),
+        sites,
+    };
+    let envelope = publisher.sign(Subject::Namespace(name.clone()), Predicate::Access(access));
+    let recorded = world.site.intake().access(&world.admin, &name, envelope.bytes());
+    recorded.await.unwrap();
 }
 
 /// Withdraws a release.

@@ -94,7 +94,15 @@ const TABLE: &[Threat] = &[
             "whatever_happens_between_sites_labels_hold_and_views_converge",
         ],
     ),
-    threat("withheld openings", &["openings_that_are_withheld_are_noticed"]),
+    threat(
+        "withheld openings",
+        &[
+            "openings_that_are_withheld_are_noticed",
+            "an_opening_that_is_withheld_from_a_stream_is_noticed_and_its_home_is_not_taken_for_heard",
+            "a_stream_that_gets_shorter_is_noticed",
+            "a_withdrawal_in_a_stream_cannot_be_kept_back",
+        ],
+    ),
     threat(
         "compromised publisher key",
         &[
@@ -147,6 +155,7 @@ const TABLE: &[Threat] = &[
         &[
             "a_stranger_reads_the_same_whatever_a_private_namespace_holds",
             "a_private_namespace_does_not_exist_for_others",
+            "strangers_at_home_and_at_the_mirror_and_a_third_site_have_the_same_whatever_a_shared_namespace_holds",
         ],
     ),
     threat(

@@ -23,6 +23,7 @@ use super::hash::{Commitment, base64_text};
 use super::ident::EntryId;
 use super::reading::{Reader, put_length, shown};
 use crate::base::json::{self, INTEGER_MAX};
+use crate::base::name::Namespace;
 use crate::base::time::Timestamp;
 
 /// A header may have this many bytes.
@@ -32,6 +33,8 @@ pub const ENVELOPE_BYTES_MAX: usize = 512 * 1024;
 /// An opening has at most this many bytes.
 pub const OPENING_BYTES_MAX: usize = 4 + HEADER_BYTES_MAX + 4 + ENVELOPE_BYTES_MAX;
 const STREAM_BYTES_MAX: usize = 64;
+const NAMESPACE_PREFIX: &str = "ns-";
+const COPIES_PREFIX: &str = "copies-";
 
 /// The key of one commitment: 32 random bytes, never derived from anything, never used twice.
 ///
@@ -57,6 +60,32 @@ impl Stream {
     #[must_use]
     pub fn open() -> Self {
         Self("open".to_owned())
+    }
+
+    /// Returns the stream of a private namespace of this site, for whoever may read that.
+    #[must_use]
+    pub fn of_namespace(name: &Namespace) -> Self {
+        Self(format!("{NAMESPACE_PREFIX}{name}"))
+    }
+
+    /// Returns the stream of what this site does with copies of another site's private namespace, for that site and
+    /// whoever else may read the namespace.
+    #[must_use]
+    pub fn of_copies(name: &Namespace) -> Self {
+        Self(format!("{COPIES_PREFIX}{name}"))
+    }
+
+    /// Returns the namespace whose readers may read the stream; none where everybody may.
+    #[must_use]
+    pub fn namespace(&self) -> Option<Namespace> {
+        let name = self.0.strip_prefix(NAMESPACE_PREFIX);
+        name.or_else(|| self.0.strip_prefix(COPIES_PREFIX))?.parse().ok()
+    }
+
+    /// Says whether it is about copies of another site's namespace.
+    #[must_use]
+    pub fn is_of_copies(&self) -> bool {
+        self.0.starts_with(COPIES_PREFIX)
     }
 
     /// Returns the text.

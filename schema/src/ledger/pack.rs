@@ -134,6 +134,11 @@ impl Pack {
         Ok(self.slots.len() - 1)
     }
 
+    /// Keeps the first so many slots.
+    pub fn truncate(&mut self, slots: usize) {
+        self.slots.truncate(slots);
+    }
+
     /// Erases a slot and says whether it held anything.
     pub fn erase(&mut self, slot: usize) -> bool {
         self.slots.get_mut(slot).and_then(Option::take).is_some()

@@ -3,6 +3,7 @@
 //! A publisher signs; a site records. What is recorded here is only what a signature covers, and whether one
 //! statement may follow another is decided by [`chain`], the same code in client, site, mirror and auditor.
 
+pub mod access;
 pub mod agreement;
 pub mod chain;
 pub mod custody;
@@ -13,6 +14,7 @@ pub mod predicate;
 pub mod scorecard;
 pub mod site;
 
+pub use access::Access;
 pub use chain::{Chain, ChainError, Link};
 pub use custody::{Custody, Keeping};
 pub use dsse::Envelope;

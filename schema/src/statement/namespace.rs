@@ -98,6 +98,8 @@ pub struct NamespaceState {
     pub home: SiteId,
     /// Who may read by default.
     pub visibility: Visibility,
+    /// The other sites that may read it, where it is private.
+    pub sites: Vec<SiteId>,
     /// The chain of statements on the namespace itself.
     pub chain: Chain,
 }
@@ -132,6 +134,9 @@ pub enum AdmitError {
     /// A statement that begins a namespace or changes its keys, where one about an artifact was expected.
     #[error("it is about the namespace `{0}` itself, not about an artifact")]
     NotOfArtifact(Namespace),
+    /// It says which sites may read what everybody may read.
+    #[error("the namespace `{0}` is public: every site may read it")]
+    Public(Namespace),
     /// A genesis for another site.
     #[error("its home is the site {found}, this ledger is of {expected}")]
     OtherHome {
@@ -167,6 +172,7 @@ impl NamespaceState {
             keys: genesis.keys,
             home: genesis.home,
             visibility: genesis.visibility,
+            sites: Vec::new(),
             chain: Chain::default().then(envelope.digest()),
         })
     }
@@ -197,29 +203,41 @@ impl NamespaceState {
         Ok(())
     }
 
-    /// Returns the namespace after a statement on itself: a rotation or a gate.
+    /// Returns the namespace after a statement on itself: a rotation, a gate, or who may read it.
     ///
     /// # Errors
-    /// When it is neither, does not follow, or too few have signed.
+    /// When it is none of them, does not follow, too few have signed, or it says who may read what everybody may.
     pub fn follow(&self, envelope: &Envelope) -> Result<Self, AdmitError> {
         let statement = Statement::parse(envelope.payload())?;
-        let Predicate::Gate(gate) = &statement.predicate else {
-            return self.rotate(envelope);
+        let (id, link, sites) = match &statement.predicate {
+            Predicate::Gate(gate) => (gate.namespace, gate.link, &self.sites),
+            Predicate::Access(access) => (access.namespace, access.link, &access.sites),
+            _ => return self.rotate(envelope),
         };
         self.check_name(&statement.subject)?;
-        if gate.namespace != self.id {
+        if id != self.id {
             return Err(AdmitError::OtherNamespace {
                 name: self.name.clone(),
                 expected: self.id,
-                found: gate.namespace,
+                found: id,
             });
         }
-        self.chain.admits(&gate.link)?;
+        if self.visibility == Visibility::Public && matches!(statement.predicate, Predicate::Access(_)) {
+            return Err(AdmitError::Public(self.name.clone()));
+        }
+        self.chain.admits(&link)?;
         envelope.verify(&self.keys.owners, self.keys.threshold as usize)?;
         Ok(Self {
+            sites: sites.clone(),
             chain: self.chain.then(envelope.digest()),
             ..self.clone()
         })
+    }
+
+    /// Says whether a site may know of what the namespace holds. Labels are asked separately.
+    #[must_use]
+    pub fn is_for(&self, site: &SiteId) -> bool {
+        self.visibility == Visibility::Public || *site == self.home || self.sites.contains(site)
     }
 
     /// Returns the namespace after a rotation.
@@ -392,6 +410,51 @@ mod tests {
         );
         let turn = rotation(&gated, keys(&[3], 1, &[]), &[1, 2, 3]);
         assert_eq!(gated.follow(&turn).unwrap().chain.counter, 3);
+    }
+
+    #[test]
+    fn the_owners_of_a_private_namespace_say_which_sites_may_read_it() {
+        let home = key(99).public().site_id();
+        let other = key(98).public().site_id();
+        let begin = |visibility: Visibility| {
+            let statement = Statement {
+                subject: Subject::Namespace("acme".parse().unwrap()),
+                predicate: Predicate::Genesis(Genesis {
+                    keys: keys(&[1, 2], 2, &[]),
+                    home: home.clone(),
+                    visibility,
+                }),
+            };
+            NamespaceState::begin(&sign(&statement, &[1, 2]), &home).unwrap()
+        };
+        let share = |state: &NamespaceState, sites: &[&SiteId]| Statement {
+            subject: Subject::Namespace(state.name.clone()),
+            predicate: Predicate::Access(crate::statement::Access {
+                namespace: state.id,
+                link: state.chain.next(),
+                sites: sites.iter().copied().cloned().collect(),
+            }),
+        };
+        let state = begin(Visibility::Private);
+        assert!(state.is_for(&home) && !state.is_for(&other));
+        let shared = share(&state, &[&other]);
+        assert!(state.follow(&sign(&shared, &[1])).is_err(), "one of two owners");
+        let open = state.follow(&sign(&shared, &[1, 2])).unwrap();
+        assert!(open.is_for(&other));
+        assert!(open.follow(&sign(&shared, &[1, 2])).is_err(), "a replayed link");
+        let closed = open.follow(&sign(&share(&open, &[]), &[1, 2])).unwrap();
+        assert!(!closed.is_for(&other) && closed.is_for(&home));
+        assert_eq!((closed.id, closed.chain.counter), (state.id, 3));
+        assert!(
+            Statement::parse(&share(&state, &[&other, &other]).to_bytes()).is_err(),
+            "a site twice"
+        );
+        let public = begin(Visibility::Public);
+        assert!(public.is_for(&other));
+        assert!(matches!(
+            public.follow(&sign(&share(&public, &[&other]), &[1, 2])),
+            Err(AdmitError::Public(_))
+        ));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::StatementError;
+use super::access::Access;
 use super::chain::Link;
 use super::custody::Custody;
 use super::gate::Gate;
@@ -65,6 +66,8 @@ pub enum Predicate {
     Rotation(Rotation),
     /// `gate`: what a release must have scored before a tag of the namespace may name it.
     Gate(Gate),
+    /// `access`: which other sites may read a private namespace.
+    Access(Access),
     /// `release`: this manifest is a version of the artifact, and this is how its files are made of chunks.
     Release(Release),
     /// `tag`: a tag names this manifest from now on.
@@ -266,6 +269,7 @@ impl Predicate {
             Self::Genesis(_) => "namespace",
             Self::Rotation(_) => "rotation",
             Self::Gate(_) => "gate",
+            Self::Access(_) => "access",
             Self::Release(_) => "release",
             Self::Tag(_) => "tag",
             Self::Residency(_) => "residency",
@@ -290,6 +294,7 @@ impl Predicate {
             }),
             Self::Rotation(p) => Some(p.link),
             Self::Gate(p) => Some(p.link),
+            Self::Access(p) => Some(p.link),
             Self::Release(p) => Some(p.link),
             Self::Tag(p) => Some(p.link),
             Self::Residency(p) => Some(p.link),
@@ -330,6 +335,7 @@ impl Predicate {
             | Self::Custody(_) => None,
             Self::Rotation(p) => Some(p.namespace),
             Self::Gate(p) => Some(p.namespace),
+            Self::Access(p) => Some(p.namespace),
             Self::Release(p) => Some(p.namespace),
             Self::Tag(p) => Some(p.namespace),
             Self::Residency(p) => Some(p.namespace),
@@ -346,6 +352,7 @@ impl Statement {
             Predicate::Genesis(p) => serde_json::to_value(p),
             Predicate::Rotation(p) => serde_json::to_value(p),
             Predicate::Gate(p) => serde_json::to_value(p),
+            Predicate::Access(p) => serde_json::to_value(p),
             Predicate::Release(p) => serde_json::to_value(p),
             Predicate::Tag(p) => serde_json::to_value(p),
             Predicate::Residency(p) => serde_json::to_value(p),
@@ -397,6 +404,7 @@ impl Statement {
             "namespace" => json::from_value(json.predicate).map(Predicate::Genesis),
             "rotation" => json::from_value(json.predicate).map(Predicate::Rotation),
             "gate" => json::from_value(json.predicate).map(Predicate::Gate),
+            "access" => json::from_value(json.predicate).map(Predicate::Access),
             "release" => json::from_value(json.predicate).map(Predicate::Release),
             "tag" => json::from_value(json.predicate).map(Predicate::Tag),
             "residency" => json::from_value(json.predicate).map(Predicate::Residency),
@@ -417,7 +425,7 @@ impl Statement {
         .map_err(|e| malformed(&e))?;
         let digest = Sha256::from_hex(&subject.digest.sha256).map_err(|e| malformed(&e))?;
         let found = match &predicate {
-            Predicate::Genesis(_) | Predicate::Rotation(_) | Predicate::Gate(_) => {
+            Predicate::Genesis(_) | Predicate::Rotation(_) | Predicate::Gate(_) | Predicate::Access(_) => {
                 Subject::Namespace(subject.name.parse().map_err(|e| malformed(&e))?)
             }
             Predicate::Residency(_) => Subject::Artifact(subject.name.parse().map_err(|e| malformed(&e))?),
@@ -457,6 +465,7 @@ impl Predicate {
             Self::Genesis(p) => p.keys.check(),
             Self::Rotation(p) => p.keys.check(),
             Self::Gate(p) => p.check(),
+            Self::Access(p) => p.check(),
             Self::Release(p) if !p.content.is_sorted_by(|a, b| a.sha256 < b.sha256) => {
                 Err("the content is not sorted by digest, each once".to_owned())
             }

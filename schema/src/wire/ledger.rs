@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::name::SiteId;
 use crate::base::time::Timestamp;
+use crate::ledger::Stream;
 
 /// Body of `POST /api/v1/ledger/erasures`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -13,6 +14,18 @@ pub struct EraseRequest {
     pub entry: u64,
     /// Why, as a code of 1 to 64 lower-case letters, digits and `-`; it is recorded.
     pub ground: String,
+}
+
+/// One row of the answer of `GET /ledger/streams`: a stream that not everybody may read, and who asks may.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamView {
+    /// The series of the ledger.
+    pub series: u32,
+    /// The stream.
+    pub stream: Stream,
+    /// How many of its entries who asks may read: all, or those up to the one that ended it.
+    pub count: u64,
 }
 
 /// Answer of `GET /api/v1/ledger/witnesses`: how far a site's ledger has come.

@@ -52,10 +52,12 @@ pub struct CharterView {
     pub expired: Option<Timestamp>,
 }
 
-/// Body of `POST /api/v1/namespaces`, and of `POST /api/v1/namespaces/{namespace}/rotation` and `.../gate`.
+/// Body of `POST /api/v1/namespaces`, and of `POST /api/v1/namespaces/{namespace}/rotation`, `.../gate` and
+/// `.../access`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NamespaceRequest {
-    /// The signed statement that begins the namespace, changes its keys, or puts a gate before a tag.
+    /// The signed statement that begins the namespace, changes its keys, puts a gate before a tag, or says
+    /// which sites may read it.
     pub envelope: Base64,
 }
 
@@ -78,6 +80,9 @@ pub struct NamespaceView {
     pub visibility: Visibility,
     /// Where the chain of statements on the namespace has come to.
     pub chain: Chain,
+    /// The other sites that may read it, where it is private.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sites: Vec<SiteId>,
     /// What stands before which tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<GateView>,

@@ -537,6 +537,12 @@ def read_requirements(value):
     return found
 
 
+def read_sites(value):
+    found = listed(read_site)(value)
+    need(len(found) <= 256 and all(a < b for a, b in zip(found, found[1:])), "sites ascend, at most 256")
+    return found
+
+
 # (what the subject is, whether its digest is the manifest's, the predicate's fields)
 LINKED = {"namespace": read_sha256, "link": read_link}
 PREDICATES = {
@@ -544,6 +550,7 @@ PREDICATES = {
         "keys": read_key_set, "home": read_site, "visibility": one_of("public", "private")}),
     "rotation": (read_namespace, False, {**LINKED, "keys": read_key_set}),
     "gate": (read_namespace, False, {**LINKED, "tag": read_tag, "requirements": lambda value: read_requirements(value)}),
+    "access": (read_namespace, False, {**LINKED, "sites": read_sites}),
     "release": (read_artifact, True, {**LINKED, "kind": read_kind, "config": read_content, "content": read_contents}),
     "tag": (read_artifact, True, {**LINKED, "tag": read_tag, "from": optional(read_sha256)}),
     "residency": (read_artifact, False, {**LINKED, "label": lambda value: read_label(value)}),
@@ -606,6 +613,7 @@ class NamespaceState:
         self.keys = statement.says["keys"]
         envelope.check(self.keys["owners"], self.keys["threshold"])
         self.name, self.id = statement.name, sha256_text(envelope.payload)
+        self.visibility = statement.says["visibility"]
         self.chain = {"counter": 1, "head": envelope.digest}
 
     def rotate(self, envelope):
@@ -624,8 +632,10 @@ class NamespaceState:
         self.keys, self.chain = keys, chain
 
     def gate(self, envelope):
+        """A gate, or which sites may read what is private."""
         statement = Statement(envelope.payload)
-        need(statement.predicate == "gate" and statement.name == self.name, "it is no gate of this")
+        need(statement.predicate in ("gate", "access") and statement.name == self.name, "it is no gate of this")
+        need(statement.predicate == "gate" or self.visibility == "private", "everybody may read it")
         need(statement.says["namespace"] == self.id, "another namespace")
         chain = follow(self.chain, statement.says["link"], envelope)
         envelope.check(self.keys["owners"], self.keys["threshold"])
@@ -633,7 +643,7 @@ class NamespaceState:
 
     def check(self, envelope, statement):
         """Checks everything about a statement on an artifact but its chain."""
-        need(statement.predicate not in ("namespace", "rotation", "gate"), "it is not about an artifact")
+        need(statement.predicate not in ("namespace", "rotation", "gate", "access"), "it is not about an artifact")
         need(statement.name.split("/")[0] == self.name, "it is of another namespace")
         need(statement.says["namespace"] == self.id, "another namespace's id")
         envelope.check(self.keys["owners"], self.keys["threshold"])
@@ -1502,7 +1512,7 @@ def check_kept(kept, log_key):
         if statement.predicate == "rotation":
             namespace.rotate(envelope)
             continue
-        if statement.predicate == "gate":
+        if statement.predicate in ("gate", "access"):
             namespace.gate(envelope)
             continue
         need(statement.name == artifact, "another artifact's")

@@ -13,7 +13,7 @@ use waag_schema::statement::scorecard::{
     Amount, Details, Device, Harness, Measure, Scorecard, Section, SuiteRelease,
 };
 use waag_schema::statement::{
-    Chain, CharterAdopted, Content, Envelope, Erasure, Link, NamespaceState, Predicate, Release,
+    Access, Chain, CharterAdopted, Content, Envelope, Erasure, Link, NamespaceState, Predicate, Release,
     RevocationList, Seen, Statement, Subject, Successor, TagMove, Visibility,
 };
 use waag_schema::{ArtifactName, ChunkDigest, Sha256, SiteId, Timestamp};
@@ -93,6 +93,18 @@ pub(super) fn gate() -> Statement {
             link: namespace().chain.next(),
             tag: "prod".parse().unwrap(),
             requirements: vec![number(None, "nonfinite"), number(Some("acme/suite"), "acc")],
+        }),
+    }
+}
+
+/// The namespace is shared with one site, after the genesis.
+fn access() -> Statement {
+    Statement {
+        subject: Subject::Namespace("acme".parse().unwrap()),
+        predicate: Predicate::Access(Access {
+            namespace: namespace().id,
+            link: namespace().chain.next(),
+            sites: vec![site()],
         }),
     }
 }
@@ -201,6 +213,7 @@ fn statements() -> Vec<Value> {
             .map(|statement| (sign(statement, &[9]), statement.predicate.name())),
     );
     all.push((sign(&gate(), &[2]), "gate"));
+    all.push((sign(&access(), &[2]), "access"));
     all.push((sign(&scorecard(), &[9]), "scorecard"));
     all.push((sign(&suite_scorecard(), &[9]), "scorecard"));
     let row = |(envelope, predicate): (Envelope, &str)| {
@@ -345,7 +358,17 @@ fn payloads_refused() -> Vec<Value> {
     let mut unsorted: Value = serde_json::from_str(release).unwrap();
     unsorted["predicate"]["content"].as_array_mut().unwrap().reverse();
     let gate = text(&gate().to_bytes()).to_owned();
+    let shared = text(&access().to_bytes()).to_owned();
+    let one = site().to_string();
     let rows = [
+        (
+            "a namespace shared with a site twice",
+            replaced(
+                &format!(r#"["{one}"]"#),
+                &format!(r#"["{one}","{one}"]"#),
+                &shared,
+            ),
+        ),
         (
             "a gate that requires nothing of a number",
             replaced(r#""atMost":"0""#, r#""atMost":null"#, &gate),

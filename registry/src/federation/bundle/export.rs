@@ -20,6 +20,7 @@ use waag_schema::federation::bundle::{
 use waag_schema::ledger::tile::LEVEL_MAX;
 use waag_schema::ledger::{SignedCheckpoint, TileKind, TilePath};
 use waag_schema::policy::{Action, decide};
+use waag_schema::statement::Visibility;
 use waag_schema::wire::artifact::{ChunksRequest, ReleaseView};
 use waag_schema::{ArtifactName, ChunkDigest, Reference, SiteId};
 
@@ -221,6 +222,13 @@ async fn denial(
     let verdict = decide(&labels, &facts, Action::Hold, &destination.here().place());
     if !verdict.allowed {
         return Ok(Some(verdict.to_string()));
+    }
+    let namespace = artifact.namespace();
+    let state = site.reader().ask(move |q| q.namespace(&namespace)).await?;
+    if state.is_some_and(|state| state.visibility == Visibility::Private) {
+        return Ok(Some(
+            "its namespace is private, and a file carries the openings that everybody may read".to_owned(),
+        ));
     }
     let peer = LocalPeer::new(site, destination.here());
     match peer.manifest(artifact, &view.manifest).await {

@@ -16,6 +16,7 @@ use waag_schema::federation::bundle::{
 };
 use waag_schema::ledger::{PackPath, SignedCheckpoint, Stream, TilePath};
 use waag_schema::wire::artifact::ChunksRequest;
+use waag_schema::wire::ledger::StreamView;
 use waag_schema::{ArtifactName, ChunkDigest, Sha256};
 
 use super::CarryError;
@@ -302,6 +303,11 @@ impl Peer for Carrier {
             Err(StoreError::NotFound(_)) => Err(self.absent(path)),
             Err(error) => Err(here(&error)),
         }
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamView>, PeerError> {
+        // A file carries what everybody may read.
+        Ok(Vec::new())
     }
 
     async fn pack(&self, series: u32, path: &PackPath) -> Result<Bytes, PeerError> {

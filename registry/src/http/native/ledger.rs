@@ -32,10 +32,11 @@ pub(in crate::http) async fn prove(
     responses((status = 200, body = Proof), (status = "4XX", body = Problem)))]
 pub(in crate::http) async fn prove_of(
     State(site): State<Arc<Site>>,
+    Asking(caller): Asking,
     Path((of, entry)): Path<(String, u64)>,
 ) -> Result<Json<Proof>, Refusal> {
     let of = of.parse().map_err(Refusal::invalid)?;
-    Ok(Json(site.catalogue().entry_of(&of, entry).await?))
+    Ok(Json(site.catalogue().entry_of(&caller, &of, entry).await?))
 }
 
 /// How far this site's ledger is committed, published and witnessed, and by whom.

@@ -94,6 +94,22 @@ pub(in crate::http) async fn gate(
     ))
 }
 
+/// Says which other sites of the charter may read a private namespace. Signed by the owners.
+#[utoipa::path(post, path = "/api/v1/namespaces/{namespace}/access", tag = "namespaces",
+    params(("namespace" = String, Path, description = "Its name")), request_body = NamespaceRequest,
+    responses((status = 200, body = Proof), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn access(
+    State(site): State<Arc<Site>>,
+    Asking(caller): Asking,
+    Path(namespace): Path<String>,
+    Body(request): Body<NamespaceRequest>,
+) -> Result<Json<Proof>, Refusal> {
+    let name = namespace.parse().map_err(Refusal::invalid)?;
+    Ok(Json(
+        site.intake().access(&caller, &name, &request.envelope.0).await?,
+    ))
+}
+
 /// The OpenAPI document.
 pub(in crate::http) async fn document(json: String) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], json)
