@@ -30,6 +30,7 @@ mod secrets;
 mod serve;
 mod show;
 mod sign;
+mod speed;
 mod tag;
 mod token;
 mod verify;

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -14,7 +15,9 @@ use waag_client::pull::{self, PullRequest};
 use waag_client::scan::{Links, Scan};
 use waag_registry::evaluation::language::{self, DirectorySource, Scored};
 use waag_registry::evaluation::suite::{self, ReadSuite, SuiteError};
-use waag_registry::evaluation::{self, LanguageError, Options, Precision, Residency, TaskScore, directory};
+use waag_registry::evaluation::{
+    self, LanguageError, Options, Precision, Residency, TaskScore, directory, speed,
+};
 use waag_schema::release::gate;
 use waag_schema::statement::scorecard::{Device, Harness, Section};
 use waag_schema::{Reference, Sha256};
@@ -30,6 +33,8 @@ use crate::ui::{Page, Report, Ui};
 
 /// How much memory the model's rows may take, roughly; weights are beside that, two layers at a time.
 const MEMORY_BYTES: u64 = 8 << 30;
+/// How much memory all weights may take while a model's speed is measured.
+const WEIGHTS_BYTES: u64 = 64 << 30;
 /// The most tensors that an error names.
 const NAMED_MAX: usize = 5;
 const NO_GPU: &str = "no GPU is found that this program can compute on";
@@ -40,7 +45,7 @@ pub(crate) async fn run(args: Weigh, config: &Config, ui: Ui) -> Result<(), Fail
             return Err(Failure::failed(format!("--device cuda:{number}: {NO_GPU}"))
                 .hint("--device auto takes a GPU where there is one, and the processor elsewhere"));
         }
-        DeviceArg::Auto if args.suite.is_some() => Some(NO_GPU),
+        DeviceArg::Auto if args.suite.is_some() || args.speed => Some(NO_GPU),
         DeviceArg::Auto | DeviceArg::Cpu => None,
     };
     if let Some(reason) = fallback {
@@ -56,9 +61,13 @@ pub(crate) async fn run(args: Weigh, config: &Config, ui: Ui) -> Result<(), Fail
         PrecisionArg::Bf16 => ("bf16", Precision::Bf16),
     };
     let samples = args.samples.clone();
+    let time = args.speed.then(|| Duration::from_secs(args.speed_seconds));
     let progress = progress::watch(ui);
     let weighing = move || {
-        let measured = measure(&model, suite.as_ref(), precision.1, samples.as_deref(), &progress)?;
+        let mut measured = measure(&model, suite.as_ref(), precision.1, samples.as_deref(), &progress)?;
+        if let Some(time) = time {
+            measured.weighed = measured.weighed.with(run_for(&model, precision.1, time));
+        }
         // Only now what was fetched may go.
         drop((model, suite));
         Ok::<_, Failure>(measured)
@@ -276,6 +285,21 @@ fn ask(
     let scored = quietly(|| language::score(&source, suite, options));
     progress(Event::Ended { phase: Phase::Ask });
     scored
+}
+
+/// Measures how fast the model is; what keeps it from that is said in the section.
+fn run_for(model: &Place, precision: Precision, time: Duration) -> Section {
+    let source = DirectorySource {
+        path: model.path.clone(),
+        passed: &|_| {},
+    };
+    let options = Options {
+        precision,
+        memory_bytes: WEIGHTS_BYTES,
+        ..Options::default()
+    };
+    let measured = quietly(|| speed::measure(&source, options, time));
+    measured.unwrap_or_else(|error| Section::not_measured(speed::SECTION, &error.to_string()))
 }
 
 /// Runs what may panic over a broken file, in code that is not ours: the panic is caught there and told as what is wrong

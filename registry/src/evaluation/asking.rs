@@ -39,9 +39,11 @@ use crate::store::Key;
 #[derive(Debug, Clone)]
 pub(crate) struct Suites {
     named: Vec<Reference>,
-    precision: Precision,
-    memory_bytes: u64,
+    pub(super) precision: Precision,
+    pub(super) memory_bytes: u64,
     time: Duration,
+    /// How long it may take to measure how fast a model is, if that is measured.
+    pub(super) speed: Option<Duration>,
 }
 
 impl Suites {
@@ -55,6 +57,7 @@ impl Suites {
             },
             memory_bytes: config.memory_mib << 20,
             time: Duration::from_secs(config.minutes.saturating_mul(60)),
+            speed: config.speed.then(|| Duration::from_secs(config.speed_seconds)),
         }
     }
 
@@ -72,7 +75,7 @@ impl Suites {
 }
 
 /// Ends a forward pass when nobody waits for it any more.
-struct Cancel(Arc<AtomicBool>);
+pub(super) struct Cancel(pub(super) Arc<AtomicBool>);
 
 impl Drop for Cancel {
     fn drop(&mut self) {
@@ -237,7 +240,7 @@ impl Weigher {
     }
 
     /// Returns the files at the top of a release.
-    async fn model_files(
+    pub(super) async fn model_files(
         &self,
         artifact: &ArtifactName,
         manifest: &Manifest,

@@ -274,7 +274,11 @@ impl Weigher {
         let why = why_none(manifest);
         let weighing = self.read(&files).await?;
         let (lineage, changed) = self.lineage(artifact, manifest, &files, &weighing).await?;
-        Ok(weighing.finish_with(&why, lineage, &changed))
+        let weighed = weighing.finish_with(&why, lineage, &changed);
+        Ok(match self.speed(artifact, manifest).await? {
+            Some(speed) => weighed.with(speed),
+            None => weighed,
+        })
     }
 
     /// Measures these files.

@@ -177,6 +177,15 @@ impl Weighing {
 }
 
 impl Weighed {
+    /// Puts a section into the place of the one of its name.
+    #[must_use]
+    pub fn with(mut self, section: Section) -> Self {
+        if let Some(place) = self.sections.iter_mut().find(|s| s.name == section.name) {
+            *place = section;
+        }
+        self
+    }
+
     /// Returns the statement of this engine on this device.
     #[must_use]
     pub fn scorecard(&self, at: Timestamp) -> Scorecard {
