@@ -216,7 +216,7 @@ fn one_description_is_a_suite_and_a_page_shows_its_scores() {
 
 #[test]
 fn speed_is_measured_where_it_is_asked_for_and_beside_the_machines_own() {
-    let person = Person::alone();
+    let person = Person::new();
     let model = root().join("llama");
     let model = model.to_str().unwrap();
     let plain = person.run(["weigh", model, "--json"]).json();
