@@ -289,7 +289,10 @@ impl Squares {
 
 /// Four numbers that are added at once. The compiler, left to itself, adds them one by one.
 #[derive(Clone, Copy)]
-struct Four(#[cfg(target_arch = "x86_64")] std::arch::x86_64::__m128, #[cfg(not(target_arch = "x86_64"))] [f32; 4]);
+struct Four(
+    #[cfg(target_arch = "x86_64")] std::arch::x86_64::__m128,
+    #[cfg(not(target_arch = "x86_64"))] [f32; 4],
+);
 
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "every processor of this kind has these instructions")]
@@ -443,7 +446,9 @@ mod tests {
                     .collect();
                 let (mut found, mut computed) = (GroupErrors::default(), GroupErrors::default());
                 found.add(element, &bytes);
-                computed.add_all::<1>(&bytes, 0x7f80_0000, |[bits]| element.value(u32::from(bits)) as f32);
+                computed.add_all::<1>(&bytes, 0x7f80_0000, |[bits]| {
+                    element.value(u32::from(bits)) as f32
+                });
                 assert_eq!(found, computed, "{element:?} {most}");
             }
         }

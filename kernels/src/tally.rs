@@ -627,7 +627,12 @@ mod tests {
                     let (bits, choice) = (random(), random() >> 8);
                     let usual = 0x3c00_0000 | (bits & 0x81ff_ffff);
                     let is_special = any > 0 && choice % 50 == 0;
-                    if is_special { special[(choice / 50 % any) as usize] } else { usual }.to_le_bytes()
+                    if is_special {
+                        special[(choice / 50 % any) as usize]
+                    } else {
+                        usual
+                    }
+                    .to_le_bytes()
                 })
                 .collect();
             let whole = Tally::of(Element::F32, &bytes).unwrap();

@@ -39,7 +39,12 @@ fn a_model_is_asked_the_sites_suites_and_anybody_finds_the_same_bits() {
     assert!(shown["scorecard"]["suite"].is_null());
     let speed = section(&shown["scorecard"], "speed");
     assert_eq!(speed["notMeasured"], Value::Null);
-    assert!(speed["results"].to_string().contains("decode_tokens_per_second.f32"), "{speed}");
+    assert!(
+        speed["results"]
+            .to_string()
+            .contains("decode_tokens_per_second.f32"),
+        "{speed}"
+    );
     let cards = shown["suites"].as_array().unwrap();
     assert_eq!(cards.len(), 1, "{shown}");
     let card = &cards[0]["scorecard"];
@@ -65,7 +70,13 @@ fn a_model_is_asked_the_sites_suites_and_anybody_finds_the_same_bits() {
     );
 
     let page = person.run(["scorecard", "acme/llama"]).ok();
-    for said in ["acme/short@sha256:", "waag_choice", "bits_per_byte", "parameters", "decode, f32"] {
+    for said in [
+        "acme/short@sha256:",
+        "waag_choice",
+        "bits_per_byte",
+        "parameters",
+        "decode, f32",
+    ] {
         assert!(page.contains(said), "{said} in {page}");
     }
     assert!(!page.contains("no suite was asked"), "{page}");

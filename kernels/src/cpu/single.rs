@@ -87,7 +87,10 @@ fn pairs(rows: [&[u16; STEP]; LANES], widen: impl Fn(u16) -> f32) -> [[f32; LANE
     let mut terms = [[0.0; LANES]; STEP];
     for (at, terms) in terms.as_chunks_mut::<2>().0.iter_mut().enumerate() {
         let both: [u32; LANES] = std::array::from_fn(|lane| rows[lane][at]);
-        *terms = [both.map(|b| widen(b as u16)), both.map(|b| widen((b >> 16) as u16))];
+        *terms = [
+            both.map(|b| widen(b as u16)),
+            both.map(|b| widen((b >> 16) as u16)),
+        ];
     }
     terms
 }

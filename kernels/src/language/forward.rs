@@ -401,10 +401,9 @@ impl<'a> Model<'a> {
                     &part.insert((from, matrix)).1
                 }
             };
-            matrix.elements.widen(
-                (token - from) * hidden,
-                &mut rows[at * hidden..(at + 1) * hidden],
-            );
+            matrix
+                .elements
+                .widen((token - from) * hidden, &mut rows[at * hidden..(at + 1) * hidden]);
         }
         if self.shape.scale_embedding {
             let factor = self.options.precision.round(scale(hidden));
@@ -412,7 +411,9 @@ impl<'a> Model<'a> {
         }
         if let Some(name) = self.names.positions() {
             let longest = sequences.iter().map(|s| s.tokens.len()).max().unwrap_or(0);
-            let table = self.tensors.matrix_rows(&name, positions, hidden, first..first + longest)?;
+            let table = self
+                .tensors
+                .matrix_rows(&name, positions, hidden, first..first + longest)?;
             let mut row = vec![0.0; hidden];
             let places = sequences.iter().flat_map(|s| 0..s.tokens.len());
             for (to, place) in rows.chunks_exact_mut(hidden).zip(places) {

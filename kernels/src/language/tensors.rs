@@ -123,7 +123,10 @@ impl<'a> Tensors<'a> {
 
     /// Returns how many bytes all tensors have.
     pub(crate) fn bytes(&self) -> u64 {
-        self.places.values().map(Place::bytes).fold(0, u64::saturating_add)
+        self.places
+            .values()
+            .map(Place::bytes)
+            .fold(0, u64::saturating_add)
     }
 
     /// Returns how many bytes a tensor has; none if it is not there.

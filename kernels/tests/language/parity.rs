@@ -151,7 +151,8 @@ fn an_encoder_writes_nothing_and_positions_end() {
 fn what_a_pass_costs_is_counted_by_the_shapes() {
     let source = Directory::of("llama");
     let model = Model::open(&source, Options::default()).unwrap();
-    let config: Value = serde_json::from_slice(&std::fs::read(source.0.join("config.json")).unwrap()).unwrap();
+    let config: Value =
+        serde_json::from_slice(&std::fs::read(source.0.join("config.json")).unwrap()).unwrap();
     let number = |key: &str| config[key].as_f64().unwrap();
     let (hidden, heads) = (number("hidden_size"), number("num_attention_heads"));
     let kv = number("num_key_value_heads") * hidden / heads;
@@ -160,6 +161,9 @@ fn what_a_pass_costs_is_counted_by_the_shapes() {
     let matrices = layers * layer + hidden * vocabulary;
     // Of the 2 bytes of each weight, norms are few.
     let bytes = model.pass_bytes() as f64 / 2.0;
-    assert!(bytes >= matrices && bytes < matrices * 1.01, "{bytes} of {matrices}");
+    assert!(
+        bytes >= matrices && bytes < matrices * 1.01,
+        "{bytes} of {matrices}"
+    );
     assert_eq!(model.operations(1), 2.0 * (matrices + layers * hidden));
 }

@@ -87,7 +87,11 @@ mod tests {
     #[test]
     fn packages_are_added_up_and_counters_wrap_around() {
         let world = tempfile::tempdir().unwrap();
-        assert!(Meter::below(&world.path().join("none")).unwrap_err().contains("there is no"));
+        assert!(
+            Meter::below(&world.path().join("none"))
+                .unwrap_err()
+                .contains("there is no")
+        );
         assert!(Meter::below(world.path()).unwrap_err().contains("intel-rapl:0"));
         for (zone, name, energy) in [
             ("intel-rapl:0", "package-0\n", "9000000\n"),

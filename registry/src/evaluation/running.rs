@@ -30,7 +30,10 @@ impl Weigher {
             return Ok(None);
         };
         if manifest.kind() != Kind::Model || manifest.packed().is_some() {
-            return Ok(Some(Section::not_measured(SECTION, "it is no model in plain files")));
+            return Ok(Some(Section::not_measured(
+                SECTION,
+                "it is no model in plain files",
+            )));
         }
         let cancel = Arc::new(AtomicBool::new(false));
         let _ended = Cancel(Arc::clone(&cancel));
@@ -68,7 +71,9 @@ impl Weigher {
             .name("speed".to_owned())
             .spawn(run)
             .map_err(|e| JobError::Thread(e.to_string()))?;
-        let measured = answered.await.map_err(|_| JobError::Thread("it panicked".to_owned()))?;
+        let measured = answered
+            .await
+            .map_err(|_| JobError::Thread("it panicked".to_owned()))?;
         Ok(Some(match measured {
             Ok(section) => section,
             // The store may be better next time; what is wrong with the model stays wrong.

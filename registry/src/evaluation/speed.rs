@@ -8,7 +8,9 @@
 use std::time::{Duration, Instant};
 
 use waag_kernels::cuda::{Gpu, GpuError};
-use waag_kernels::language::{LanguageError, Model, ModelSource, Options, Precision, Residency, Sequence, Stop};
+use waag_kernels::language::{
+    LanguageError, Model, ModelSource, Options, Precision, Residency, Sequence, Stop,
+};
 use waag_kernels::roofline;
 use waag_schema::statement::scorecard::{Amount, Measure, Section};
 
@@ -42,7 +44,10 @@ pub fn measure(
     options: Options<'_>,
     time: Duration,
 ) -> Result<Section, LanguageError> {
-    #[expect(clippy::disallowed_methods, reason = "speed is measured by the machine's own clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "speed is measured by the machine's own clock"
+    )]
     let begin = Instant::now();
     let now = || begin.elapsed().as_secs_f64();
     let meter = match options.gpu {
@@ -288,7 +293,10 @@ mod tests {
     }
 
     fn number(section: &Section, metric: &str) -> f64 {
-        section.result(metric).unwrap_or_else(|| panic!("{metric}")).to_f64()
+        section
+            .result(metric)
+            .unwrap_or_else(|| panic!("{metric}"))
+            .to_f64()
     }
 
     #[test]
@@ -307,16 +315,30 @@ mod tests {
         assert!(prompt > PROMPT_MIN as f64, "{prompt}");
         assert_eq!(number("prefill_tokens_per_second.bf16").round(), prompt * 100.0);
         let decode = number("decode_tokens_per_second.bf16");
-        assert_eq!(number("decode_bytes_per_second.bf16"), decode * number("pass_bytes"));
+        assert_eq!(
+            number("decode_bytes_per_second.bf16"),
+            decode * number("pass_bytes")
+        );
         for (share, of, limit) in [
-            ("prefill_of_peak", "prefill_flop_per_second", "peak_flop_per_second"),
-            ("decode_of_read", "decode_bytes_per_second", "read_bytes_per_second"),
+            (
+                "prefill_of_peak",
+                "prefill_flop_per_second",
+                "peak_flop_per_second",
+            ),
+            (
+                "decode_of_read",
+                "decode_bytes_per_second",
+                "read_bytes_per_second",
+            ),
         ] {
             let truth = number(&format!("{of}.bf16")) / number(limit);
             assert_eq!(number(&format!("{share}.bf16")), truth);
         }
         let missing: Vec<_> = section.missing.iter().map(|m| m.metric.as_str()).collect();
-        let energy = ["prefill_joules_per_1000_tokens.bf16", "decode_joules_per_1000_tokens.bf16"];
+        let energy = [
+            "prefill_joules_per_1000_tokens.bf16",
+            "decode_joules_per_1000_tokens.bf16",
+        ];
         assert_eq!(missing, energy);
         assert_eq!(section.missing[0].reason, "no meter is here");
     }
@@ -340,7 +362,11 @@ mod tests {
         );
         let reason = encoder.unwrap().not_measured.unwrap();
         assert!(reason.contains("encoder"), "{reason}");
-        let empty = measure(&MemorySource::default(), Options::default(), Duration::from_secs(1));
+        let empty = measure(
+            &MemorySource::default(),
+            Options::default(),
+            Duration::from_secs(1),
+        );
         assert!(empty.unwrap().not_measured.unwrap().contains("config.json"));
     }
 }
