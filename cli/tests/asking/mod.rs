@@ -245,5 +245,5 @@ fn speed_is_measured_where_it_is_asked_for_and_beside_the_machines_own() {
     for said in ["prefill, f32", "decode, f32", "GFLOP/s", "energy"] {
         assert!(page.contains(said), "{said} in {page}");
     }
-    person.run(["weigh", model, "--speed-seconds", "1"]).error(2);
+    person.run(["weigh", model, "--speed-seconds", "1"]).failed(2);
 }
