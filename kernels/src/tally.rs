@@ -411,7 +411,7 @@ impl Tally {
             bin.count += count;
             if (upper >> 7) & top != top {
                 let h = (upper & 0x7f) as u64;
-                bin.mantissas += u128::from((h * count << 16) + lower);
+                bin.mantissas += u128::from(((h * count) << 16) + lower);
                 let squares = u128::from(h * h * count) << 32;
                 bin.squares += squares + (u128::from(h * lower) << 17) + u128::from(place.squares);
             }
