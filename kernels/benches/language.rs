@@ -168,4 +168,43 @@ fn main() {
             }
         }
     }
+    decode(&source, all);
+}
+
+/// One token after the other, each of which reads all weights, beside reading memory by turns.
+fn decode(source: &MemorySource, all: usize) {
+    const TOKENS: u32 = 16;
+    let memory: Vec<u64> = (0..32 << 20).collect();
+    for (precision, name) in [(Precision::F32, "f32"), (Precision::Bf16, "bf16")] {
+        for threads in [1, all] {
+            let options = Options {
+                precision,
+                residency: Residency::Resident,
+                ..Options::default()
+            };
+            let model = Model::open(source, options).unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            let (mut read, mut decoded) = (f64::MAX, f64::MAX);
+            pool.install(|| {
+                for _ in 0..ROUNDS {
+                    read = seconds(|| roofline::read(&memory)).0.min(read);
+                    let write = || {
+                        let mut decoder = model.decoder().unwrap();
+                        (0..TOKENS).for_each(|token| drop(decoder.take(token, &[]).unwrap()));
+                    };
+                    decoded = seconds(write).0.min(decoded);
+                }
+            });
+            let read = memory.len() as f64 * 8.0 / 1e9 / read;
+            let moved = model.pass_bytes() as f64 * f64::from(TOKENS) / 1e9 / decoded;
+            println!(
+                "{name:>9} {threads:>7}    decode {:>9.1} {moved:>11.1} GB/s {:>9.2} of {read:.1} GB/s",
+                f64::from(TOKENS) / decoded,
+                moved / read
+            );
+        }
+    }
 }

@@ -25,6 +25,8 @@ pub(crate) trait Backend: Sync {
     type Rotation: Sync;
     /// Rows that are asked for log-probabilities.
     type Asked: Send;
+    /// Keys and values of a sequence's rows, in one layer.
+    type Kept: Default + Send;
 
     /// Places numbers of rows.
     fn place(&self, numbers: Vec<f32>) -> Result<Self::Rows, GpuError>;
@@ -67,6 +69,16 @@ pub(crate) trait Backend: Sync {
         k: &Self::Rows,
         v: &Self::Rows,
         lengths: &[usize],
+    ) -> Result<Self::Rows, GpuError>;
+    /// Lets one row attend to itself and to all rows before it, whose keys and values are kept; its own are kept from then
+    /// on. Gives what [`Backend::attend`] gives for the last row of all of them.
+    fn attend_kept(
+        &self,
+        attention: &Attention,
+        q: &Self::Rows,
+        k: &Self::Rows,
+        v: &Self::Rows,
+        kept: &mut Self::Kept,
     ) -> Result<Self::Rows, GpuError>;
     /// Applies a function to each number, and multiplies by a partner where there is one.
     fn activate(
@@ -115,6 +127,7 @@ impl Backend for Cpu {
     type Norm = Norm;
     type Rotation = Rotation;
     type Asked = (Vec<Loss>, Packed);
+    type Kept = (Vec<f32>, Vec<f32>);
 
     fn place(&self, numbers: Vec<f32>) -> Result<Vec<f32>, GpuError> {
         Ok(numbers)
@@ -171,6 +184,19 @@ impl Backend for Cpu {
         lengths: &[usize],
     ) -> Result<Vec<f32>, GpuError> {
         Ok(attention.apply(q, k, v, lengths))
+    }
+
+    fn attend_kept(
+        &self,
+        attention: &Attention,
+        q: &Vec<f32>,
+        k: &Vec<f32>,
+        v: &Vec<f32>,
+        (keys, values): &mut Self::Kept,
+    ) -> Result<Vec<f32>, GpuError> {
+        keys.extend_from_slice(k);
+        values.extend_from_slice(v);
+        Ok(attention.apply_last(q, keys, values))
     }
 
     fn activate(

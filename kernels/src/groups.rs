@@ -141,13 +141,45 @@ impl GroupErrors {
             // What is not finite comes out as 65536 or more.
             Element::F16 => self.add_all::<2>(bytes, 65536_f32.to_bits(), |b| half(u16::from_le_bytes(b))),
             Element::F32 => self.add_all::<4>(bytes, 0x7f80_0000, f32::from_le_bytes),
-            Element::F8E4m3 | Element::F8E5m2 => {
-                let mut values = [0_f32; 256];
-                for (bits, value) in (0_u32..).zip(&mut values) {
-                    *value = element.value(bits) as f32;
-                }
-                self.add_all::<1>(bytes, 0x7f80_0000, |[b]| values[usize::from(b)]);
+            Element::F8E4m3 | Element::F8E5m2 => self.add_bytes(element, bytes),
+        }
+    }
+
+    /// Takes in elements of a byte. They have few magnitudes, so what rounding one of them changes, beside a greatest one,
+    /// is computed once and looked up from then on.
+    #[inline(always)]
+    fn add_bytes(&mut self, element: Element, bytes: &[u8]) {
+        let mut tables: Vec<Option<Box<Squares>>> = Vec::new();
+        tables.resize_with(1 << 7, || None);
+        for part in bytes.chunks(GROUP) {
+            let mut group = [0_u8; GROUP];
+            group[..part.len()].copy_from_slice(part);
+            let most = group.iter().fold(0, |most, b| most.max(b & 0x7f));
+            if u32::from(most) >= element.infinity() {
+                self.skipped += 1;
+                continue;
             }
+            self.groups += 1;
+            if most == 0 {
+                continue;
+            }
+            let table = tables[usize::from(most)].get_or_insert_with(|| Squares::beside(element, most));
+            let mut sums = [[0_f32; LANES]; 3];
+            // Half of the lanes at a time stay in registers.
+            for half in 0..2 {
+                let mut lanes = [Four::new([0.0; 4]); LANES / 2];
+                for row in group.as_chunks::<{ LANES / 2 }>().0.iter().skip(half).step_by(2) {
+                    for lane in 0..LANES / 2 {
+                        lanes[lane] = lanes[lane].plus(table.of[usize::from(row[lane] & 0x7f)]);
+                    }
+                }
+                for (lane, four) in lanes.into_iter().enumerate() {
+                    for (sums, sum) in sums.iter_mut().zip(four.numbers()) {
+                        sums[half * LANES / 2 + lane] = sum;
+                    }
+                }
+            }
+            self.take(sums, table.ratios, 1.0);
         }
     }
 
@@ -201,19 +233,23 @@ impl GroupErrors {
             greatest *= SCALE_UP;
             scaled_by = f64::from(SCALE_UP);
         }
-        let (int8, int4, e4m3) = (127.0 / greatest, 7.0 / greatest, 448.0 / greatest);
+        let [int8, int4, e4m3] = ratios(greatest);
         let mut sums = [[0_f32; LANES]; 3];
         for row in group.as_chunks::<LANES>().0 {
             for lane in 0..LANES {
-                let x = row[lane];
-                let (a, b, c) = (x * int8, x * int4, x * e4m3);
-                let (a, b, c) = (a - to_whole(a), b - to_whole(b), c - to_e4m3(c));
-                sums[0][lane] += a * a;
-                sums[1][lane] += b * b;
-                sums[2][lane] += c * c;
+                let squares = squares(row[lane], [int8, int4, e4m3]);
+                for (sums, square) in sums.iter_mut().zip(squares) {
+                    sums[lane] += square;
+                }
             }
         }
-        for ((sums, ratio), total) in sums.iter_mut().zip([int8, int4, e4m3]).zip(&mut self.sums) {
+        self.take(sums, [int8, int4, e4m3], scaled_by);
+    }
+
+    /// Adds up the lanes of a group.
+    #[inline(always)]
+    fn take(&mut self, mut sums: [[f32; LANES]; 3], ratios: [f32; 3], scaled_by: f64) {
+        for ((sums, ratio), total) in sums.iter_mut().zip(ratios).zip(&mut self.sums) {
             let mut half = LANES / 2;
             while half > 0 {
                 for lane in 0..half {
@@ -225,6 +261,96 @@ impl GroupErrors {
             total.add_scaled(f64::from(sums[0]) / (ratio * ratio), UNIT);
         }
     }
+}
+
+/// What rounding each magnitude of a format changes in a group with a certain greatest one.
+struct Squares {
+    ratios: [f32; 3],
+    /// By magnitude; the fourth number, a zero, makes a whole register of it.
+    of: [Four; 1 << 7],
+}
+
+impl Squares {
+    /// Computes them for elements up to the greatest.
+    fn beside(element: Element, greatest: u8) -> Box<Self> {
+        let value = |magnitude: u8| element.value(u32::from(magnitude)) as f32;
+        let ratios = ratios(value(greatest));
+        let mut table = Box::new(Self {
+            ratios,
+            of: [Four::new([0.0; 4]); 1 << 7],
+        });
+        for (magnitude, of) in (0..=greatest).zip(&mut table.of) {
+            let [int8, int4, e4m3] = squares(value(magnitude), ratios);
+            *of = Four::new([int8, int4, e4m3, 0.0]);
+        }
+        table
+    }
+}
+
+/// Four numbers that are added at once. The compiler, left to itself, adds them one by one.
+#[derive(Clone, Copy)]
+struct Four(
+    #[cfg(target_arch = "x86_64")] std::arch::x86_64::__m128,
+    #[cfg(not(target_arch = "x86_64"))] [f32; 4],
+);
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "every processor of this kind has these instructions")]
+impl Four {
+    #[inline(always)]
+    fn new([a, b, c, d]: [f32; 4]) -> Self {
+        // SAFETY: SSE is part of x86_64.
+        Self(unsafe { std::arch::x86_64::_mm_setr_ps(a, b, c, d) })
+    }
+
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        // SAFETY: SSE is part of x86_64.
+        Self(unsafe { std::arch::x86_64::_mm_add_ps(self.0, other.0) })
+    }
+
+    /// Returns the first three of them.
+    #[inline(always)]
+    fn numbers(self) -> [f32; 3] {
+        use std::arch::x86_64::{_mm_cvtss_f32, _mm_movehl_ps, _mm_shuffle_ps};
+        // SAFETY: SSE is part of x86_64.
+        unsafe {
+            [
+                _mm_cvtss_f32(self.0),
+                _mm_cvtss_f32(_mm_shuffle_ps::<1>(self.0, self.0)),
+                _mm_cvtss_f32(_mm_movehl_ps(self.0, self.0)),
+            ]
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+impl Four {
+    fn new(numbers: [f32; 4]) -> Self {
+        Self(numbers)
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self(std::array::from_fn(|at| self.0[at] + other.0[at]))
+    }
+
+    fn numbers(self) -> [f32; 3] {
+        [self.0[0], self.0[1], self.0[2]]
+    }
+}
+
+/// Returns what elements are multiplied by, for each format.
+#[inline(always)]
+fn ratios(greatest: f32) -> [f32; 3] {
+    [127.0 / greatest, 7.0 / greatest, 448.0 / greatest]
+}
+
+/// Returns the squares of what rounding changes, for each format. It is the same for an element and its negative.
+#[inline(always)]
+fn squares(x: f32, [int8, int4, e4m3]: [f32; 3]) -> [f32; 3] {
+    let (a, b, c) = (x * int8, x * int4, x * e4m3);
+    let (a, b, c) = (a - to_whole(a), b - to_whole(b), c - to_e4m3(c));
+    [a * a, b * b, c * c]
 }
 
 /// Rounds to a whole number, ties to even; the magnitude must be below 2^22.
@@ -295,5 +421,36 @@ mod wide {
     #[target_feature(enable = "avx2")]
     fn add_avx2(errors: &mut GroupErrors, element: Element, bytes: &[u8]) {
         errors.add_elements(element, bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_looked_up_for_a_byte_is_what_is_computed_for_it() {
+        let mut state = 1_u32;
+        let mut random = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state >> 8
+        };
+        for element in [Element::F8E4m3, Element::F8E5m2] {
+            // Groups with each greatest magnitude, those that are none among them, and a short one at the end.
+            for most in 0..=127_u32 {
+                let bytes: Vec<u8> = (0..3 * GROUP + 37)
+                    .map(|_| {
+                        let bits = random();
+                        ((bits >> 8) % (most + 1)) as u8 | (bits & 0x80) as u8
+                    })
+                    .collect();
+                let (mut found, mut computed) = (GroupErrors::default(), GroupErrors::default());
+                found.add(element, &bytes);
+                computed.add_all::<1>(&bytes, 0x7f80_0000, |[bits]| {
+                    element.value(u32::from(bits)) as f32
+                });
+                assert_eq!(found, computed, "{element:?} {most}");
+            }
+        }
     }
 }

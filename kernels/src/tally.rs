@@ -23,6 +23,9 @@ const BLOCK_ELEMENTS: usize = 1 << 16;
 const TABLE_BYTES_MIN: usize = 1 << 18;
 /// Bytes between two looks through such counters; they have 32 bits.
 const TABLE_ELEMENTS_MAX: usize = 1 << 30;
+/// Elements of 4 bytes between two looks through their table: as many lower halves stay below [`COUNTED`], and as many
+/// squares of them below 2^56.
+const TABLE_FLOATS_MAX: usize = 1 << 23;
 
 /// Bytes cannot be tallied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -119,17 +122,32 @@ impl Tally {
         self.grow((bytes.len() / size) as u64)?;
         match self.element {
             Element::F32 => {
-                for block in bytes.chunks(BLOCK_ELEMENTS * size) {
-                    self.add_block::<8, 23>(block.as_chunks().0.iter().map(word));
+                for block in bytes.chunks(TABLE_FLOATS_MAX * size) {
+                    if block.len() < TABLE_BYTES_MIN {
+                        let blocks = block.chunks(BLOCK_ELEMENTS * size);
+                        blocks.for_each(|block| wide::add_floats(self, block));
+                    } else {
+                        self.add_halves(block);
+                    }
                 }
             }
             Element::F8E4m3 | Element::F8E5m2 => {
                 for block in bytes.chunks(TABLE_ELEMENTS_MAX) {
-                    let mut table = [0_u32; 1 << 8];
-                    for byte in block {
-                        table[usize::from(*byte)] += 1;
+                    let mut counts = [0_u64; 1 << 8];
+                    let mut rest = block;
+                    if block.len() >= TABLE_BYTES_MIN {
+                        // Two at a time, as one number.
+                        let (pairs, odd) = block.as_chunks();
+                        for (pair, count) in counted(pairs).iter().enumerate() {
+                            counts[pair & 0xff] += u64::from(*count);
+                            counts[pair >> 8] += u64::from(*count);
+                        }
+                        rest = odd;
                     }
-                    self.add_table(table.iter().map(|count| u64::from(*count)));
+                    for byte in rest {
+                        counts[usize::from(*byte)] += 1;
+                    }
+                    self.add_table(counts.into_iter());
                 }
             }
             Element::Bf16 | Element::F16 if bytes.len() < TABLE_BYTES_MIN => {
@@ -143,13 +161,7 @@ impl Tally {
             }
             Element::Bf16 | Element::F16 => {
                 for block in bytes.chunks(TABLE_ELEMENTS_MAX) {
-                    let mut table = vec![0_u32; 1 << 16];
-                    // Fixing the length spares the check of every index.
-                    if let Some(table) = table.first_chunk_mut::<{ 1 << 16 }>() {
-                        for bytes in block.as_chunks().0 {
-                            table[usize::from(u16::from_le_bytes(*bytes))] += 1;
-                        }
-                    }
+                    let table = counted(block.as_chunks().0);
                     self.add_table(table.iter().map(|count| u64::from(*count)));
                 }
             }
@@ -365,17 +377,55 @@ impl Tally {
         }
     }
 
-    /// Takes in at most [`BLOCK_ELEMENTS`] elements. The widths are constants here so that the loops' shifts and masks
-    /// are, too. What has no place in a bin is looked at first, in a loop that the compiler makes a vector's.
-    fn add_block<const EXPONENT: u32, const MANTISSA: u32>(
-        &mut self,
-        elements: impl Iterator<Item = u32> + Clone,
-    ) {
+    /// Takes in at most [`TABLE_FLOATS_MAX`] elements of 4 bytes. By their upper halves they are spread over so many places that neighbours seldom wait for each other's sums. With the upper 7 bits `h` and
+    /// the lower 16 bits `l` of a mantissa, `Σm = Σ 2^16 h + l` and `Σm² = Σ 2^32 h² + 2^17 h l + l²`.
+    fn add_halves(&mut self, bytes: &[u8]) {
+        let mut table = vec![Narrow::default(); 1 << 16];
+        // Fixing the length spares the check of every index.
+        if let Some(table) = table.first_chunk_mut::<{ 1 << 16 }>() {
+            for bits in bytes.as_chunks().0.iter().map(word) {
+                let lower = u64::from(bits & 0xffff);
+                let place = &mut table[(bits >> 16) as usize];
+                place.counted += COUNTED + lower;
+                place.squares += lower * lower;
+            }
+        }
+        // Where all in the lowest places are zeros, and none is in the highest, extremes are all that is left to be found.
+        let zeros = [&table[0], &table[0x8000]];
+        let highest = [&table[0x7f80..0x8000], &table[0xff80..]];
+        if zeros.iter().any(|place| place.counted % COUNTED > 0)
+            || highest.into_iter().flatten().any(|place| place.counted > 0)
+        {
+            wide::look_at_floats(self, bytes);
+        } else {
+            for (zeros, place) in self.zeros.iter_mut().zip(zeros) {
+                *zeros += place.counted / COUNTED;
+            }
+            let (least, greatest) = wide::extremes(bytes);
+            self.stretch(least, greatest);
+        }
+        let top = self.element.top_exponent() as usize;
+        for (upper, place) in table.iter().enumerate().filter(|(_, place)| place.counted > 0) {
+            let bin = &mut self.bins[upper >> 7];
+            let (count, lower) = (place.counted / COUNTED, place.counted % COUNTED);
+            bin.count += count;
+            if (upper >> 7) & top != top {
+                let h = (upper & 0x7f) as u64;
+                bin.mantissas += u128::from(((h * count) << 16) + lower);
+                let squares = u128::from(h * h * count) << 32;
+                bin.squares += squares + (u128::from(h * lower) << 17) + u128::from(place.squares);
+            }
+        }
+    }
+
+    /// Looks at what has no place in a bin: zeros, extremes, what is not finite. The compiler makes the loop a vector's.
+    #[inline(always)]
+    fn look_at<const EXPONENT: u32, const MANTISSA: u32>(&mut self, elements: impl Iterator<Item = u32>) {
         let sign = 1_u32 << (EXPONENT + MANTISSA);
         let infinity = sign - (1 << MANTISSA);
         let (mut least, mut greatest) = (u32::MAX, 0);
         let (mut zeros, mut infinities, mut nans) = ([0_u32; 2], [0_u32; 2], [0_u32; 2]);
-        for bits in elements.clone() {
+        for bits in elements {
             let magnitude = bits & (sign - 1);
             let negative = bits & sign != 0;
             zeros[0] += u32::from(bits == 0);
@@ -402,12 +452,22 @@ impl Tally {
         if least <= greatest {
             self.stretch(least, greatest);
         }
-        // By turns into two tables: neighbours often have the same exponent, and would wait for each other's sums.
-        let mut tables = [[Narrow::default(); 512]; 2];
+    }
+
+    /// Takes in at most [`BLOCK_ELEMENTS`] elements. The widths are constants here so that the loops' shifts and masks
+    /// are, too.
+    #[inline(always)]
+    fn add_block<const EXPONENT: u32, const MANTISSA: u32>(
+        &mut self,
+        elements: impl Iterator<Item = u32> + Clone,
+    ) {
+        self.look_at::<EXPONENT, MANTISSA>(elements.clone());
+        // By turns into several tables: neighbours often have the same exponent, and would wait for each other's sums.
+        let mut tables = [[Narrow::default(); 512]; TABLES];
         for (at, bits) in elements.enumerate() {
             let mantissa = u64::from(bits & ((1 << MANTISSA) - 1));
             // `bits` has no more than the format's bits: at most 9 remain. The mask tells the compiler.
-            let bin = &mut tables[at & 1][(bits >> MANTISSA) as usize & 511];
+            let bin = &mut tables[at % TABLES][(bits >> MANTISSA) as usize & 511];
             bin.counted += COUNTED + mantissa;
             bin.squares += mantissa * mantissa;
         }
@@ -424,6 +484,9 @@ impl Tally {
     }
 }
 
+/// Tables that neighbours are added to by turns.
+const TABLES: usize = 4;
+
 /// One element, in a sum of mantissas and of elements at once: 2^16 mantissas of 23 bits stay below it.
 const COUNTED: u64 = 1 << 40;
 
@@ -435,10 +498,157 @@ struct Narrow {
     squares: u64,
 }
 
+/// The same with wider registers, where the processor has them: integers are the same in all of them.
+mod wide {
+    use super::{BLOCK_ELEMENTS, Tally, word};
+
+    pub(super) fn add_floats(tally: &mut Tally, block: &[u8]) {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            #[expect(unsafe_code, reason = "the processor was asked for these instructions")]
+            // SAFETY: the feature was detected just above.
+            return unsafe { add_floats_avx2(tally, block) };
+        }
+        add_floats_any(tally, block);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn add_floats_avx2(tally: &mut Tally, block: &[u8]) {
+        add_floats_any(tally, block);
+    }
+
+    /// Looks at what has no place in a bin, in any number of elements.
+    pub(super) fn look_at_floats(tally: &mut Tally, bytes: &[u8]) {
+        for block in bytes.chunks(4 * BLOCK_ELEMENTS) {
+            #[cfg(target_arch = "x86_64")]
+            if std::arch::is_x86_feature_detected!("avx2") {
+                #[expect(unsafe_code, reason = "the processor was asked for these instructions")]
+                // SAFETY: the feature was detected just above.
+                unsafe {
+                    look_at_floats_avx2(tally, block);
+                }
+                continue;
+            }
+            look_at_floats_any(tally, block);
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn look_at_floats_avx2(tally: &mut Tally, block: &[u8]) {
+        look_at_floats_any(tally, block);
+    }
+
+    /// Returns the least and the greatest of floats that all are numbers, as integers that order as the values do.
+    pub(super) fn extremes(bytes: &[u8]) -> (u32, u32) {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            #[expect(unsafe_code, reason = "the processor was asked for these instructions")]
+            // SAFETY: the feature was detected just above.
+            return unsafe { extremes_avx2(bytes) };
+        }
+        extremes_any(bytes)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn extremes_avx2(bytes: &[u8]) -> (u32, u32) {
+        extremes_any(bytes)
+    }
+
+    #[inline(always)]
+    fn extremes_any(bytes: &[u8]) -> (u32, u32) {
+        const SIGN: u32 = 1 << 31;
+        let (mut least, mut greatest) = (i32::MAX, i32::MIN);
+        for bits in bytes.as_chunks().0.iter().map(word) {
+            // Magnitudes of negatives are turned round: so signed integers order as the values do.
+            let order = (bits ^ ((bits.cast_signed() >> 31).cast_unsigned() & !SIGN)).cast_signed();
+            least = least.min(order);
+            greatest = greatest.max(order);
+        }
+        (least.cast_unsigned() ^ SIGN, greatest.cast_unsigned() ^ SIGN)
+    }
+
+    #[inline(always)]
+    fn look_at_floats_any(tally: &mut Tally, block: &[u8]) {
+        tally.look_at::<8, 23>(block.as_chunks().0.iter().map(word));
+    }
+
+    #[inline(always)]
+    fn add_floats_any(tally: &mut Tally, block: &[u8]) {
+        tally.add_block::<8, 23>(block.as_chunks().0.iter().map(word));
+    }
+}
+
+/// Counts elements of 2 bytes by their bits.
+fn counted(elements: &[[u8; 2]]) -> Vec<u32> {
+    let mut table = vec![0_u32; 1 << 16];
+    // Fixing the length spares the check of every index.
+    if let Some(table) = table.first_chunk_mut::<{ 1 << 16 }>() {
+        for bytes in elements {
+            table[usize::from(u16::from_le_bytes(*bytes))] += 1;
+        }
+    }
+    table
+}
+
 fn half_word(bytes: &[u8; 2]) -> u32 {
     u32::from(u16::from_le_bytes(*bytes))
 }
 
 fn word(bytes: &[u8; 4]) -> u32 {
     u32::from_le_bytes(*bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counting_by_upper_halves_gives_what_counting_in_bins_gives() {
+        let mut state = 1_u32;
+        let mut random = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state
+        };
+        let specials: [&[u32]; 6] = [
+            &[],
+            &[0, 0x8000_0000],
+            &[0, 1, 0x8000_0001, 0x8000_ffff],
+            &[0x7f80_0000, 0xff80_0000],
+            &[0x7fc0_0000, 0xffff_ffff, 0x7f80_0001],
+            &[0x0080_0000, 0x7f7f_ffff, 0xff7f_ffff],
+        ];
+        for special in specials {
+            let any = special.len() as u32;
+            let bytes: Vec<u8> = (0..TABLE_BYTES_MIN / 4 + 77)
+                .flat_map(|_| {
+                    let (bits, choice) = (random(), random() >> 8);
+                    let usual = 0x3c00_0000 | (bits & 0x81ff_ffff);
+                    let is_special = any > 0 && choice % 50 == 0;
+                    if is_special {
+                        special[(choice / 50 % any) as usize]
+                    } else {
+                        usual
+                    }
+                    .to_le_bytes()
+                })
+                .collect();
+            let whole = Tally::of(Element::F32, &bytes).unwrap();
+            let mut parts = Tally::new(Element::F32);
+            for part in bytes.chunks(TABLE_BYTES_MIN / 3 / 4 * 4) {
+                parts.merge(&Tally::of(Element::F32, part).unwrap()).unwrap();
+            }
+            assert_eq!(whole, parts, "{special:x?}");
+            // The same bytes as elements of a byte, in pairs and one by one.
+            let odd = &bytes[1..];
+            let whole = Tally::of(Element::F8E4m3, odd).unwrap();
+            let mut parts = Tally::new(Element::F8E4m3);
+            for part in odd.chunks(1001) {
+                parts.merge(&Tally::of(Element::F8E4m3, part).unwrap()).unwrap();
+            }
+            assert_eq!(whole, parts);
+        }
+    }
 }

@@ -107,6 +107,10 @@ pub struct Weigh {
     pub memory_mib: u64,
     /// How long a suite may take on a model.
     pub minutes: u64,
+    /// Whether it is measured how fast each model is on this machine.
+    pub speed: bool,
+    /// How long that may take for one model, beside reading its weights.
+    pub speed_seconds: u64,
     /// How long a worker that is not heard of keeps what it has taken.
     pub lease_seconds: u64,
 }
@@ -130,6 +134,8 @@ impl Default for Weigh {
             device: DeviceChoice::Auto,
             memory_mib: 4096,
             minutes: 60,
+            speed: false,
+            speed_seconds: 10,
             lease_seconds: 600,
         }
     }
@@ -255,6 +261,9 @@ impl Config {
         if config.weigh.memory_mib == 0 || config.weigh.memory_mib > 1 << 30 || config.weigh.minutes == 0 {
             return Err("[weigh]: memory_mib is a number from 1 to 2^30, minutes one from 1".to_owned());
         }
+        if !(1..=3600).contains(&config.weigh.speed_seconds) {
+            return Err("[weigh]: speed_seconds is a number from 1 to 3,600".to_owned());
+        }
         if !(2..=86_400).contains(&config.weigh.lease_seconds) {
             return Err("[weigh]: lease_seconds is a number from 2 to 86,400".to_owned());
         }
@@ -329,6 +338,8 @@ mod tests {
         assert_eq!(config.weigh.device, DeviceChoice::Cuda(1));
         let error = Config::parse("[weigh]\ndevice = \"tpu\"").unwrap_err();
         assert!(error.contains("tpu") && error.contains("cuda:N"), "{error}");
+        assert!(!config.weigh.speed);
+        assert!(Config::parse("[weigh]\nspeed = true\nspeed_seconds = 0").is_err());
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub(crate) struct Leaderboard {
     pub(crate) task: Option<String>,
 }
 
-/// Measure a model on this machine: its weights, and with --suite what it says of texts
+/// Measure a model on this machine: its weights, with --suite what it says of texts, with --speed how fast it is
 ///
 /// Without --suite the numbers are those that a site's scorecard of the same files has, to the last bit. A
 /// model at a site is fetched first, every chunk checked, and so is a suite.
@@ -72,6 +72,9 @@ pub(crate) struct Leaderboard {
 /// documents (JSONL), or one description; data files are looked for beside it, then in the directories
 /// above. Scores have the names that lm-evaluation-harness gives them. What this program cannot measure is
 /// said to be not measured, with the reason.
+///
+/// --speed runs the model on all processors, all its weights in memory: a prompt, then one token after the other,
+/// beside what the machine could do at most. It says something of this machine as it is now, and nothing of another.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Weigh {
@@ -87,6 +90,12 @@ pub(crate) struct Weigh {
     /// How to compute: `bf16` rounds both sides of every product to bfloat16
     #[arg(long, default_value = "f32", value_name = "f32|bf16")]
     pub(crate) precision: PrecisionArg,
+    /// Measure how fast it is on this machine
+    #[arg(long)]
+    pub(crate) speed: bool,
+    /// For how long, beside reading the weights
+    #[arg(long, default_value_t = 10, value_name = "SECONDS", requires = "speed", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) speed_seconds: u64,
     /// Write what came out for each request to this file, as lines of JSON
     #[arg(long, value_name = "FILE", requires = "suite", value_hint = ValueHint::FilePath)]
     pub(crate) samples: Option<PathBuf>,

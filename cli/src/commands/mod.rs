@@ -31,6 +31,7 @@ mod serve;
 mod share;
 mod show;
 mod sign;
+mod speed;
 mod tag;
 mod token;
 mod verify;

@@ -8,7 +8,7 @@ use waag_client::scorecard::{self, Card, Opinion};
 use waag_schema::statement::scorecard::{Amount, Section};
 use waag_schema::wire::artifact::WeighingView;
 
-use super::{agreement, language, open_site};
+use super::{agreement, language, open_site, speed};
 use crate::args::Scorecard;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
@@ -179,6 +179,7 @@ pub(super) fn show_sections(page: &mut Page, sections: &[Section], details: &Val
         match section.name.as_str() {
             "weights" => show_weights(page, section, details),
             "language" => language::show(page, section),
+            "speed" => speed::show(page, section),
             _ => show_plainly(page, section),
         }
     }

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -13,9 +14,10 @@ use waag_client::event::{Event, Phase, Progress};
 use waag_client::pull::{self, PullRequest};
 use waag_client::scan::{Links, Scan};
 use waag_registry::evaluation::language::{self, DirectorySource, Scored};
+use waag_registry::evaluation::speed::Meter;
 use waag_registry::evaluation::suite::{self, ReadSuite, SuiteError};
 use waag_registry::evaluation::{
-    self, Computer, DeviceChoice, LanguageError, Options, Precision, Residency, TaskScore, directory,
+    self, Computer, DeviceChoice, LanguageError, Options, Precision, Residency, TaskScore, directory, speed,
 };
 use waag_schema::release::gate;
 use waag_schema::statement::scorecard::{Device, Harness, Section};
@@ -32,6 +34,8 @@ use crate::ui::{Page, Report, Ui};
 
 /// How much memory the model's rows may take, roughly; weights are beside that, two layers at a time.
 const MEMORY_BYTES: u64 = 8 << 30;
+/// How much memory all weights may take while a model's speed is measured.
+const WEIGHTS_BYTES: u64 = 64 << 30;
 /// The most tensors that an error names.
 const NAMED_MAX: usize = 5;
 
@@ -40,7 +44,7 @@ pub(crate) async fn run(args: Weigh, config: &Config, ui: Ui) -> Result<(), Fail
         .open()
         .map_err(|why| no_device(args.device, &why))?;
     // Weights are measured by the processor as fast as most disks are read: that needs no word.
-    if let Some(reason) = computer.fallback().filter(|_| args.suite.is_some()) {
+    if let Some(reason) = computer.fallback().filter(|_| args.suite.is_some() || args.speed) {
         ui.note(format_args!("{reason}: measuring on the processor"));
     }
     let model = Place::find(&args.model, config, ui).await?;
@@ -53,15 +57,20 @@ pub(crate) async fn run(args: Weigh, config: &Config, ui: Ui) -> Result<(), Fail
         PrecisionArg::Bf16 => ("bf16", Precision::Bf16),
     };
     let samples = args.samples.clone();
+    let time = args.speed.then(|| Duration::from_secs(args.speed_seconds));
     let progress = progress::watch(ui);
     let weighing = move || {
-        let measured = measure(
+        let mut measured = measure(
             &model,
             suite.as_ref(),
             (precision.1, computer),
             samples.as_deref(),
             &progress,
         )?;
+        if let Some(time) = time {
+            let section = run_for(&model, (precision.1, &measured.computer), time);
+            measured.weighed = measured.weighed.with(section);
+        }
         // Only now what was fetched may go.
         drop((model, suite));
         Ok::<_, Failure>(measured)
@@ -305,6 +314,22 @@ fn ask(
     let scored = quietly(|| language::score_on(computer, &source, suite, options));
     progress(Event::Ended { phase: Phase::Ask });
     scored
+}
+
+/// Measures how fast the model is; what keeps it from that is said in the section.
+fn run_for(model: &Place, (precision, computer): (Precision, &Computer), time: Duration) -> Section {
+    let source = DirectorySource {
+        path: model.path.clone(),
+        passed: &|_| {},
+    };
+    let options = Options {
+        precision,
+        memory_bytes: WEIGHTS_BYTES,
+        gpu: computer.gpu(),
+        ..Options::default()
+    };
+    let measured = quietly(|| speed::measure(&source, options, time, &Meter::find()));
+    measured.unwrap_or_else(|error| Section::not_measured(speed::SECTION, &error.to_string()))
 }
 
 /// Runs what may panic over a broken file, in code that is not ours: the panic is caught there and told as what is wrong

@@ -24,7 +24,7 @@ fn a_model_is_asked_the_sites_suites_and_anybody_finds_the_same_bits() {
     let world = tempfile::tempdir().unwrap();
     let data = world.path().join("site");
     fs::create_dir_all(&data).unwrap();
-    let config = "[weigh]\nsuites = [\"acme/short\", \"acme/absent:1\"]\n";
+    let config = "[weigh]\nsuites = [\"acme/short\", \"acme/absent:1\"]\nspeed = true\nspeed_seconds = 1\n";
     fs::write(data.join("waag.toml"), config).unwrap();
     let site = Site::serve_with(&data, &[]);
     let person = Person::operating(&site);
@@ -37,6 +37,14 @@ fn a_model_is_asked_the_sites_suites_and_anybody_finds_the_same_bits() {
 
     let shown = person.run(["scorecard", "acme/llama", "--wait", "--json"]).json();
     assert!(shown["scorecard"]["suite"].is_null());
+    let speed = section(&shown["scorecard"], "speed");
+    assert_eq!(speed["notMeasured"], Value::Null);
+    assert!(
+        speed["results"]
+            .to_string()
+            .contains("decode_tokens_per_second.f32"),
+        "{speed}"
+    );
     let cards = shown["suites"].as_array().unwrap();
     assert_eq!(cards.len(), 1, "{shown}");
     let card = &cards[0]["scorecard"];
@@ -62,13 +70,24 @@ fn a_model_is_asked_the_sites_suites_and_anybody_finds_the_same_bits() {
     );
 
     let page = person.run(["scorecard", "acme/llama"]).ok();
-    for said in ["acme/short@sha256:", "waag_choice", "bits_per_byte", "parameters"] {
+    for said in [
+        "acme/short@sha256:",
+        "waag_choice",
+        "bits_per_byte",
+        "parameters",
+        "decode, f32",
+    ] {
         assert!(page.contains(said), "{said} in {page}");
     }
     assert!(!page.contains("no suite was asked"), "{page}");
     let shown = person.run(["scorecard", "acme/bert", "--wait", "--json"]).json();
-    let why = &shown["suites"][0]["scorecard"]["sections"][0]["notMeasured"];
-    assert!(why.as_str().unwrap().contains("encoder"), "{shown}");
+    for section in [
+        &shown["suites"][0]["scorecard"]["sections"][0],
+        section(&shown["scorecard"], "speed"),
+    ] {
+        let why = section["notMeasured"].as_str().unwrap();
+        assert!(why.contains("encoder"), "{shown}");
+    }
     person.run(["ledger", "verify"]).ok();
     assert_eq!(site.metric("waag_weighed_suites_total"), 2);
     site.stop();

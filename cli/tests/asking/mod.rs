@@ -213,3 +213,37 @@ fn one_description_is_a_suite_and_a_page_shows_its_scores() {
         assert!(page.contains("no GPU"), "{page}");
     }
 }
+
+#[test]
+fn speed_is_measured_where_it_is_asked_for_and_beside_the_machines_own() {
+    let person = Person::new();
+    let model = root().join("llama");
+    let model = model.to_str().unwrap();
+    let plain = person.run(["weigh", model, "--json"]).json();
+    assert_eq!(section(&plain, "speed")["notMeasured"], "it was not asked for");
+    let words = ["weigh", model, "--speed", "--speed-seconds", "1"];
+    let weighed = person.run(words.iter().chain(&["--json"])).json();
+    // Nothing else changes by it.
+    assert_eq!(weighed["digest"], plain["digest"]);
+    let speed = section(&weighed, "speed");
+    let value = |metric: &str| -> f64 {
+        let results = speed["results"].as_array().unwrap();
+        let found = results.iter().find(|r| r["metric"] == metric).unwrap();
+        found["value"].as_str().unwrap().parse().unwrap()
+    };
+    for metric in [
+        "read_bytes_per_second",
+        "peak_flop_per_second",
+        "prefill_tokens_per_second.f32",
+        "prefill_of_peak.f32",
+        "decode_tokens_per_second.f32",
+        "decode_of_read.f32",
+    ] {
+        assert!(value(metric) > 0.0, "{metric}");
+    }
+    let page = person.run(words).ok();
+    for said in ["prefill, f32", "decode, f32", "GFLOP/s", "energy"] {
+        assert!(page.contains(said), "{said} in {page}");
+    }
+    person.run(["weigh", model, "--speed-seconds", "1"]).failed(2);
+}

@@ -70,6 +70,16 @@ impl Attention {
         out
     }
 
+    /// Returns the heads' result for the last row of one window, whose keys and values are `k` and `v`.
+    pub(crate) fn apply_last(&self, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
+        let mut out = vec![0.0; q.len()];
+        let length = k.len() / (self.kv_heads * self.width).max(1);
+        if let Some(last) = length.checked_sub(1) {
+            self.rows(last, q, k, v, &mut out, &mut Room::default());
+        }
+        out
+    }
+
     /// Computes the rows of a window from `first` on.
     fn rows(&self, first: usize, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32], room: &mut Room) {
         let (width, q_width, kv_width) = (self.width, self.heads * self.width, self.kv_heads * self.width);

@@ -97,7 +97,7 @@ impl Elements {
 
 /// Widens a binary16, exactly.
 #[inline(always)]
-fn from_f16(bits: u16) -> f32 {
+pub(crate) fn from_f16(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;
     let magnitude = u32::from(bits & 0x7fff);
     // The exponent counts from 15 in one and from 127 in the other: a multiplication by 2^112 moves it, and

@@ -8,7 +8,7 @@
 //! - [`precision`]: what operands are rounded to.
 //! - [`matrix`]: weights as they are stored, widened in panels.
 //! - [`tile`]: the kernel that everything big goes through.
-//! - [`product`]: rows times weights.
+//! - [`product`]: rows times weights; [`single`]: one row.
 //! - [`attention`], [`rows`] (norms, activations, rotations), [`head`] (the loss, without logits).
 
 pub(crate) mod attention;
@@ -18,4 +18,5 @@ pub(crate) mod matrix;
 pub(crate) mod precision;
 pub(crate) mod product;
 pub(crate) mod rows;
+pub(crate) mod single;
 pub(crate) mod tile;

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::matrix::Matrix;
 use super::precision::Precision;
+use super::single;
 use super::tile::{self, ROWS};
 
 /// Rows that a thread takes at a time: with [`tile::DEPTH`] terms they fill a fifth of a common second cache.
@@ -78,6 +79,10 @@ pub(crate) fn multiply(
 ) {
     if x.rows == 0 || count == 0 {
         return;
+    }
+    if x.rows == 1 {
+        let row: Vec<f32> = x.panels.iter().step_by(ROWS).copied().collect();
+        return single::multiply(&row, matrix, first, precision, &mut y[..count]);
     }
     let slice = (SLICE / x.depth.max(1)).clamp(64, 2048) / 64 * 64;
     let threads = rayon::current_num_threads().max(1);

@@ -118,7 +118,7 @@ impl Activation {
     }
 }
 
-/// Rotations by position: cosines and sines of each position's angles.
+/// Rotations by position: cosines and sines of each position's angles, from a first position on.
 #[derive(Debug, Clone)]
 pub(crate) struct Rotation {
     pub(crate) half: usize,
@@ -127,16 +127,16 @@ pub(crate) struct Rotation {
 }
 
 impl Rotation {
-    /// Makes the table for positions below `positions`. Angles are products in `f32`, as models were trained with.
+    /// Makes the table for these positions. Angles are products in `f32`, as models were trained with.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_precision_loss,
         reason = "that is how angles are defined"
     )]
-    pub(crate) fn new(frequencies: &[f32], positions: usize) -> Self {
+    pub(crate) fn new(frequencies: &[f32], positions: std::ops::Range<usize>) -> Self {
         let half = frequencies.len();
-        let mut table = vec![0.0; positions * half * 2];
-        for (position, row) in table.chunks_exact_mut((half * 2).max(1)).enumerate() {
+        let mut table = vec![0.0; positions.len() * half * 2];
+        for (position, row) in positions.zip(table.chunks_exact_mut((half * 2).max(1))) {
             let (cosines, sines) = row.split_at_mut(half);
             for ((cosine, sine), frequency) in cosines.iter_mut().zip(sines).zip(frequencies) {
                 let angle = f64::from(position as f32 * frequency);

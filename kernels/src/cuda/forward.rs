@@ -68,6 +68,13 @@ pub(crate) struct Table {
     table: Buffer,
 }
 
+/// Keys and values of rows, with room for more of them.
+#[derive(Default)]
+pub(crate) struct Kept {
+    rows: usize,
+    held: Option<(Numbers, Numbers)>,
+}
+
 /// Rows that are asked, and what they have seen so far.
 pub(crate) struct Asked {
     losses: Vec<Loss>,
@@ -110,6 +117,15 @@ impl Cuda {
         Ok(buffer)
     }
 
+    /// Copies the first numbers of one to a place in another.
+    fn copy_to(&self, to: &Numbers, first: usize, from: &Numbers, count: usize) -> Result<(), GpuError> {
+        let arguments = Arguments::default()
+            .long(to.address() + 4 * first as u64)
+            .long(from.address())
+            .long(count as u64);
+        self.0.launch_over("copy", count, arguments)
+    }
+
     /// Multiplies rows with `count` of a matrix's rows from `first` on.
     fn multiply(
         &self,
@@ -146,6 +162,7 @@ impl Backend for Cuda {
     type Norm = PlacedNorm;
     type Rotation = Table;
     type Asked = Asked;
+    type Kept = Kept;
 
     fn place(&self, numbers: Vec<f32>) -> Result<Numbers, GpuError> {
         let buffer = self.floats(&numbers)?;
@@ -314,6 +331,39 @@ impl Backend for Cuda {
             }
         }
         Ok(out)
+    }
+
+    /// All rows are computed, since kernels take whole tiles of them; the last one is what was wanted.
+    fn attend_kept(
+        &self,
+        attention: &Attention,
+        q: &Numbers,
+        k: &Numbers,
+        v: &Numbers,
+        kept: &mut Kept,
+    ) -> Result<Numbers, GpuError> {
+        let rows = kept.rows + 1;
+        let (keys, values) = match kept.held.take() {
+            Some(held) if held.0.count >= rows * k.count => held,
+            held => {
+                let room = || self.numbers(rows.next_multiple_of(TILE) * k.count);
+                let more = (room()?, room()?);
+                if let Some((keys, values)) = held {
+                    self.copy_to(&more.0, 0, &keys, kept.rows * k.count)?;
+                    self.copy_to(&more.1, 0, &values, kept.rows * k.count)?;
+                }
+                more
+            }
+        };
+        self.copy_to(&keys, kept.rows * k.count, k, k.count)?;
+        self.copy_to(&values, kept.rows * k.count, v, k.count)?;
+        let before = kept.rows * q.count;
+        let all = self.numbers(before + q.count)?;
+        self.copy_to(&all, before, q, q.count)?;
+        let heads = self.attend(attention, &all, &keys, &values, &[rows])?;
+        kept.rows = rows;
+        kept.held = Some((keys, values));
+        self.copy(&heads, before..before + q.count)
     }
 
     fn activate(

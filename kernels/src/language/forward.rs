@@ -227,6 +227,35 @@ impl<'a> Model<'a> {
         format!("{:?}", self.shape.family).to_lowercase()
     }
 
+    /// Returns how many bytes of weights one pass reads, whatever the number of tokens: all but the tables that are only
+    /// looked up in.
+    #[must_use]
+    pub fn pass_bytes(&self) -> u64 {
+        let tables = [
+            (!self.shape.tied).then(|| self.names.embedding()),
+            self.names.positions(),
+            self.names.segments(),
+        ];
+        let tables = tables.into_iter().flatten();
+        let looked_up = tables.map(|name| self.tensors.bytes_of(&name)).sum();
+        self.tensors.bytes().saturating_sub(looked_up)
+    }
+
+    /// Returns how many additions and multiplications take a sequence of so many tokens through the model, if it is asked
+    /// after its last one; those of matrices and attention, in numbers that are counted with as they are in the field.
+    #[must_use]
+    pub fn operations(&self, tokens: usize) -> f64 {
+        let shape = &self.shape;
+        let (q, kv) = (shape.heads * shape.head_width, shape.kv_heads * shape.head_width);
+        let gated = !matches!(shape.family, Family::Gpt2 | Family::Bert);
+        let inner = shape.inner as f64 * if gated { 3.0 } else { 2.0 };
+        let layer = shape.hidden as f64 * (2.0 * (q + kv) as f64 + inner);
+        let (tokens, layers) = (tokens as f64, shape.layers.len() as f64);
+        // A row attends to half of the rows, twice: for the weights, and for the values.
+        let attention = q as f64 * tokens;
+        2.0 * (layers * (layer + attention) * tokens + (shape.hidden * shape.vocabulary) as f64)
+    }
+
     /// Says whether the model predicts tokens: an encoder does not.
     #[must_use]
     pub fn predicts(&self) -> bool {
@@ -249,7 +278,7 @@ impl<'a> Model<'a> {
         }
         let mut answers = Vec::with_capacity(sequences.len());
         for round in self.rounds(sequences)? {
-            let hidden = self.through_layers(self.embed(round)?, round)?;
+            let hidden = self.through_layers(self.embed(round, 0)?, round)?;
             answers.extend(self.answers(&hidden, round)?);
         }
         Ok(answers)
@@ -263,7 +292,7 @@ impl<'a> Model<'a> {
     pub fn hidden(&self, sequences: &[Sequence]) -> Result<Vec<Vec<f32>>, Stop> {
         let mut rows = Vec::with_capacity(sequences.len());
         for round in self.rounds(sequences)? {
-            let mut hidden = self.through_layers(self.embed(round)?, round)?;
+            let mut hidden = self.through_layers(self.embed(round, 0)?, round)?;
             if self.predicts() {
                 self.outer_norm.apply(&mut hidden);
             }
@@ -329,8 +358,8 @@ impl<'a> Model<'a> {
             .matrix_rows(&self.names.head(&self.shape), vocabulary, hidden, rows)
     }
 
-    /// Returns the first rows of all sequences, one after the other.
-    fn embed(&self, sequences: &[Sequence]) -> Result<Vec<f32>, Stop> {
+    /// Returns the first rows of all sequences, one after the other; each sequence begins at the position `first`.
+    pub(super) fn embed(&self, sequences: &[Sequence], first: usize) -> Result<Vec<f32>, Stop> {
         let Shape {
             hidden,
             vocabulary,
@@ -342,35 +371,39 @@ impl<'a> Model<'a> {
             for token in &sequence.tokens {
                 tokens.push(self.token(*token)?);
             }
-            if self.names.positions().is_some() && sequence.tokens.len() > positions {
+            if self.names.positions().is_some() && first + sequence.tokens.len() > positions {
                 let problem = format!(
                     "makes {positions} positions, an input has {}",
-                    sequence.tokens.len()
+                    first + sequence.tokens.len()
                 );
                 return Err(LanguageError::config("max_position_embeddings", problem));
             }
         }
         let mut rows = vec![0.0; tokens.len() * hidden];
-        // A token's row is read once, however often it occurs; neighbours are read together.
+        // A token's row is read once, however often it occurs; neighbours are read together, unless there are few tokens.
+        let together = if tokens.len() <= vocabulary / head::TILE {
+            1
+        } else {
+            head::TILE
+        };
         let mut order: Vec<usize> = (0..tokens.len()).collect();
         order.sort_unstable_by_key(|at| tokens[*at]);
         let name = self.names.embedding();
         let mut part: Option<(usize, Matrix)> = None;
         for at in order {
             let token = tokens[at];
-            let first = token / head::TILE * head::TILE;
+            let from = token / together * together;
             let matrix = match &part {
-                Some((held, matrix)) if *held == first => matrix,
+                Some((held, matrix)) if *held == from => matrix,
                 _ => {
-                    let last = vocabulary.min(first + head::TILE);
-                    let matrix = self.tensors.matrix_rows(&name, vocabulary, hidden, first..last)?;
-                    &part.insert((first, matrix)).1
+                    let to = vocabulary.min(from + together);
+                    let matrix = self.tensors.matrix_rows(&name, vocabulary, hidden, from..to)?;
+                    &part.insert((from, matrix)).1
                 }
             };
-            matrix.elements.widen(
-                (token - first) * hidden,
-                &mut rows[at * hidden..(at + 1) * hidden],
-            );
+            matrix
+                .elements
+                .widen((token - from) * hidden, &mut rows[at * hidden..(at + 1) * hidden]);
         }
         if self.shape.scale_embedding {
             let factor = self.options.precision.round(scale(hidden));
@@ -378,7 +411,9 @@ impl<'a> Model<'a> {
         }
         if let Some(name) = self.names.positions() {
             let longest = sequences.iter().map(|s| s.tokens.len()).max().unwrap_or(0);
-            let table = self.tensors.matrix_rows(&name, positions, hidden, 0..longest)?;
+            let table = self
+                .tensors
+                .matrix_rows(&name, positions, hidden, first..first + longest)?;
             let mut row = vec![0.0; hidden];
             let places = sequences.iter().flat_map(|s| 0..s.tokens.len());
             for (to, place) in rows.chunks_exact_mut(hidden).zip(places) {
@@ -410,7 +445,7 @@ impl<'a> Model<'a> {
     }
 
     /// Returns the answers of sequences from their last rows.
-    fn answers(&self, hidden: &[f32], sequences: &[Sequence]) -> Result<Vec<Vec<Answer>>, Stop> {
+    pub(super) fn answers(&self, hidden: &[f32], sequences: &[Sequence]) -> Result<Vec<Vec<Answer>>, Stop> {
         let width = self.shape.hidden;
         let mut rows = Vec::new();
         let mut losses = Vec::new();

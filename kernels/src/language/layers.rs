@@ -12,7 +12,7 @@ use crate::cpu::rows::Rotation;
 use crate::cuda::GpuError;
 
 /// Rows of some sequences, and the sequences' lengths.
-type Batch<B> = (<B as Backend>::Rows, Vec<usize>);
+pub(super) type Batch<B> = (<B as Backend>::Rows, Vec<usize>);
 
 impl Model<'_> {
     /// Takes all rows of sequences through all layers.
@@ -32,7 +32,7 @@ impl Model<'_> {
     ) -> Result<Vec<f32>, Stop> {
         let longest = sequences.iter().map(|s| s.tokens.len()).max().unwrap_or(0);
         let rotations = (self.shape.rotations.iter())
-            .map(|frequencies| backend.rotation(Rotation::new(frequencies, longest)))
+            .map(|frequencies| backend.rotation(Rotation::new(frequencies, 0..longest)))
             .collect::<Result<Vec<_>, _>>()?;
         let mut batches = self.batches(backend, hidden, sequences)?;
         backend.arrive()?;
@@ -41,7 +41,7 @@ impl Model<'_> {
             for batch in &mut batches {
                 for (at, layer) in resident.layers.iter().enumerate() {
                     self.check_cancelled()?;
-                    self.step(backend, at, layer, batch, &rotations)?;
+                    self.step(backend, at, layer, batch, &rotations, None)?;
                 }
             }
         } else {
@@ -53,7 +53,7 @@ impl Model<'_> {
                 backend.arrive()?;
                 let work = || {
                     let mut batches = batches.iter_mut();
-                    batches.try_for_each(|batch| self.step(backend, at, &layer, batch, &rotations))
+                    batches.try_for_each(|batch| self.step(backend, at, &layer, batch, &rotations, None))
                 };
                 let (worked, loaded) =
                     rayon::join(work, || (at + 1 < count).then(|| read(at + 1)).transpose());
@@ -98,19 +98,21 @@ impl Model<'_> {
         Ok(batches)
     }
 
-    /// Takes rows through one layer.
-    fn step<B: Backend>(
+    /// Takes rows through one layer. Where keys and values are kept, it is one row that follows them.
+    pub(super) fn step<B: Backend>(
         &self,
         backend: &B,
         at: usize,
         layer: &Placed<B>,
-        (rows, lengths): &mut Batch<B>,
+        batch: &mut Batch<B>,
         rotations: &[B::Rotation],
+        kept: Option<&mut B::Kept>,
     ) -> Result<(), GpuError> {
         let (hidden, precision) = (self.shape.hidden, self.options.precision);
         let norm_first = self.shape.family != Family::Bert;
+        let mut added = self.attend(backend, at, layer, batch, rotations, kept)?;
+        let (rows, lengths) = batch;
         let numbers = lengths.iter().sum::<usize>() * hidden;
-        let mut added = self.attend(backend, at, layer, rows, lengths, rotations)?;
         if let Some(norm) = &layer.attention_after {
             backend.normalise(&mut added, norm)?;
         }
@@ -157,9 +159,9 @@ impl Model<'_> {
         backend: &B,
         at: usize,
         layer: &Placed<B>,
-        rows: &B::Rows,
-        lengths: &[usize],
+        (rows, lengths): &Batch<B>,
         rotations: &[B::Rotation],
+        kept: Option<&mut B::Kept>,
     ) -> Result<B::Rows, GpuError> {
         let (shape, precision) = (&self.shape, self.options.precision);
         let numbers = lengths.iter().sum::<usize>() * shape.hidden;
@@ -191,7 +193,10 @@ impl Model<'_> {
             window: reach.window,
             precision,
         };
-        let heads = backend.attend(&attention, &q, &k, &v, lengths)?;
+        let heads = match kept {
+            Some(kept) => backend.attend_kept(&attention, &q, &k, &v, kept)?,
+            None => backend.attend(&attention, &q, &k, &v, lengths)?,
+        };
         let packed = backend.pack(heads, shape.heads * shape.head_width, precision)?;
         backend.product(&packed, &layer.o, precision)
     }

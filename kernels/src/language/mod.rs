@@ -6,6 +6,7 @@
 //!
 //! - `config`, `reach`, `family`, `tensors`: what the files of a model say.
 //! - `forward`, `layers`: from tokens to rows, through layers, to log-probabilities.
+//! - `decode`: the same for one token after the other.
 //! - `tokens`, `request`: text into windows of tokens.
 //! - `task`, `template`, `yaml`: what is asked.
 //! - `embedding`: vectors of whole texts, from encoders.
@@ -13,6 +14,7 @@
 //! - `sources`: what these numbers are made of.
 
 mod config;
+mod decode;
 mod embedding;
 mod error;
 mod family;
@@ -29,6 +31,7 @@ mod tensors;
 mod tokens;
 mod yaml;
 
+pub use decode::Decoder;
 pub use embedding::{Pooling, embed};
 pub use error::{LanguageError, NotMeasured, Stop};
 pub use forward::{Answer, Model, Options, Residency, Sequence};

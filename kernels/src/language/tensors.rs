@@ -31,6 +31,13 @@ struct Place {
     shape: Vec<usize>,
 }
 
+impl Place {
+    fn bytes(&self) -> u64 {
+        let width = Stored::from_name(&self.format).map_or(4, Stored::size_bytes);
+        self.shape.iter().product::<usize>().saturating_mul(width) as u64
+    }
+}
+
 #[derive(Deserialize)]
 struct Entry {
     dtype: String,
@@ -116,11 +123,15 @@ impl<'a> Tensors<'a> {
 
     /// Returns how many bytes all tensors have.
     pub(crate) fn bytes(&self) -> u64 {
-        let bytes = self.places.values().map(|place| {
-            let width = Stored::from_name(&place.format).map_or(4, Stored::size_bytes);
-            place.shape.iter().product::<usize>().saturating_mul(width) as u64
-        });
-        bytes.fold(0, u64::saturating_add)
+        self.places
+            .values()
+            .map(Place::bytes)
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Returns how many bytes a tensor has; none if it is not there.
+    pub(crate) fn bytes_of(&self, name: &str) -> u64 {
+        self.places.get(name).map_or(0, Place::bytes)
     }
 
     /// Returns the format of a tensor that has this shape.

@@ -197,7 +197,7 @@ fn rotations_agree() {
             let frequencies: Vec<f32> = (0..half)
                 .map(|i| 10_000_f32.powf(-(i as f32) / half as f32))
                 .collect();
-            let rotation = Rotation::new(&frequencies, 64);
+            let rotation = Rotation::new(&frequencies, 0..64);
             let x = random.numbers(lengths.iter().sum::<usize>() * heads * half * 2);
             let expected = on(&Cpu, &x, |rows| Cpu.rotate(rows, &rotation, &lengths).unwrap());
             let found = on(cuda, &x, |rows| {
@@ -501,4 +501,26 @@ fn a_gpu_with_too_little_memory_reads_weights_as_it_needs_them_and_says_so() {
         ),
         "{error}"
     );
+}
+
+#[test]
+fn a_gpu_keeps_keys_and_values_as_the_processor_does() {
+    for gpu in crate::agree::devices() {
+        for (name, residency) in [("gemma3", Residency::Resident), ("gpt2", Residency::Streaming)] {
+            let source = fixture(name);
+            let decode = |gpu| {
+                let options = Options {
+                    residency,
+                    gpu,
+                    ..Options::default()
+                };
+                let model = Model::open(&source, options).unwrap();
+                let mut decoder = model.decoder().unwrap();
+                (0..20)
+                    .map(|token| decoder.take(token, &[token]).unwrap())
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(decode(Some(&gpu)), decode(None), "{name}");
+        }
+    }
 }

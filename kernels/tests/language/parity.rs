@@ -1,5 +1,5 @@
 use serde_json::Value;
-use waag_kernels::language::{Model, Options, Pooling, Sequence, embed};
+use waag_kernels::language::{Model, Options, Pooling, Precision, Residency, Sequence, Stop, embed};
 
 use super::fixtures::{Directory, json, numbers, tokens};
 
@@ -106,4 +106,64 @@ fn what_stands_behind_or_beside_a_row_does_not_show_in_it() {
             assert_eq!(alone, together[1][..cut], "{name}: the first {cut} rows");
         }
     }
+}
+
+#[test]
+fn a_token_after_the_other_is_answered_as_in_the_whole_sequence() {
+    for (name, expected) in families() {
+        let source = Directory::of(&name);
+        let ids = tokens(&expected["input_ids"]);
+        for (precision, residency) in [
+            (Precision::F32, Residency::Resident),
+            (Precision::Bf16, Residency::Streaming),
+        ] {
+            let options = Options {
+                precision,
+                residency,
+                ..Options::default()
+            };
+            let model = Model::open(&source, options).unwrap();
+            let whole = every_next(&ids);
+            let together = model.ask(std::slice::from_ref(&whole)).unwrap().remove(0);
+            let mut decoder = model.decoder().unwrap();
+            for (token, ((_, asked), expected)) in ids.iter().zip(whole.asked.iter().zip(together)) {
+                assert_eq!(decoder.take(*token, asked).unwrap(), expected, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_encoder_writes_nothing_and_positions_end() {
+    let model = Directory::of("bert");
+    let model = Model::open(&model, Options::default()).unwrap();
+    assert!(matches!(model.decoder().map(|_| ()), Err(Stop::NotMeasured(_))));
+    let source = Directory::of("gpt2");
+    let model = Model::open(&source, Options::default()).unwrap();
+    let mut decoder = model.decoder().unwrap();
+    for _ in 0..model.length_max() {
+        decoder.take(1, &[]).unwrap();
+    }
+    assert!(matches!(decoder.take(1, &[]), Err(Stop::Failed(_))));
+}
+
+#[test]
+fn what_a_pass_costs_is_counted_by_the_shapes() {
+    let source = Directory::of("llama");
+    let model = Model::open(&source, Options::default()).unwrap();
+    let config: Value =
+        serde_json::from_slice(&std::fs::read(source.0.join("config.json")).unwrap()).unwrap();
+    let number = |key: &str| config[key].as_f64().unwrap();
+    let (hidden, heads) = (number("hidden_size"), number("num_attention_heads"));
+    let kv = number("num_key_value_heads") * hidden / heads;
+    let layer = hidden * (2.0 * hidden + 2.0 * kv + 3.0 * number("intermediate_size"));
+    let (layers, vocabulary) = (number("num_hidden_layers"), number("vocab_size"));
+    let matrices = layers * layer + hidden * vocabulary;
+    // Of the 2 bytes of each weight, norms are few.
+    let bytes = model.pass_bytes() as f64 / 2.0;
+    assert!(
+        bytes >= matrices && bytes < matrices * 1.01,
+        "{bytes} of {matrices}"
+    );
+    assert_eq!(model.operations(1), 2.0 * (matrices + layers * hidden));
 }

@@ -68,6 +68,7 @@ pub(crate) fn everything_of(site: &str) -> MirrorRule {
         kinds: Vec::new(),
         when: When::Always,
         bytes_per_second: None,
+        hours: None,
     }
 }
 

@@ -32,10 +32,12 @@ use crate::store::Key;
 #[derive(Debug, Clone)]
 pub(crate) struct Suites {
     named: Vec<Reference>,
-    precision: Precision,
+    pub(super) precision: Precision,
     device: DeviceChoice,
     memory_bytes: u64,
     time: Duration,
+    /// How long it may take to measure how fast a model is, if that is measured.
+    pub(super) speed: Option<Duration>,
 }
 
 impl Suites {
@@ -50,6 +52,7 @@ impl Suites {
             device: config.device,
             memory_bytes: config.memory_mib << 20,
             time: Duration::from_secs(config.minutes.saturating_mul(60)),
+            speed: config.speed.then(|| Duration::from_secs(config.speed_seconds)),
         }
     }
 
@@ -241,7 +244,11 @@ impl Weigher {
     }
 
     /// Returns the files at the top of a release.
-    async fn model_files(&self, artifact: &ArtifactName, manifest: &Manifest) -> Result<Shelf, JobError> {
+    pub(super) async fn model_files(
+        &self,
+        artifact: &ArtifactName,
+        manifest: &Manifest,
+    ) -> Result<Shelf, JobError> {
         let mut files = Shelf::new();
         for layer in manifest.layers() {
             if !layer.path.as_str().contains('/') {

@@ -70,6 +70,14 @@ pub(super) enum Work {
         /// How much memory its rows may take.
         memory_bytes: u64,
     },
+    /// Measure how fast the model is.
+    Speed {
+        bf16: bool,
+        /// How much memory its weights may take.
+        memory_bytes: u64,
+        /// How long rounds are begun.
+        seconds: u64,
+    },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

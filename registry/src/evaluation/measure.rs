@@ -6,15 +6,18 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use waag_kernels::language::{LanguageError, ModelSource as _, Options, Precision, Residency};
 use waag_schema::ChunkDigest;
+use waag_schema::statement::scorecard::Section;
 
 use super::device::Computer;
 use super::language::{self, Scored};
 use super::line::{Done, Failed, Line, Lineage, Order, Shelf, Work};
 use super::lineage::{self, Side};
 use super::source::ShelfSource;
+use super::speed::{self, Meter};
 use super::suite::{self, SuiteError};
 use super::weigher::give_way;
 use super::{WeighError, Weighed, Weighing};
@@ -72,11 +75,13 @@ pub(super) fn attend(
                 .thread_name(|at| format!("weigh-{at}"))
                 .start_handler(|_| give_way())
                 .build();
+            // While files can be opened.
+            let meter = Meter::find();
             confine(&order, &computer);
             match pool {
-                Ok(pool) => pool.install(|| carry_out(&order, &line, computer)),
+                Ok(pool) => pool.install(|| carry_out(&order, &line, computer, &meter)),
                 // Threads are short: this one is there.
-                Err(_) => carry_out(&order, &line, computer),
+                Err(_) => carry_out(&order, &line, computer, &meter),
             }
         }
     };
@@ -84,12 +89,40 @@ pub(super) fn attend(
 }
 
 /// Carries an order out, on the processor if the GPU fails and the processor will do.
-fn carry_out(order: &Order, line: &Line, computer: Computer) -> Result<Done, Failed> {
+fn carry_out(
+    order: &Order,
+    line: &Line,
+    computer: Computer,
+    meter: &Result<Meter, String>,
+) -> Result<Done, Failed> {
     let (sections, details, computer) = match &order.work {
         Work::Language { bf16, memory_bytes } => {
             let (scored, computer) = language(order, line, &computer, *bf16, *memory_bytes)?;
             let details = scored.details();
             (vec![scored.section], details, computer)
+        }
+        Work::Speed {
+            bf16,
+            memory_bytes,
+            seconds,
+        } => {
+            let source = ShelfSource::new(&order.model, line);
+            let options = Options {
+                precision: precision(*bf16),
+                memory_bytes: *memory_bytes,
+                cancel: Some(line.cancel()),
+                gpu: computer.gpu(),
+                ..Options::default()
+            };
+            let section = match speed::measure(&source, options, Duration::from_secs(*seconds), meter) {
+                Ok(section) => section,
+                // The store may be better next time; what is wrong with the model stays wrong.
+                Err(error @ (LanguageError::Read { .. } | LanguageError::Cancelled)) => {
+                    return Err(Failed::Here(error.to_string()));
+                }
+                Err(error) => Section::not_measured(speed::SECTION, &error.to_string()),
+            };
+            (vec![section], Vec::new(), computer)
         }
         Work::Weights { why_none, lineage } => {
             let on = |computer: &Computer| weights(order, line, computer, why_none, lineage);
@@ -158,7 +191,7 @@ fn language(
     let questions = suite::of_files(&documents(&order.other, line)?).map_err(|e| no_suite(&e))?;
     let source = ShelfSource::new(&order.model, line);
     let options = Options {
-        precision: if bf16 { Precision::Bf16 } else { Precision::F32 },
+        precision: precision(bf16),
         residency: Residency::Streaming,
         memory_bytes,
         cancel: Some(line.cancel()),
@@ -172,6 +205,10 @@ fn language(
         Err(error) => Ok((Scored::none(&error.to_string()), computer.clone())),
         scored => scored.map_err(|error| Failed::Here(error.to_string())),
     }
+}
+
+const fn precision(bf16: bool) -> Precision {
+    if bf16 { Precision::Bf16 } else { Precision::F32 }
 }
 
 fn no_suite(error: &SuiteError) -> Failed {

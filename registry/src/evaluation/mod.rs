@@ -18,6 +18,7 @@ mod bench;
 pub mod child;
 mod device;
 pub mod directory;
+mod energy;
 mod jobs;
 pub mod language;
 mod leases;
@@ -26,7 +27,9 @@ mod lineage;
 mod measure;
 mod progress;
 mod record;
+mod running;
 mod source;
+pub mod speed;
 pub mod suite;
 mod tensors;
 mod weigher;
@@ -95,10 +98,10 @@ pub fn engine() -> Harness {
     }
 }
 
-/// Returns the sections that this version measures on nothing.
+/// Returns the sections that are measured only when they are asked for.
 fn unmeasured() -> [Section; 2] {
     [
         Section::not_measured("language", "no suite was asked for"),
-        Section::not_measured("speed", "this engine does not measure it yet"),
+        Section::not_measured(speed::SECTION, "it was not asked for"),
     ]
 }

@@ -20,6 +20,7 @@ use super::bench::{self, Bench};
 use super::directory::is_weighed;
 use super::leases::{Holder, Leases, Task};
 use super::line::{Done, Lineage, Order, Shelf, Work};
+use super::weights::put;
 use super::{PRECISION, Progress, Suites, engine, lineage};
 use crate::access::Here;
 use crate::clock::Clock;
@@ -44,7 +45,7 @@ const NICE: i32 = 10;
 /// header of the greatest size, a row for each tensor, a suite.
 const LIMIT_BYTES_BASE: u64 = 1 << 30;
 /// Weights are given so much time beside what the operator allows to a suite: that of a slow disk.
-const BYTES_A_SECOND_MIN: u64 = 10 << 20;
+pub(super) const BYTES_A_SECOND_MIN: u64 = 10 << 20;
 /// The sections of a scorecard of weights.
 pub(super) const SECTIONS: [&str; 4] = ["weights", "lineage", "language", "speed"];
 
@@ -350,7 +351,11 @@ impl Weigher {
             self.progress.passed(bytes);
             self.metrics.weighed_bytes.inc_by(bytes);
         };
-        self.carried_out(&order, limit, passed).await
+        let mut done = self.carried_out(&order, limit, passed).await?;
+        if let Some(speed) = self.speed(artifact, manifest, &done.device).await? {
+            put(&mut done.sections, speed);
+        }
+        Ok(done)
     }
 
     /// Has an order carried out; says in the log what computes, if that is not what it could have been.

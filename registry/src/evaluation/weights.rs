@@ -188,6 +188,22 @@ impl Weighing {
     }
 }
 
+impl Weighed {
+    /// Puts a section into the place of the one of its name.
+    #[must_use]
+    pub fn with(mut self, section: Section) -> Self {
+        put(&mut self.sections, section);
+        self
+    }
+}
+
+/// Puts a section into the place of the one of its name.
+pub(super) fn put(sections: &mut [Section], section: Section) {
+    if let Some(place) = sections.iter_mut().find(|s| s.name == section.name) {
+        *place = section;
+    }
+}
+
 impl Totals {
     fn add(&mut self, read: &Read) -> Result<(), waag_kernels::TallyError> {
         let Read { tensor, measured } = read;

@@ -98,6 +98,19 @@ pub struct Section {
     /// Why it was not measured, if it was not.
     #[serde(rename = "notMeasured", deserialize_with = "Option::deserialize")]
     pub not_measured: Option<String>,
+    /// The numbers of a section that was measured which could not be found out, as energy without a meter.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "some")]
+    pub missing: Vec<Missing>,
+}
+
+/// A number that is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Missing {
+    /// Of what, in the words of results.
+    pub metric: String,
+    /// Why it is not there.
+    pub reason: String,
 }
 
 /// One number.
@@ -203,18 +216,29 @@ impl Section {
             name: name.to_owned(),
             results,
             not_measured: None,
+            missing: Vec::new(),
         }
     }
 
     /// Makes a section that was not measured; a reason beyond 500 bytes is cut.
     #[must_use]
     pub fn not_measured(name: &str, reason: &str) -> Self {
-        let end = reason.floor_char_boundary(TEXT_MAX);
         Self {
             name: name.to_owned(),
             results: Vec::new(),
-            not_measured: Some(reason[..end].to_owned()),
+            not_measured: Some(cut(reason)),
+            missing: Vec::new(),
         }
+    }
+
+    /// Says that a number could not be found out; a reason beyond 500 bytes is cut.
+    #[must_use]
+    pub fn without(mut self, metric: &str, reason: &str) -> Self {
+        self.missing.push(Missing {
+            metric: metric.to_owned(),
+            reason: cut(reason),
+        });
+        self
     }
 
     /// Returns a result that is of no task.
@@ -328,12 +352,12 @@ impl Section {
                     reason.len()
                 ));
             }
-            Some(_) if !self.results.is_empty() => {
+            Some(_) if !self.results.is_empty() || !self.missing.is_empty() => {
                 return Err(format!("the section {} is measured and is not", self.name));
             }
             _ => {}
         }
-        if self.results.len() > RESULTS_MAX {
+        if self.results.len() + self.missing.len() > RESULTS_MAX {
             return Err(format!("more than {RESULTS_MAX} results in {}", self.name));
         }
         let mut metrics = std::collections::BTreeSet::new();
@@ -348,6 +372,18 @@ impl Section {
                 return Err(format!("{} stands twice in {}", measure.metric, self.name));
             }
         }
+        for Missing { metric, reason } in &self.missing {
+            code(metric)?;
+            if reason.is_empty() || reason.len() > TEXT_MAX {
+                let length = reason.len();
+                return Err(format!(
+                    "{metric} is missing for a reason of {length} bytes, 1 to {TEXT_MAX} are read"
+                ));
+            }
+            if !metrics.insert((&None, metric)) {
+                return Err(format!("{metric} stands twice in {}", self.name));
+            }
+        }
         Ok(())
     }
 }
@@ -355,6 +391,19 @@ impl Section {
 /// Reads a key that is there: what has nothing to say is left out, and `null` would be a second way to say it.
 fn there<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
+}
+
+/// Reads a list that is there, in the same way.
+fn some<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    let read = Vec::deserialize(from)?;
+    if read.is_empty() {
+        return Err(serde::de::Error::custom("a list of nothing is left out"));
+    }
+    Ok(read)
+}
+
+fn cut(reason: &str) -> String {
+    reason[..reason.floor_char_boundary(TEXT_MAX)].to_owned()
 }
 
 pub(super) fn code(text: &str) -> Result<(), String> {

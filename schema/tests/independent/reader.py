@@ -515,8 +515,11 @@ def read_section(value):
     section = shape(value, name=read_code, results=listed(lambda result: shape(
         result, metric=read_code, task=or_left_out(read_task), value=read_amount,
         standardError=or_left_out(read_amount), sampleSize=optional(read_amount))),
-        notMeasured=optional(read_short_text))
+        notMeasured=optional(read_short_text),
+        missing=or_left_out(listed(lambda one: shape(one, metric=read_code, reason=read_short_text))))
+    need(section.get("missing") != [], "a list of nothing")
     metrics = [(result.get("task"), result["metric"]) for result in section["results"]]
+    metrics += [(None, one["metric"]) for one in section.get("missing") or []]
     need(len(metrics) == len(set(metrics)) <= 1024, "a metric twice")
     need(not metrics or section["notMeasured"] is None, "measured and not measured")
     return section

@@ -254,6 +254,11 @@ pub(super) fn scorecard() -> Statement {
             sections: vec![
                 Section::measured("weights", weights),
                 Section::not_measured("language", "no suite was asked for"),
+                Section::measured(
+                    "speed",
+                    vec![Measure::new("decode_tokens_per_second.f32", Amount::Real(12.5)).over(16)],
+                )
+                .without("decode_joules_per_1000_tokens.f32", "no meter can be read"),
             ],
             details: Some(Details {
                 sha256: Sha256::of(b"{}"),
@@ -421,6 +426,26 @@ fn payloads_refused() -> Vec<Value> {
         (
             "a section that was measured and was not",
             replaced(r#""notMeasured":null"#, r#""notMeasured":"lazy""#, &weighed),
+        ),
+        (
+            "a number that is there and is missing",
+            replaced(
+                r#""metric":"decode_joules_per_1000_tokens.f32""#,
+                r#""metric":"decode_tokens_per_second.f32""#,
+                &weighed,
+            ),
+        ),
+        (
+            "a number that is missing for no reason",
+            replaced(r#""no meter can be read""#, r#""""#, &weighed),
+        ),
+        (
+            "a list of what is missing with nothing in it",
+            replaced(
+                r#""notMeasured":null,"results":[{"metric":"parameters""#,
+                r#""missing":[],"notMeasured":null,"results":[{"metric":"parameters""#,
+                &weighed,
+            ),
         ),
         (
             "a metric twice",
