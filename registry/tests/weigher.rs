@@ -21,7 +21,7 @@ use waag_schema::statement::scorecard::Scorecard;
 use waag_schema::statement::{Predicate, Subject, Visibility};
 use waag_schema::wire::artifact::Scorecards;
 
-use crate::world::{Draft, File, NOON, Publisher, World};
+use crate::world::{Draft, File, MIDNIGHT, Publisher, World};
 
 /// Called by name with a socket for its standard input; whoever runs all tests that are ignored gives it none.
 #[test]
@@ -209,7 +209,7 @@ async fn the_process_holds_a_socket_and_nothing_of_the_site() {
         weigh,
         ..Config::default()
     };
-    let clock = Arc::new(ManualClock::at(NOON));
+    let clock = Arc::new(ManualClock::at(MIDNIGHT));
     let world = World::one_of(1, config, &clock, gate.clone()).await;
     let (_, draft) = pushed(&world).await;
     gate.shut.store(true, Ordering::SeqCst);

@@ -168,7 +168,7 @@ async fn a_publisher_cannot_say_what_only_a_site_may() {
     let world = World::new().await;
     let (acme, draft) = pushed(&world).await;
     let scorecard = Scorecard {
-        at: crate::world::NOON,
+        at: crate::world::MIDNIGHT,
         harness: engine(),
         device: Computer::processor(None).device(),
         precision: PRECISION.to_owned(),

@@ -386,7 +386,7 @@ async fn a_rule_that_matches_nothing_is_an_error_and_says_so() {
 #[tokio::test]
 async fn what_has_hours_is_fetched_within_them_and_says_until_then_what_it_waits_for() {
     let nightly = MirrorRule {
-        hours: Some("22:00-06:00".parse().unwrap()),
+        hours: Some("10:00-16:00".parse().unwrap()),
         ..rule("home")
     };
     let sites = Sites::open(&[("home", "DE", vec![]), ("mirror", "IT", vec![nightly])], 2).await;
@@ -395,7 +395,7 @@ async fn what_has_hours_is_fetched_within_them_and_says_until_then_what_it_waits
     let acme = publisher(home, "home-acme").await;
     publish(home, &acme, "home-acme/tiny", "v1", files(1), Some(at(&["EU"]))).await;
     sites.turn(1, 0).await;
-    let waits = (State::Waiting, Some("fetched at 22:00-06:00 UTC".to_owned()));
+    let waits = (State::Waiting, Some("fetched at 10:00-16:00 UTC".to_owned()));
     assert_eq!(states(mirror).await, [waits]);
     sites.clock.advance(10 * 3600);
     sites.turn(1, 0).await;

@@ -30,7 +30,7 @@ use waag_schema::wire::federation::{MirrorRule, When};
 use waag_schema::{Namespace, SiteId};
 
 use self::bent::Bent;
-use crate::world::{Draft, File, NOON, Publisher, World, name, send};
+use crate::world::{Draft, File, MIDNIGHT, Publisher, World, name, send};
 
 /// One of the sites.
 pub(crate) struct Member {
@@ -68,7 +68,7 @@ impl Sites {
     /// Sites of these names, in these countries; each owns the namespaces that begin with its name. What each mirrors
     /// is said by rules.
     pub(crate) async fn open(named: &[(&str, &str, Vec<MirrorRule>)], seed: u64) -> Self {
-        let clock = Arc::new(ManualClock::at(NOON));
+        let clock = Arc::new(ManualClock::at(MIDNIGHT));
         let mut members = Vec::new();
         for (at, (site, country, rules)) in (0_u64..).zip(named) {
             let config = Config {

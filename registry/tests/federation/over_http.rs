@@ -91,7 +91,7 @@ async fn a_signed_request_holds_once() {
     sites.meet(0).await;
     let claims = Claims {
         site: sites.world(1).site.id().clone(),
-        created: crate::world::NOON,
+        created: crate::world::MIDNIGHT,
         nonce: [7; 16],
     };
     let covered = Covered {

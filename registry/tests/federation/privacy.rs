@@ -20,7 +20,7 @@ use waag_schema::policy::{Action, Label};
 use waag_schema::statement::Visibility;
 
 use super::{Sites, at, publish, rule, share, withdraw};
-use crate::world::{Draft, File, NOON, Publisher, World, noise};
+use crate::world::{Draft, File, MIDNIGHT, Publisher, World, noise};
 
 struct Hidden {
     name: &'static str,
@@ -44,7 +44,7 @@ const OTHER: Hidden = Hidden {
 
 /// A site with a public release and a private one.
 async fn world(hidden: &Hidden) -> (World, Draft) {
-    let clock = Arc::new(ManualClock::at(NOON));
+    let clock = Arc::new(ManualClock::at(MIDNIGHT));
     let config = Config {
         jurisdiction: Some("DE".parse().unwrap()),
         ..Config::default()

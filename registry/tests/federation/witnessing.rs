@@ -15,7 +15,7 @@ use waag_schema::ledger::{Checkpoint, Hash, Note, Root, SignedCheckpoint, Submis
 
 use super::bent::{Bend, Bent};
 use super::{Sites, publisher};
-use crate::world::NOON;
+use crate::world::MIDNIGHT;
 
 /// Home (0) and two witnesses, who know each other.
 async fn three() -> Sites {
@@ -155,7 +155,7 @@ async fn a_checkpoint_that_is_sent_is_answered_as_the_specification_says() {
     signed.add(line.trim_end().parse().unwrap()).unwrap();
     let keys = [sites.members[1].terms.witness_key.clone()];
     let cosigned = signed.verify(&[sites.members[0].terms.log_key], &keys).unwrap();
-    assert_eq!(cosigned[0].time, NOON);
+    assert_eq!(cosigned[0].time, MIDNIGHT);
 
     for name in ["home-b", "home-c", "home-d"] {
         publisher(sites.world(0), name).await;
@@ -293,7 +293,7 @@ async fn lines_of_strangers_on_other_trees_or_from_the_future_are_not_taken() {
     let checkpoint = sites.world(0).site.ledger().checkpoint();
     let mut early = Note::new(checkpoint.note().text()).unwrap();
     let name = sites.members[2].terms.witness_key.name();
-    let (pair, noon) = (sites.key(2, "witness"), NOON);
+    let (pair, noon) = (sites.key(2, "witness"), MIDNIGHT);
     early
         .add(early.cosign(name, &pair, noon.plus(301)).unwrap())
         .unwrap();

@@ -24,7 +24,7 @@ use waag_schema::statement::predicate::Residency;
 use waag_schema::statement::{Chain, Envelope, Predicate, Release, Statement, Subject, TagMove, Visibility};
 use waag_schema::{ArtifactName, Sha256};
 
-use super::{File, NOON, name, noise};
+use super::{File, MIDNIGHT, name, noise};
 
 /// The series that all of this is about.
 const SERIES: u32 = 1;
@@ -132,7 +132,7 @@ impl LedgerWorld {
             guard: Guard::new(&data.join("guard")),
             index,
             site_key: Arc::new(KeyPair::from_seed(&[251; 32])),
-            clock: Arc::new(ManualClock::at(NOON)),
+            clock: Arc::new(ManualClock::at(MIDNIGHT)),
             random,
             metrics: Metrics::default(),
         };

@@ -29,7 +29,7 @@ use waag_schema::wire::upload::FileRecipe;
 use waag_schema::{ArtifactName, ChunkDigest, FilePath, Sha256, Timestamp};
 
 /// Half past nothing in particular.
-pub(crate) const NOON: Timestamp = Timestamp::from_unix(1_795_219_200);
+pub(crate) const MIDNIGHT: Timestamp = Timestamp::from_unix(1_795_219_200);
 
 /// Where a site lives.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl World {
     /// Opens a new site that was configured so.
     pub(crate) async fn configured(config: Config) -> Self {
         let directory = Directory::Own(tempfile::tempdir().unwrap());
-        let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(ManualClock::at(NOON)));
+        let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(ManualClock::at(MIDNIGHT)));
         Self::open_as(config, directory, store, clock, 1, Restored::No)
             .await
             .map_err(|e| e.1)
@@ -83,7 +83,7 @@ impl World {
         Self::open(
             directory,
             store,
-            Arc::new(ManualClock::at(NOON)),
+            Arc::new(ManualClock::at(MIDNIGHT)),
             1,
             Restored::No,
             Config::default(),
@@ -111,7 +111,7 @@ impl World {
         Self::open(
             directory,
             store,
-            Arc::new(ManualClock::at(NOON)),
+            Arc::new(ManualClock::at(MIDNIGHT)),
             1,
             Restored::No,
             Config::default(),
