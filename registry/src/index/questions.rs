@@ -17,6 +17,11 @@ use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, SiteId, Tag, Tim
 use super::IndexError;
 use crate::access::Reach;
 
+/// Names the kinds again as the index of such entries does: else all entries are gone through.
+const NEWEST: &str =
+    "SELECT position, at FROM entry WHERE predicate = ? AND predicate IN ('revocation-list', 'erasure')
+     ORDER BY position DESC LIMIT 1";
+
 /// Answers on one consistent state of the index.
 #[derive(Debug, Clone, Copy)]
 pub struct Questions<'a> {
@@ -770,13 +775,12 @@ impl<'a> Questions<'a> {
         self.all(sql, params![], |row| column(row, "position"))
     }
 
-    /// Where stands the newest statement of this kind?
+    /// Where stands the newest statement of this kind, `revocation-list` or `erasure`?
     ///
     /// # Errors
     /// When the index fails.
     pub fn newest(&self, predicate: &str) -> Result<Option<Located>, IndexError> {
-        let sql = "SELECT position, at FROM entry WHERE predicate = ? ORDER BY position DESC LIMIT 1";
-        self.one(sql, params![predicate], located)
+        self.one(NEWEST, params![predicate], located)
     }
 
     /// Which private namespaces may or might this site read; which entry ended it, where one did?
@@ -954,4 +958,21 @@ fn content(row: &Row<'_>) -> Result<ContentRow, IndexError> {
         size: column(row, "size")?,
         planner: parsed(row, "planner")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_of_a_rare_kind_is_found_without_going_through_all_entries() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("schema.sql")).unwrap();
+        let plan: String = connection
+            .query_row(&format!("EXPLAIN QUERY PLAN {NEWEST}"), ["erasure"], |row| {
+                row.get(3)
+            })
+            .unwrap();
+        assert!(plan.contains("entry_by_predicate"), "{plan}");
+    }
 }
