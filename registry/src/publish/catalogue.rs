@@ -362,7 +362,13 @@ impl Catalogue {
                 "scorecard of {name} with {details}"
             )));
         }
-        Ok(self.store.get(&Key::scorecard(details)).await?)
+        match self.store.get(&Key::scorecard(details)).await {
+            // A copy brings those of its time; what its home has found since then stays there.
+            Err(StoreError::NotFound(_)) if !shelf.is_own() => Err(PublishError::NotFound(format!(
+                "copy of the details {details}: its home has them"
+            ))),
+            found => Ok(found?),
+        }
     }
 
     /// Returns a version's manifest and the proof that its publisher signed it.

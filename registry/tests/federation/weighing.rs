@@ -190,3 +190,25 @@ async fn a_copy_of_what_is_withdrawn_is_not_measured() {
     let node = Node::named(mirror, "node-1", &[Scope::Weigh], &[]).await;
     assert!(node.take(mirror).await.is_none());
 }
+
+#[tokio::test]
+async fn details_that_the_home_has_found_since_the_copy_are_not_at_the_mirror_and_it_says_so() {
+    let sites = two().await;
+    let (home, mirror) = (sites.world(0), sites.world(1));
+    let acme = publisher(home, "home-acme").await;
+    publish(home, &acme, "home-acme/tiny", "v1", files(), Some(at(&["EU"]))).await;
+    sites.turn(1, 0).await;
+    home.site.weigh_all().await.unwrap();
+    sites.turn(1, 0).await;
+    let found = scorecards(mirror).await.unwrap().scorecards.remove(0);
+    let details = found.scorecard.details.unwrap().sha256;
+    let (anybody, tiny) = (anybody(), tiny());
+    let at_mirror = mirror.site.catalogue();
+    let asked = at_mirror.scorecard_details(&anybody, &tiny, &details).await;
+    assert!(matches!(asked, Err(PublishError::NotFound(_))));
+    let at_home = home.site.catalogue();
+    at_home
+        .scorecard_details(&anybody, &tiny, &details)
+        .await
+        .unwrap();
+}
