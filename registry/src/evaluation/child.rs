@@ -1,7 +1,7 @@
 //! The weigher as a process: it takes one order from its standard input, which is a socket, and ends.
 //!
 //! It starts with an empty environment, no arguments of the site, and three open files: that socket, nothing, and a pipe
-//! for what it has to complain. Before it looks at the first byte of a file it gives up what it does not need: it can
+//! for what it has to complain (beside them what the site inherited itself: its own files close when a program starts). Before it looks at the first byte of a file it gives up what it does not need: it can
 //! open nothing more (neither files nor connections), write no file, and take so much memory and no more. When memory
 //! of the machine ends, it is the first to go. When the site has gone, it ends.
 
