@@ -84,14 +84,10 @@ pub(crate) async fn run(args: Weigh, config: &Config, ui: Ui) -> Result<(), Fail
         scored,
         computer,
     } = measured;
-    let mut sections = weighed.sections;
-    if let Some(scored) = &scored
-        && let Some(place) = sections
-            .iter_mut()
-            .find(|section| section.name == language::SECTION)
-    {
-        *place = scored.section.clone();
-    }
+    let weighed = match &scored {
+        Some(scored) => weighed.with(scored.section.clone()),
+        None => weighed,
+    };
     ui.report(&Weighed {
         path: args.model,
         harness: evaluation::engine(),
@@ -106,7 +102,7 @@ pub(crate) async fn run(args: Weigh, config: &Config, ui: Ui) -> Result<(), Fail
             evaluation::PRECISION
         }
         .to_owned(),
-        sections,
+        sections: weighed.sections,
         digest: (!weighed.details.is_empty()).then(|| Sha256::of(&weighed.details)),
         suite: args.suite,
         family: scored

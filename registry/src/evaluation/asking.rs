@@ -18,7 +18,7 @@ use waag_schema::{ArtifactName, Sha256};
 
 use super::bench;
 use super::device::{Computer, DeviceChoice};
-use super::language::{self, SECTION, Scored};
+use super::language::{SECTION, Scored};
 use super::leases::Task;
 use super::line::{Done, Order, Shelf, Work};
 use super::suite::{self, ReadSuite, SuiteError};
@@ -26,7 +26,6 @@ use super::weigher::{JobError, PAGE, TRIES_MAX, Weigher};
 use crate::config::{Weigh, WeighPrecision};
 use crate::content::{Content, ContentError};
 use crate::index::IndexError;
-use crate::store::Key;
 
 /// What the site asks its models, and within which bounds.
 #[derive(Debug, Clone)]
@@ -116,15 +115,7 @@ impl Weigher {
         for suite in self.name_suites().await? {
             let mut from = 0;
             loop {
-                let (engine, manifest, precision) =
-                    (language::engine(), suite.manifest, self.suites.precision());
-                let found = self
-                    .reader
-                    .ask(move |q| {
-                        let engine = (engine.name.as_str(), engine.version.as_str());
-                        q.unasked(&manifest, engine, precision, from, PAGE)
-                    })
-                    .await?;
+                let found = self.open(Some(&suite), from, PAGE).await?;
                 if found.is_empty() {
                     break;
                 }
@@ -221,11 +212,6 @@ impl Weigher {
         self.progress.end();
         tracing::info!(%artifact, manifest = %release, suite = %suite.artifact, "asked");
         Ok(())
-    }
-
-    async fn manifest(&self, digest: &Sha256) -> Result<Manifest, JobError> {
-        let bytes = self.store.get(&Key::manifest(digest)).await?;
-        Manifest::parse(bytes.to_vec()).map_err(|e| JobError::Manifest(e.to_string()))
     }
 
     /// Returns the files of a suite.

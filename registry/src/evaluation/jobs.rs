@@ -5,9 +5,7 @@
 //! leases, so that nothing is measured twice.
 
 use waag_schema::policy::{Action, Reason, decide};
-use waag_schema::release::Manifest;
 use waag_schema::statement::scorecard::{Details, Device, Harness, Scorecard, SuiteRelease};
-use waag_schema::statement::{Predicate, Statement, Subject};
 use waag_schema::wire::job::{Base, DETAILS_SIZE_MAX, FinishRequest, Job, REASON_MAX};
 use waag_schema::{ArtifactName, Sha256, Timestamp};
 
@@ -17,7 +15,7 @@ use super::{PRECISION, bench, engine, language};
 use crate::access::Caller;
 use crate::index::IndexError;
 use crate::ledger::AppendError;
-use crate::store::{Key, StoreError};
+use crate::store::StoreError;
 
 /// The classes of devices that numbers may come from.
 const CLASSES: [&str; 2] = ["cpu", "cuda"];
@@ -238,15 +236,8 @@ impl Weigher {
             manifest,
             suite,
         } = closed.task.clone();
-        if let Some(details) = &scorecard.details {
-            let key = Key::scorecard(&details.sha256);
-            self.store.put_if_absent(&key, found.details.0.into()).await?;
-        }
-        let statement = Statement {
-            subject: Subject::Manifest(artifact.clone(), manifest),
-            predicate: Predicate::Scorecard(scorecard),
-        };
-        self.ledger.say(statement).await?;
+        self.enter(&artifact, &manifest, scorecard, found.details.0)
+            .await?;
         match &suite {
             None => self.metrics.weighed.inc(),
             Some(_) => self.metrics.asked.inc(),
@@ -313,7 +304,7 @@ impl Weigher {
     }
 
     /// What stands open from this position on: of weights, or of a suite.
-    async fn open(
+    pub(super) async fn open(
         &self,
         suite: Option<&SuiteRelease>,
         from: u64,
@@ -351,8 +342,7 @@ impl Weigher {
         if task.suite.is_some() {
             return Ok(Base::None("a suite is asked".to_owned()));
         }
-        let bytes = self.store.get(&Key::manifest(&task.manifest)).await?;
-        let manifest = Manifest::parse(bytes.to_vec()).map_err(|e| JobError::Manifest(e.to_string()))?;
+        let manifest = self.manifest(&task.manifest).await?;
         Ok(match self.base_of(&task.artifact, &manifest).await? {
             Ok((artifact, manifest)) => Base::Release { artifact, manifest },
             Err(why) => Base::None(why.to_owned()),

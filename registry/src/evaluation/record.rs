@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use waag_schema::policy::{Action, Facts, Label, decide};
-use waag_schema::release::Manifest;
 use waag_schema::release::kind::Kind;
 use waag_schema::statement::{Keeping, NamespaceState, Visibility};
 use waag_schema::{ArtifactName, Sha256, SiteId};
@@ -17,7 +16,6 @@ use super::leases::Task;
 use super::weigher::{JobError, Weigher};
 use crate::index::{IndexError, Reader};
 use crate::ledger::{Followed, Standing};
-use crate::store::Key;
 
 /// What is recorded of a namespace, and where.
 pub(super) struct Record {
@@ -109,12 +107,7 @@ impl Weigher {
         // What a copy was made from is in the home's index only a moment after the copy itself.
         let made_from = match &record.copied {
             None => Vec::new(),
-            Some(_) => {
-                let bytes = self.store.get(&Key::manifest(manifest)).await?;
-                let parsed =
-                    Manifest::parse(bytes.to_vec()).map_err(|e| JobError::Manifest(e.to_string()))?;
-                parsed.ancestors()
-            }
+            Some(_) => self.manifest(manifest).await?.ancestors(),
         };
         let wanted = artifact.clone();
         let rows = record.index.ask(move |q| {

@@ -155,11 +155,7 @@ impl Weigher {
     /// Weighs what has no scorecard yet from this position on; returns from where to look next.
     pub(super) async fn look(&self, mut from: u64) -> Result<u64, IndexError> {
         loop {
-            let engine = engine();
-            let found = self
-                .reader
-                .ask(move |q| q.unweighed(&engine.name, &engine.version, from, PAGE))
-                .await?;
+            let found = self.open(None, from, PAGE).await?;
             if found.is_empty() {
                 return Ok(from);
             }
@@ -278,8 +274,7 @@ impl Weigher {
 
     async fn weigh(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<(), JobError> {
         self.may_evaluate(artifact, manifest).await?;
-        let bytes = self.store.get(&Key::manifest(manifest)).await?;
-        let parsed = Manifest::parse(bytes.to_vec()).map_err(|e| JobError::Manifest(e.to_string()))?;
+        let parsed = self.manifest(manifest).await?;
         let done = self.measure(artifact, manifest, &parsed).await?;
         bench::check(&done.sections, &SECTIONS, &done.details).map_err(JobError::Measure)?;
         self.say(artifact, manifest, None, done).await?;
@@ -314,9 +309,20 @@ impl Weigher {
             }),
         };
         scorecard.check().map_err(JobError::Measure)?;
-        if let Some(details) = &scorecard.details {
-            let key = Key::scorecard(&details.sha256);
-            self.store.put_if_absent(&key, Bytes::from(done.details)).await?;
+        Ok(self.enter(artifact, manifest, scorecard, done.details).await?)
+    }
+
+    /// Keeps a scorecard's details, then has the ledger record it. A crash in between leaves details that nothing names.
+    pub(super) async fn enter(
+        &self,
+        artifact: &ArtifactName,
+        manifest: &Sha256,
+        scorecard: Scorecard,
+        details: Vec<u8>,
+    ) -> Result<(), AppendError> {
+        if let Some(named) = &scorecard.details {
+            let key = Key::scorecard(&named.sha256);
+            self.store.put_if_absent(&key, Bytes::from(details)).await?;
         }
         let statement = Statement {
             subject: Subject::Manifest(artifact.clone(), *manifest),
@@ -324,6 +330,12 @@ impl Weigher {
         };
         self.ledger.say(statement).await?;
         Ok(())
+    }
+
+    /// Reads a manifest that is stored here.
+    pub(super) async fn manifest(&self, digest: &Sha256) -> Result<Manifest, JobError> {
+        let bytes = self.store.get(&Key::manifest(digest)).await?;
+        Manifest::parse(bytes.to_vec()).map_err(|e| JobError::Manifest(e.to_string()))
     }
 
     async fn measure(
@@ -390,8 +402,7 @@ impl Weigher {
             Ok(base) => base,
             Err(why) => return Ok((Lineage::None(why.to_owned()), Shelf::new())),
         };
-        let bytes = self.store.get(&Key::manifest(&digest)).await?;
-        let theirs = Manifest::parse(bytes.to_vec()).map_err(|e| JobError::Manifest(e.to_string()))?;
+        let theirs = self.manifest(&digest).await?;
         let lineage = Lineage::Base {
             tokenizer_equal: lineage::same_tokenizer(manifest, &theirs),
         };

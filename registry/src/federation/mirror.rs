@@ -142,6 +142,7 @@ impl Federation {
         let (owner, here) = (site.clone(), self.here.site.clone());
         let found = followed.index.ask(move |q| {
             let mut found = Vec::new();
+            let mut shut: BTreeMap<Namespace, bool> = BTreeMap::new();
             for (artifact, view) in q.all_releases()? {
                 if !owner.owns(&artifact.namespace()) {
                     continue;
@@ -156,8 +157,16 @@ impl Federation {
                 if rule.is_none() && !keeps && !begun {
                     continue;
                 }
-                let namespace = q.namespace(&artifact.namespace())?;
-                let closed = namespace.is_some_and(|state| !state.is_for(&here));
+                let namespace = artifact.namespace();
+                let closed = match shut.get(&namespace) {
+                    Some(closed) => *closed,
+                    None => {
+                        let state = q.namespace(&namespace)?;
+                        let closed = state.is_some_and(|state| !state.is_for(&here));
+                        shut.insert(namespace, closed);
+                        closed
+                    }
+                };
                 found.push(Wanted {
                     kind,
                     labels: labels_of(q, &artifact)?,

@@ -81,11 +81,8 @@ impl Intake {
         name: &Namespace,
         envelope: &[u8],
     ) -> Result<Proof, PublishError> {
-        self.publisher(caller, name).await?;
-        let said = read(envelope)?;
-        if !matches!(said.statement.predicate, Predicate::Rotation(_))
-            || said.statement.subject.name() != name.as_str()
-        {
+        let said = self.of_owners(caller, name, envelope).await?;
+        if !matches!(said.statement.predicate, Predicate::Rotation(_)) {
             return Err(PublishError::Mismatch(format!(
                 "the statement does not change the keys of `{name}`"
             )));
@@ -103,11 +100,8 @@ impl Intake {
         name: &Namespace,
         envelope: &[u8],
     ) -> Result<Proof, PublishError> {
-        self.publisher(caller, name).await?;
-        let said = read(envelope)?;
-        if !matches!(said.statement.predicate, Predicate::Gate(_))
-            || said.statement.subject.name() != name.as_str()
-        {
+        let said = self.of_owners(caller, name, envelope).await?;
+        if !matches!(said.statement.predicate, Predicate::Gate(_)) {
             return Err(PublishError::Mismatch(format!(
                 "the statement is no gate of `{name}`"
             )));
@@ -125,11 +119,8 @@ impl Intake {
         name: &Namespace,
         envelope: &[u8],
     ) -> Result<Proof, PublishError> {
-        self.publisher(caller, name).await?;
-        let said = read(envelope)?;
-        if !matches!(said.statement.predicate, Predicate::Access(_))
-            || said.statement.subject.name() != name.as_str()
-        {
+        let said = self.of_owners(caller, name, envelope).await?;
+        if !matches!(said.statement.predicate, Predicate::Access(_)) {
             return Err(PublishError::Mismatch(format!(
                 "the statement does not say who may read `{name}`"
             )));
@@ -256,6 +247,25 @@ impl Intake {
         }
         let positions = self.ledger.erase(entry, ground).await?;
         Ok(self.ledger.prove(&positions).await?)
+    }
+
+    /// Reads a statement about a namespace of somebody who may publish there.
+    async fn of_owners(
+        &self,
+        caller: &Caller,
+        name: &Namespace,
+        envelope: &[u8],
+    ) -> Result<Said, PublishError> {
+        self.publisher(caller, name).await?;
+        let said = read(envelope)?;
+        if said.statement.subject.name() == name.as_str() {
+            Ok(said)
+        } else {
+            Err(PublishError::Mismatch(format!(
+                "the statement is about {}, not about `{name}`",
+                said.statement.subject.name()
+            )))
+        }
     }
 
     async fn record(&self, envelopes: Vec<Envelope>) -> Result<Proof, PublishError> {
