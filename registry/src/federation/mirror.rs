@@ -7,98 +7,34 @@
 //! What this site holds is what it last said of its custody in its own ledger; nothing else remembers it, and nothing
 //! is shown before. A label that was tightened and a withdrawal that erases take effect here, at the next look.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod said;
+mod standing;
+mod underway;
+mod wanted;
+
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use waag_schema::ledger::Origin;
 use waag_schema::policy::{Action, Label, Verdict, decide};
 use waag_schema::release::Manifest;
-use waag_schema::release::kind::Kind;
-use waag_schema::statement::{
-    Custody, Envelope, Keeping, Predicate, Release, Statement, Subject, Visibility,
-};
-use waag_schema::wire::artifact::{Proof, ReleaseView};
-use waag_schema::wire::federation::{MirrorRule, MirroredView, State, When};
-use waag_schema::{ArtifactName, ChunkDigest, Hours, Namespace, Sha256, SiteId, Timestamp};
+use waag_schema::statement::Keeping;
+use waag_schema::wire::federation::{MirrorRule, When};
+use waag_schema::{ArtifactName, Sha256, SiteId, Timestamp};
 
+pub(super) use self::said::release_in;
+pub(super) use self::standing::Trouble;
+pub(super) use self::underway::Underway;
+pub(super) use self::wanted::{LISTED_AT_ONCE, Wanted};
 use super::fetch::{Fetch, chunks_of};
-use super::peer::{Peer, PeerSite};
-use super::rules::{is_of, takes};
-use super::sites::SitesError;
-use super::sites::{Federation, Member};
-use crate::index::{CustodyRow, IndexError, Prepared, Questions};
-use crate::ledger::{AppendError, Followed, Standing, prepare};
-use crate::store::{Key, Store, StoreError};
-
-/// Keys handled in one listing.
-pub(super) const LISTED_AT_ONCE: usize = 1000;
+use super::peer::Peer;
+use super::sites::{Federation, Member, SitesError};
+use crate::index::{IndexError, Prepared, Questions};
+use crate::ledger::{Followed, Standing, prepare};
+use crate::store::Key;
 
 /// Why a copy goes whose label would let it stay.
 const NO_LONGER_SHARED: &str = "its namespace is not shared with this site any more";
-
-/// What was tried in vain, since the start.
-#[derive(Default)]
-pub(super) struct Trouble(Mutex<BTreeMap<(ArtifactName, Sha256), String>>);
-
-impl Trouble {
-    fn note(&self, release: &Wanted, reason: Option<String>) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (release.artifact.clone(), release.view.manifest);
-        match reason {
-            Some(reason) => drop(all.insert(key, reason)),
-            None => drop(all.remove(&key)),
-        }
-    }
-
-    fn of(&self, artifact: &ArtifactName, manifest: &Sha256) -> Option<String> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(&(artifact.clone(), *manifest)).cloned()
-    }
-}
-
-/// A release that a rule matches, with what its home's ledger says of it.
-#[derive(Debug, Clone)]
-pub(super) struct Wanted {
-    pub(super) artifact: ArtifactName,
-    pub(super) view: ReleaseView,
-    pub(super) kind: Option<Kind>,
-    labels: Vec<Label>,
-    erase: bool,
-    /// Its namespace is private, and may be read here no more.
-    closed: bool,
-    when: When,
-    bytes_per_second: Option<u64>,
-    hours: Option<Hours>,
-    custody: Option<CustodyRow>,
-    /// A fetch of it began and did not end.
-    begun: bool,
-}
-
-impl Wanted {
-    /// A release that is held, for a look at what it needs.
-    pub(super) const fn of(artifact: ArtifactName, view: ReleaseView) -> Self {
-        Self {
-            artifact,
-            view,
-            kind: None,
-            labels: Vec::new(),
-            erase: false,
-            closed: false,
-            when: When::OnDemand,
-            bytes_per_second: None,
-            hours: None,
-            custody: None,
-            begun: false,
-        }
-    }
-
-    fn is_held(&self) -> bool {
-        self.custody
-            .as_ref()
-            .is_some_and(|row| row.state == Keeping::Holds)
-    }
-}
 
 /// Where releases come from.
 pub(super) struct Source<'a> {
@@ -123,69 +59,6 @@ pub struct Mirrored {
 }
 
 impl Federation {
-    /// Returns the releases of a site that rules match or that are held, each with how the home's ledger and this
-    /// site's stand to it.
-    pub(super) async fn wanted(
-        &self,
-        site: &PeerSite,
-        followed: &Followed,
-        rules: &[MirrorRule],
-    ) -> Result<Vec<Wanted>, SitesError> {
-        let rules: Vec<MirrorRule> = rules.iter().filter(|rule| is_of(rule, site)).cloned().collect();
-        let custody = self.reader.ask(|q| q.custody(None)).await?;
-        let held: BTreeMap<(ArtifactName, Sha256), CustodyRow> = custody
-            .into_iter()
-            .filter(|row| row.site == self.here.site)
-            .map(|row| ((row.artifact.clone(), row.manifest), row))
-            .collect();
-        let begun = begun(followed.store.as_ref()).await?;
-        let (owner, here) = (site.clone(), self.here.site.clone());
-        let found = followed.index.ask(move |q| {
-            let mut found = Vec::new();
-            let mut shut: BTreeMap<Namespace, bool> = BTreeMap::new();
-            for (artifact, view) in q.all_releases()? {
-                if !owner.owns(&artifact.namespace()) {
-                    continue;
-                }
-                let row = q.artifact(&artifact)?;
-                let kind: Option<Kind> = row.as_ref().and_then(|row| row.kind);
-                let custody = held.get(&(artifact.clone(), view.manifest)).cloned();
-                let rule = rules.iter().find(|rule| takes(rule, &artifact, kind));
-                let keeps = custody.as_ref().is_some_and(|row| row.state == Keeping::Holds);
-                let begun =
-                    !begun.is_empty() && begun.contains(&Key::fetching_prefix(&artifact, &view.manifest));
-                if rule.is_none() && !keeps && !begun {
-                    continue;
-                }
-                let namespace = artifact.namespace();
-                let closed = match shut.get(&namespace) {
-                    Some(closed) => *closed,
-                    None => {
-                        let state = q.namespace(&namespace)?;
-                        let closed = state.is_some_and(|state| !state.is_for(&here));
-                        shut.insert(namespace, closed);
-                        closed
-                    }
-                };
-                found.push(Wanted {
-                    kind,
-                    labels: labels_of(q, &artifact)?,
-                    erase: q.is_to_be_erased(&artifact, &view.manifest)?,
-                    closed,
-                    when: rule.map_or(When::OnDemand, |rule| rule.when),
-                    bytes_per_second: rule.and_then(|rule| rule.bytes_per_second),
-                    hours: rule.and_then(|rule| rule.hours),
-                    artifact,
-                    view,
-                    custody,
-                    begun,
-                });
-            }
-            Ok(found)
-        });
-        Ok(found.await?)
-    }
-
     /// May this site hold a release under these labels?
     fn may_hold(&self, home: &SiteId, labels: &[Label]) -> Verdict {
         let facts = self.here.facts(home, self.clock.now());
@@ -414,140 +287,6 @@ impl Federation {
         }
         Ok(true)
     }
-
-    /// Reads the signed statement of a release from the copy of its ledger.
-    pub(super) async fn statement(
-        &self,
-        followed: &Followed,
-        release: &Wanted,
-    ) -> Result<(Envelope, Release), SitesError> {
-        let entry = release.view.entry;
-        let proof = followed.prove(&[entry]).await?;
-        let found = release_in(&proof, &release.artifact, &release.view.manifest)?;
-        Ok(found.ok_or(AppendError::NoEntry(entry))?)
-    }
-
-    /// Enters in the own ledger what is done with the bytes of a release.
-    pub(super) async fn say(
-        &self,
-        followed: &Followed,
-        release: &Wanted,
-        state: Keeping,
-        reason: Option<&str>,
-    ) -> Result<(), SitesError> {
-        let (home, size) = followed.newest().map_or_else(
-            || (Origin::of(&followed.site, 1), 0),
-            |signed| (signed.checkpoint().origin.clone(), signed.checkpoint().size),
-        );
-        let name = release.artifact.namespace();
-        let state_of = name.clone();
-        let namespace = followed.index.ask(move |q| q.namespace(&state_of)).await?;
-        // While that fold is made anew nobody knows who may read it: better said later than to everybody.
-        let namespace = namespace.ok_or_else(|| {
-            AppendError::Unknown(format!(
-                "what {} records of `{name}` is being read anew",
-                followed.site
-            ))
-        })?;
-        let private = namespace.visibility == Visibility::Private;
-        self.say_as_of((home, size), release, (state, reason), private.then_some(name))
-            .await
-    }
-
-    /// The same, of a home whose ledger is known to this size; of another site's private namespace only to whoever may
-    /// read that.
-    pub(super) async fn say_as_of(
-        &self,
-        (home, size): (Origin, u64),
-        release: &Wanted,
-        (state, reason): (Keeping, Option<&str>),
-        copies_of: Option<Namespace>,
-    ) -> Result<(), SitesError> {
-        let custody = Custody {
-            artifact: release.artifact.clone(),
-            manifest: release.view.manifest,
-            state,
-            reason: reason.map(Custody::reason),
-            home,
-            size,
-        };
-        let statement = Statement {
-            subject: Subject::Site(self.here.site.clone()),
-            predicate: Predicate::Custody(custody),
-        };
-        self.ledger.say_to(statement, copies_of).await?;
-        Ok(())
-    }
-
-    /// Says how each release stands that rules match or that is or was held.
-    pub(super) async fn standings(
-        &self,
-        site: &PeerSite,
-        followed: &Followed,
-        rules: &[MirrorRule],
-    ) -> Result<Vec<MirroredView>, SitesError> {
-        let all = self.wanted(site, followed, rules).await?;
-        Ok(all
-            .into_iter()
-            .map(|release| self.standing(followed, release))
-            .collect())
-    }
-
-    fn standing(&self, followed: &Followed, release: Wanted) -> MirroredView {
-        let row = release.custody.as_ref();
-        let verdict = self.may_hold(&followed.site, &release.labels);
-        let trouble = self.trouble.of(&release.artifact, &release.view.manifest);
-        let (state, reason) = match (row.map(|row| row.state), trouble) {
-            (_, Some(trouble)) => (State::Failed, Some(trouble)),
-            (Some(Keeping::Holds), _) => match &release.view.withdrawn {
-                Some(why) => (State::Withdrawn, Some(format!("held; {why}"))),
-                None => (State::Held, None),
-            },
-            (Some(Keeping::Erased), _)
-                if !verdict.allowed || release.closed || release.view.withdrawn.is_some() =>
-            {
-                (State::Erased, row.and_then(|row| row.reason.clone()))
-            }
-            _ if release.view.withdrawn.is_some() => (State::Withdrawn, release.view.withdrawn.clone()),
-            _ if !verdict.allowed => (State::Refused, Some(verdict.to_string())),
-            _ if release.closed => (State::Refused, Some(NO_LONGER_SHARED.to_owned())),
-            _ if release.when == When::OnDemand => (State::OnDemand, None),
-            _ => (State::Waiting, self.not_yet(&release)),
-        };
-        MirroredView {
-            manifest: release.view.manifest,
-            home: followed.site.clone(),
-            state,
-            reason,
-            bytes: release.view.bytes,
-            since: row.map(|row| row.at),
-            artifact: release.artifact,
-        }
-    }
-}
-
-/// Finds the signed statement of a release in a proof of its entry.
-pub(super) fn release_in(
-    proof: &Proof,
-    artifact: &ArtifactName,
-    manifest: &Sha256,
-) -> Result<Option<(Envelope, Release)>, AppendError> {
-    let parts = proof
-        .earlier
-        .iter()
-        .map(|part| &part.entries)
-        .chain([&proof.entries]);
-    for proven in parts.flatten() {
-        let envelope = Envelope::parse(proven.opening.envelope())?;
-        let said = Statement::parse(envelope.payload())?;
-        if let (Predicate::Release(found), Subject::Manifest(name, digest)) = (said.predicate, said.subject)
-            && name == *artifact
-            && digest == *manifest
-        {
-            return Ok(Some((envelope, found)));
-        }
-    }
-    Ok(None)
 }
 
 /// What a manifest says that its files were made from.
@@ -566,71 +305,6 @@ enum Step {
     Fetched,
     Refused,
     Erased,
-}
-
-/// Returns what the keys of all releases begin with of which a fetch began and did not end.
-async fn begun(copy: &dyn Store) -> Result<HashSet<String>, StoreError> {
-    let (mut found, mut after) = (HashSet::new(), None);
-    loop {
-        let keys = copy
-            .list(Key::all_fetching_prefix(), after.as_ref(), LISTED_AT_ONCE)
-            .await?;
-        let Some(last) = keys.last().cloned() else {
-            return Ok(found);
-        };
-        let prefixes = keys.iter().filter_map(|key| key.as_str().rsplit_once('/'));
-        found.extend(prefixes.map(|(release, _)| format!("{release}/")));
-        after = Some(last);
-    }
-}
-
-/// The chunks of releases that are being fetched: nobody deletes them meanwhile.
-#[derive(Clone, Default)]
-pub(super) struct Underway {
-    /// Held by all who begin for a moment, and by who deletes.
-    pause: Arc<tokio::sync::RwLock<()>>,
-    noted: Arc<Mutex<Vec<Arc<HashSet<ChunkDigest>>>>>,
-}
-
-impl Underway {
-    /// Notes chunks; waits while somebody deletes.
-    async fn begin(&self, chunks: HashSet<ChunkDigest>) -> Noted {
-        let _nobody_deletes = self.pause.read().await;
-        let chunks = Arc::new(chunks);
-        self.noted().push(Arc::clone(&chunks));
-        Noted {
-            all: self.clone(),
-            chunks,
-        }
-    }
-
-    /// Lets nobody begin as long as what it returns is kept.
-    pub(super) async fn pause(&self) -> tokio::sync::RwLockWriteGuard<'_, ()> {
-        self.pause.write().await
-    }
-
-    /// Forgets of these chunks those that are noted.
-    pub(super) fn spare(&self, chunks: &mut HashSet<ChunkDigest>) {
-        for noted in self.noted().iter() {
-            chunks.retain(|chunk| !noted.contains(chunk));
-        }
-    }
-
-    fn noted(&self) -> MutexGuard<'_, Vec<Arc<HashSet<ChunkDigest>>>> {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Chunks that are noted until this goes.
-struct Noted {
-    all: Underway,
-    chunks: Arc<HashSet<ChunkDigest>>,
-}
-
-impl Drop for Noted {
-    fn drop(&mut self) {
-        self.all.noted().retain(|noted| !Arc::ptr_eq(noted, &self.chunks));
-    }
 }
 
 impl Member {

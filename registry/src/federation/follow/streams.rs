@@ -25,7 +25,8 @@ use waag_schema::ledger::{
 use waag_schema::statement::{Envelope, Predicate, Statement, Subject, Visibility};
 use waag_schema::wire::ledger::StreamView;
 
-use super::{FollowError, Follower, WIDTH, Wrong, damaged, lies};
+use super::entries::Wrong;
+use super::{FollowError, Follower, WIDTH, damaged, lies};
 use crate::ledger::{AppendError, load_bundle};
 use crate::store::Key;
 
