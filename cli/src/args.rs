@@ -5,9 +5,11 @@
 
 mod bundles;
 mod charter;
+mod identity;
 mod ledger;
 mod mirrors;
 mod owners;
+mod releases;
 mod weighing;
 
 use std::net::SocketAddr;
@@ -16,12 +18,9 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
-use waag_client::pull::TensorPattern;
-use waag_schema::policy::label::Action;
-use waag_schema::policy::place::{Country, Where};
-use waag_schema::release::gate::Unsafe;
-use waag_schema::release::kind::Kind;
-use waag_schema::{Namespace, Reference, SiteId, Tag};
+use waag_schema::Namespace;
+
+use crate::typed::rate;
 
 pub(crate) use bundles::Bundle;
 #[cfg(feature = "server")]
@@ -30,6 +29,7 @@ pub(crate) use charter::{
     CharterAddSite, CharterAdopt, CharterCommand, CharterInit, CharterRemoveSite, CharterShow, CharterSign,
     Explain, LabelArgs,
 };
+pub(crate) use identity::{Key, KeyGenerate, Login, Logout, Signing, Token, TokenCreate, Whoami};
 #[cfg(feature = "server")]
 pub(crate) use ledger::LedgerFsck;
 pub(crate) use ledger::{LedgerCommand, LedgerErase, LedgerProve, LedgerShow, LedgerVerify};
@@ -37,9 +37,8 @@ pub(crate) use mirrors::{Mirror, MirrorAdd, Whereabouts};
 pub(crate) use owners::{
     NamespaceGate, NamespaceRotate, NamespaceShare, NamespaceSubmit, Out, Sign, Withdraw,
 };
+pub(crate) use releases::{Diff, List, Pull, Push, Search, Show, TagArgs, Verify};
 pub(crate) use weighing::{Compare, Leaderboard, Scorecard, Weigh, Worker};
-
-use crate::typed::{Compared, ScopeArg, Shown, Target, rate, token_id};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -202,88 +201,6 @@ pub(crate) struct Serve {
     pub(crate) seen: Option<u64>,
 }
 
-/// Get to know a site, and keep a token for it
-///
-/// The first contact pins the site's key. On this machine that is done without asking; elsewhere the
-/// fingerprint is shown and asked about, or compared with --trust. `waag serve` prints it.
-#[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
-pub(crate) struct Login {
-    /// The site's address
-    #[arg(value_hint = ValueHint::Url)]
-    pub(crate) url: String,
-    /// Read the token from this file, `-` for standard input; without it, the token is asked for
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) token_file: Option<PathBuf>,
-    /// Keep no token: for what everybody may read
-    #[arg(long, conflicts_with = "token_file")]
-    pub(crate) anonymous: bool,
-    /// Go on with a site that has lost entries which were seen here, once its operator has said what was lost
-    #[arg(long)]
-    pub(crate) accept_successor: bool,
-    /// Pin the site without asking if this is its fingerprint
-    #[arg(long, value_name = "FINGERPRINT")]
-    pub(crate) trust: Option<SiteId>,
-}
-
-/// Forget the token for a site; its pin is kept
-#[derive(Debug, Args)]
-pub(crate) struct Logout {}
-
-/// Show what the token for the site allows
-#[derive(Debug, Args)]
-pub(crate) struct Whoami {}
-
-/// Make and show signing keys
-///
-/// Keys are ed25519 in OpenSSH's format. A key made by ssh-keygen works as well: name it by its path, as
-/// in --key ~/.ssh/id_ed25519.
-#[derive(Debug, Subcommand)]
-#[command(verbatim_doc_comment)]
-pub(crate) enum Key {
-    Generate(KeyGenerate),
-    Show(KeyShow),
-    List(KeyList),
-}
-
-/// Make a new signing key
-#[derive(Debug, Args)]
-pub(crate) struct KeyGenerate {
-    /// What to call it
-    #[arg(long, default_value = "default")]
-    pub(crate) name: String,
-    /// Keep it without a passphrase: whoever reads the file can sign
-    #[arg(long, conflicts_with = "passphrase_file")]
-    pub(crate) no_passphrase: bool,
-    /// Read the passphrase from the first line of this file, `-` for standard input, instead of asking
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) passphrase_file: Option<PathBuf>,
-}
-
-/// Show the public half of a key
-#[derive(Debug, Args)]
-pub(crate) struct KeyShow {
-    /// A key's name, or the path of its file
-    #[arg(value_name = "NAME|PATH", default_value = "default")]
-    pub(crate) key: String,
-}
-
-/// List the keys in WAAG_HOME
-#[derive(Debug, Args)]
-pub(crate) struct KeyList {}
-
-/// Which keys sign.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Signing")]
-pub(crate) struct Signing {
-    /// Sign with this key; several times for several owners [default: default]
-    #[arg(long, value_name = "NAME|PATH")]
-    pub(crate) key: Vec<String>,
-    /// Read the passphrase from the first line of this file, `-` for standard input, instead of asking
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) passphrase_file: Option<PathBuf>,
-}
-
 /// Create and show namespaces, and change their keys
 ///
 /// A namespace is the part of a name before the `/`. Only its owners' keys can publish in it; a site cannot.
@@ -322,260 +239,6 @@ pub(crate) struct NamespaceCreate {
 pub(crate) struct NamespaceShow {
     /// Its name
     pub(crate) name: Namespace,
-}
-
-/// Publish a directory or a file
-///
-/// Reads the files, sends what the site does not have yet, signs the release and has it recorded. What
-/// was sent before an interruption is not sent again. A file .waagignore names what is left out, in the
-/// way of .gitignore.
-///
-/// Where several owners must sign and not all of their keys are here, --out FILE sends the content and
-/// writes what is signed so far to a file: the others need only that, for `waag sign FILE`. The content
-/// waits at the site for as many days as `upload_days` in its waag.toml says (7 by default).
-#[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
-pub(crate) struct Push {
-    /// What to publish
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub(crate) path: PathBuf,
-    /// Under which name, and which tag (default: latest)
-    #[arg(value_name = "NAMESPACE/NAME[:TAG]")]
-    pub(crate) target: Target,
-    /// What it is
-    #[arg(long, default_value = "model", value_name = "model|dataset|suite")]
-    pub(crate) kind: Kind,
-    /// Where it may be: countries (DE), EU, EEA, group:NAME of the charter, site:ID or `*`
-    #[arg(long, value_name = "PLACE,...", value_delimiter = ',')]
-    pub(crate) residency: Vec<Where>,
-    /// What may be done there: hold, serve, evaluate [default: all]
-    #[arg(
-        long,
-        value_name = "ACTION,...",
-        value_delimiter = ',',
-        requires = "residency"
-    )]
-    pub(crate) allow: Vec<Action>,
-    /// What may be done nowhere: hold, serve, evaluate
-    #[arg(
-        long,
-        value_name = "ACTION,...",
-        value_delimiter = ',',
-        requires = "residency"
-    )]
-    pub(crate) deny: Vec<Action>,
-    /// Its licence, as an SPDX expression
-    #[arg(long, value_name = "SPDX")]
-    pub(crate) license: Option<String>,
-    /// The release that it was made from; its label holds for this as well
-    #[arg(long, value_name = "REF")]
-    pub(crate) base: Option<Reference>,
-    /// Releases that it was trained on; their labels hold for this as well
-    #[arg(long, value_name = "REF,...", value_delimiter = ',')]
-    pub(crate) trained_on: Vec<Reference>,
-    /// Move the tag if it names another release (`latest` and `main` always move)
-    #[arg(long = "move")]
-    pub(crate) move_tag: bool,
-    /// Take the regular files that symbolic links lead to, as in a Hugging Face cache
-    #[arg(long)]
-    pub(crate) follow: bool,
-    /// Publish a format that runs code all the same, where the site allows it: pickle, executable
-    #[arg(long, value_name = "FORMAT,...", value_delimiter = ',')]
-    pub(crate) allow_format: Vec<Unsafe>,
-    /// Send the bytes as they are: on a fast network, encoding them may take longer than it saves
-    #[arg(long)]
-    pub(crate) no_encode: bool,
-    /// Say what would be sent, and send nothing
-    #[arg(long, conflicts_with = "out")]
-    pub(crate) dry_run: bool,
-    #[command(flatten)]
-    pub(crate) out: Out,
-    #[command(flatten)]
-    pub(crate) signing: Signing,
-}
-
-/// Fetch a release, and prove that its publisher signed it
-///
-/// Every chunk is checked as it arrives. The proof is kept beside the files, in .waag, so that
-/// `waag verify` can repeat the check offline. What is on disk already is used; what was fetched before
-/// an interruption is not fetched again.
-///
-/// Globs are those of .waagignore: without a `/` they match a name in any directory, with one they are tied
-/// to the root; a directory stands for all that lies in it. `verify` then checks what was pulled.
-///
-/// With --tensors, each safetensors file becomes one of the tensors that match, and only their chunks are
-/// fetched. Files without such a tensor are left out, an index (*.safetensors.index.json) is written for
-/// what is kept, other files are pulled as they are. What is made so is checked against what was signed
-/// while it is pulled; `verify` can only say later that it is as it was written.
-///
-/// A directory with files that no pull has put there, or of another artifact, is refused, and so is
-/// replacing files that were changed since: --force does it all the same. Files that an earlier pull of the
-/// artifact has put there and the release has no more are removed when all of it is pulled, unless they
-/// were changed since.
-///
-/// Pulls share a cache of chunks in WAAG_HOME/cache of at most 2 GiB. A pull that fetches more than
-/// 512 MiB keeps nothing of it there: weights are not on the disk twice.
-#[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
-pub(crate) struct Pull {
-    /// Which release: by tag (default: latest) or by digest
-    #[arg(value_name = "NAMESPACE/NAME[:TAG|@DIGEST]")]
-    pub(crate) reference: Reference,
-    /// Where to put it [default: the artifact's name, in this directory]
-    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) directory: Option<PathBuf>,
-    /// Only files that match; several times for several patterns
-    #[arg(long, value_name = "GLOB")]
-    pub(crate) include: Vec<String>,
-    /// No files that match; several times for several patterns
-    #[arg(long, value_name = "GLOB")]
-    pub(crate) exclude: Vec<String>,
-    /// Of safetensors files only tensors whose names match, as in `layers\.[0-3]\.`
-    #[arg(long, value_name = "REGEX")]
-    pub(crate) tensors: Option<TensorPattern>,
-    /// Take bytes from the files of this directory where they are the same; several times for several
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) reuse: Vec<PathBuf>,
-    /// Say what would be fetched and what is here, and write nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Fill the directory whatever it holds, and replace files that were changed
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Take it even if its publisher has withdrawn it
-    #[arg(long)]
-    pub(crate) withdrawn: bool,
-    /// Where chunks are shared with other pulls [default: WAAG_HOME/cache/chunks]
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) cache: Option<PathBuf>,
-    /// Share no chunks with other pulls
-    #[arg(long, conflicts_with = "cache")]
-    pub(crate) no_cache: bool,
-}
-
-/// Check pulled files against the proof that was kept beside them; needs no network
-///
-/// Also what the site had measured on the release when it was pulled: each scorecard must be signed by the site, about
-/// this release and in its ledger. Of a release at the site (`waag verify acme/tiny:1.0`) the same is checked without
-/// pulling its files, and the scorecard's details as well.
-#[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
-pub(crate) struct Verify {
-    /// A directory that `waag pull` filled; or a release, where there is no such directory
-    #[arg(value_name = "DIR|REF", value_hint = ValueHint::DirPath)]
-    pub(crate) directory: PathBuf,
-    /// Fail if what was withdrawn is known as of longer ago than this; pull again to know it anew
-    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(0..=36_500))]
-    pub(crate) max_age: Option<u32>,
-    /// Accept it even if its publisher has withdrawn it
-    #[arg(long)]
-    pub(crate) withdrawn: bool,
-}
-
-/// Show an artifact: its tags, releases and label; or one of its releases: who signed it, and its files
-#[derive(Debug, Args)]
-pub(crate) struct Show {
-    /// Its name, alone or with a version
-    #[arg(value_name = "NAMESPACE/NAME[:TAG|@DIGEST]")]
-    pub(crate) what: Shown,
-}
-
-/// List the artifacts of the site
-#[derive(Debug, Args)]
-pub(crate) struct List {
-    /// Only those of this namespace
-    pub(crate) namespace: Option<Namespace>,
-}
-
-/// Find artifacts by words
-///
-/// Each word must stand in the artifact's name, kind, licence, architecture or size, in any case.
-#[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
-pub(crate) struct Search {
-    /// The words
-    #[arg(required = true, value_name = "WORD")]
-    pub(crate) words: Vec<String>,
-    /// Only in this namespace
-    #[arg(long)]
-    pub(crate) namespace: Option<Namespace>,
-}
-
-/// Compare two releases, or directories: files, tensors, configuration
-///
-/// What holds a `/` and begins with neither `.` nor `/` is a release. Of a release only metadata is
-/// fetched; a directory is read whole.
-#[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
-pub(crate) struct Diff {
-    /// The earlier one
-    #[arg(value_name = "REF|DIR")]
-    pub(crate) a: Compared,
-    /// The later one
-    #[arg(value_name = "REF|DIR")]
-    pub(crate) b: Compared,
-}
-
-/// Let a tag name a release
-#[derive(Debug, Args)]
-pub(crate) struct TagArgs {
-    /// The release, by another tag or by digest
-    #[arg(value_name = "NAMESPACE/NAME[:TAG|@DIGEST]")]
-    pub(crate) reference: Reference,
-    /// The tag
-    pub(crate) tag: Tag,
-    /// Move the tag if it names another release (`latest` and `main` always move)
-    #[arg(long = "move")]
-    pub(crate) move_tag: bool,
-    #[command(flatten)]
-    pub(crate) out: Out,
-    #[command(flatten)]
-    pub(crate) signing: Signing,
-}
-
-/// Create, list and revoke tokens; needs an admin token
-#[derive(Debug, Subcommand)]
-pub(crate) enum Token {
-    Create(TokenCreate),
-    List(TokenList),
-    Revoke(TokenRevoke),
-}
-
-/// Make a token; its secret is shown this once
-#[derive(Debug, Args)]
-pub(crate) struct TokenCreate {
-    /// What it is for, in your words
-    pub(crate) label: String,
-    /// What it allows
-    #[arg(
-        long,
-        value_name = "SCOPE,...",
-        value_delimiter = ',',
-        default_value = "read",
-        value_enum
-    )]
-    pub(crate) scope: Vec<ScopeArg>,
-    /// In which namespaces; an admin token needs none
-    #[arg(long, value_name = "NAMESPACE,...", value_delimiter = ',')]
-    pub(crate) namespace: Vec<Namespace>,
-    /// The country whose law its holder is under, which labels are matched against
-    #[arg(long, value_name = "COUNTRY")]
-    pub(crate) jurisdiction: Option<Country>,
-    /// After how many days it ends [default: never]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3650))]
-    pub(crate) days: Option<u32>,
-}
-
-/// List the tokens of the site, without their secrets
-#[derive(Debug, Args)]
-pub(crate) struct TokenList {}
-
-/// End a token at once
-#[derive(Debug, Args)]
-pub(crate) struct TokenRevoke {
-    /// Its id, as `waag token list` shows it
-    #[arg(value_parser = token_id)]
-    pub(crate) id: String,
 }
 
 /// Look for what is wrong on this machine and with the site

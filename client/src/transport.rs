@@ -7,37 +7,35 @@
 //! [shown](crate::trust) to be it: one more question in the life of a process. Proxies are taken as `reqwest` finds them, but never for
 //! this machine's own addresses. Connections and their pace are the `line` module's.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+mod attempt;
+mod settings;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{
-    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RANGE, RETRY_AFTER,
-};
-use reqwest::{Response, StatusCode};
+use reqwest::Response;
+use reqwest::header::{DATE, HeaderValue};
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
 use waag_schema::Timestamp;
 use waag_schema::ledger::SignedCheckpoint;
 use waag_schema::ledger::note::NOTE_BYTES_MAX;
-use waag_schema::wire::Problem;
 
+pub(crate) use self::attempt::told;
+use self::attempt::{Failure, stalled};
+pub use self::settings::Settings;
 use crate::ask::Ask;
 use crate::doctor::http_date;
 use crate::error::{ClientError, Result};
-use crate::event::{Event, Progress, silent};
+use crate::event::Event;
 use crate::home::Secret;
-use crate::line::{Line, in_pieces};
-use crate::meaning::meaning;
+use crate::line::Line;
 use crate::pace::Pace;
 use crate::trust::{Pin, Shown, signed_by};
 use crate::url::SiteUrl;
 
 /// The largest JSON answer that is read: a manifest of 4 MiB with its proofs has less than a quarter.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
-/// A refusal is short.
-const PROBLEM_MAX_BYTES: usize = 1 << 20;
 /// How often a request is tried in all, where somebody answers at least now and then.
 const ATTEMPTS_MAX: u32 = 5;
 /// How often a site may say that it has too much to do.
@@ -48,55 +46,6 @@ const WAIT_FIRST: Duration = Duration::from_millis(250);
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// A site may ask for a longer wait than ours, but not for any wait.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// A site's disk hashes at least this fast; so long may a request take that makes it hash.
-const WORK_BYTES_PER_SECOND: u64 = 20 << 20;
-/// A network is at least this fast; so long may a body take to leave.
-const SEND_BYTES_PER_SECOND: u64 = 64 << 10;
-/// Content leaves in pieces of this size, so that it is seen whether anything moves.
-const PIECE_BYTES: usize = 64 << 10;
-
-/// How requests are made.
-#[derive(Clone)]
-pub struct Settings {
-    /// Send tokens over plain HTTP to other machines all the same.
-    pub insecure: bool,
-    /// How long a connection may take to come about.
-    pub connect_timeout: Duration,
-    /// How long nothing may move.
-    pub idle_timeout: Duration,
-    /// The most bytes a second, both directions together.
-    pub bytes_per_second: Option<u64>,
-    /// A file of certificates, in PEM, of authorities that are believed besides those of the system.
-    pub authorities: Option<PathBuf>,
-    /// Where events go.
-    pub progress: Progress,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            insecure: false,
-            connect_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
-            bytes_per_second: None,
-            authorities: None,
-            progress: silent(),
-        }
-    }
-}
-
-impl std::fmt::Debug for Settings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings")
-            .field("insecure", &self.insecure)
-            .field("connect_timeout", &self.connect_timeout)
-            .field("idle_timeout", &self.idle_timeout)
-            .field("bytes_per_second", &self.bytes_per_second)
-            .field("authorities", &self.authorities)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Makes requests to one address.
 #[derive(Clone)]
 pub(crate) struct Transport {
@@ -114,30 +63,6 @@ pub(crate) struct Answer {
     /// Over which connections it comes.
     generation: u32,
     what: Option<String>,
-}
-
-/// How one attempt failed.
-struct Failure {
-    error: ClientError,
-    /// Whether it is known that nothing was done.
-    undone: bool,
-    /// Whether trying again could help at all.
-    passing: bool,
-    connecting: bool,
-    /// What the site asked for.
-    wait: Option<Duration>,
-}
-
-impl Failure {
-    fn lasting(error: ClientError) -> Self {
-        Self {
-            error,
-            undone: false,
-            passing: false,
-            connecting: false,
-            wait: None,
-        }
-    }
 }
 
 impl Transport {
@@ -312,124 +237,6 @@ impl Transport {
         tokio::time::sleep(wait).await;
     }
 
-    async fn attempt(&self, ask: &Ask) -> Result<Answer, Failure> {
-        let url = self.url.at(&ask.path);
-        let mut headers = HeaderMap::new();
-        if let Some(value) = self.authorization.as_ref().filter(|_| !ask.anonymous) {
-            headers.insert(AUTHORIZATION, value.clone());
-        }
-        if let Some(range) = &ask.range {
-            // Digits are a header's value.
-            headers.extend(
-                HeaderValue::from_str(&format!("bytes={}-{}", range.start, range.end.saturating_sub(1)))
-                    .map(|value| (RANGE, value)),
-            );
-        }
-        let (http, generation) = self.line.connections();
-        let mut request = http.request(ask.method.clone(), &url);
-        let mut allowed = self.settings.connect_timeout
-            + self.settings.idle_timeout
-            + Duration::from_secs(ask.work_bytes / WORK_BYTES_PER_SECOND);
-        let moved = Arc::new(Mutex::new(Instant::now()));
-        if let Some((content_type, bytes)) = &ask.body {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-            request = if ask.content {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-                let mark = Arc::clone(&moved);
-                let mark = move || *mark.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-                request.body(in_pieces(
-                    Arc::clone(&self.line),
-                    bytes.clone(),
-                    PIECE_BYTES,
-                    mark,
-                ))
-            } else {
-                allowed += Duration::from_secs(bytes.len() as u64 / SEND_BYTES_PER_SECOND);
-                request.body(bytes.clone())
-            };
-        }
-        let sent = while_moving(&moved, allowed, request.headers(headers).send()).await;
-        let response = match sent {
-            Some(Ok(response)) => response,
-            Some(Err(e)) => {
-                return Err(Failure {
-                    undone: e.is_connect(),
-                    passing: !e.is_builder(),
-                    connecting: e.is_connect(),
-                    wait: None,
-                    error: ClientError::Unreachable {
-                        url,
-                        reason: told(&e),
-                    },
-                });
-            }
-            None => {
-                self.line.stalled(generation);
-                let reason = stalled(allowed, ask.what.as_deref());
-                return Err(Failure {
-                    passing: true,
-                    ..Failure::lasting(ClientError::Unreachable { url, reason })
-                });
-            }
-        };
-        let well = response.status().is_success();
-        self.line.answered(well);
-        let answer = Answer {
-            response,
-            generation,
-            what: ask.what.clone(),
-        };
-        if well {
-            return Ok(answer);
-        }
-        Err(self.refused(ask, answer).await)
-    }
-
-    async fn refused(&self, ask: &Ask, answer: Answer) -> Failure {
-        let url = self.url.at(&ask.path);
-        let status = answer.response.status();
-        let wait = answer
-            .response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.parse().ok())
-            .map(Duration::from_secs);
-        let body = match self.collect(ask, answer, PROBLEM_MAX_BYTES).await {
-            Ok(body) => body,
-            Err(failure) => return failure,
-        };
-        let error = match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => meaning(problem, &self.url, &ask.path),
-            // A proxy answers for a site that is not there.
-            Err(_) if status.is_server_error() => ClientError::Unreachable {
-                url,
-                reason: format!("it answered {status}"),
-            },
-            Err(_) if status == StatusCode::NOT_FOUND => ClientError::Answer {
-                url,
-                reason: "there is no such address; is it a waag site?".to_owned(),
-            },
-            Err(_) => ClientError::Answer {
-                url,
-                reason: format!("it answered {status}"),
-            },
-        };
-        let undone = matches!(
-            status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-        );
-        if undone {
-            self.line.pace.trouble();
-        }
-        let passing = undone || matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT);
-        Failure {
-            undone,
-            passing,
-            wait,
-            ..Failure::lasting(error)
-        }
-    }
-
     async fn collect(&self, ask: &Ask, mut answer: Answer, limit: usize) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
         loop {
@@ -457,49 +264,6 @@ fn authorization(url: &SiteUrl, token: &Secret, settings: &Settings) -> Result<H
         .map_err(|_| ClientError::Usage("the token holds characters that no token has".to_owned()))?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// Waits for an answer as long as something moves; none when nothing did for the time that is allowed.
-async fn while_moving<T>(
-    moved: &Mutex<Instant>,
-    allowed: Duration,
-    sending: impl Future<Output = T>,
-) -> Option<T> {
-    let mut sending = std::pin::pin!(sending);
-    loop {
-        let until = *moved.lock().unwrap_or_else(PoisonError::into_inner) + allowed;
-        match tokio::time::timeout_at(until, sending.as_mut()).await {
-            Ok(sent) => return Some(sent),
-            Err(_) if *moved.lock().unwrap_or_else(PoisonError::into_inner) + allowed > until => {}
-            Err(_) => return None,
-        }
-    }
-}
-
-fn stalled(after: Duration, what: Option<&str>) -> String {
-    let what = what.map(|what| format!(" while waiting for {what}"));
-    format!(
-        "nothing came for {} s{}",
-        after.as_secs(),
-        what.unwrap_or_default()
-    )
-}
-
-/// The error with its causes: the first words of `reqwest` alone say little.
-pub(crate) fn told(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut next: Option<&dyn std::error::Error> = Some(error);
-    while let Some(one) = next {
-        let words = one.to_string();
-        if !text.contains(&words) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&words);
-        }
-        next = one.source();
-    }
-    text
 }
 
 #[cfg(test)]
