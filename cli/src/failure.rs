@@ -171,6 +171,9 @@ impl From<ClientError> for Failure {
                 "compare the fingerprint with what `waag serve` printed there, then `waag login {url} --trust {site}`"
             )),
             ClientError::NoPin { url } => failure.hint(format!("waag login {url}")),
+            ClientError::NoCharter { .. } => {
+                failure.hint("waag charter adopt --here FILE, with the charter of the federation that the site belongs to")
+            }
             ClientError::UnknownHome { home, .. } => failure.hint(format!(
                 "ask the people of the site {home} for its address, and pin it: waag login URL --trust {home}"
             )),
@@ -247,6 +250,7 @@ fn exit_of(error: &ClientError) -> Exit {
     match error {
         ClientError::Unpinned { .. }
         | ClientError::UnknownHome { .. }
+        | ClientError::NoCharter { .. }
         | ClientError::NoPin { .. }
         | ClientError::Insecure { .. } => Exit::Usage,
         ClientError::Denied { .. }

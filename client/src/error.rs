@@ -69,6 +69,12 @@ pub enum ClientError {
         /// The address.
         url: String,
     },
+    /// Whose witnesses count is not known.
+    #[error("no charter that is believed here names the site {site}: it would say whose witnesses count")]
+    NoCharter {
+        /// The site whose ledger is to be witnessed.
+        site: SiteId,
+    },
     /// A site gives out a copy of what another one records, and nobody has decided about that one.
     #[error("{mirror} holds this as a copy; it is recorded by the site {home}, which is not pinned here")]
     UnknownHome {

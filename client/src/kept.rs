@@ -10,6 +10,9 @@
 //! ```
 //! `.waag/files.json` beside it is the list of files of a release that packs them, as the manifest names it.
 //!
+//! `witnesses`, where a pull was asked for them, are witnesses' lines on the ledger, each with the hashes that lead from the
+//! smaller of its tree and the proof's to the larger: `[{"note": "...", "path": ["<base64>", ...]}]`.
+//!
 //! `partial` is there when not all files were pulled, and names those that were. What a pull made itself (a
 //! file of some tensors) has a digest there that nobody signed: it says what the pull wrote, whose bytes it
 //! checked.
@@ -36,6 +39,7 @@ use waag_schema::{ArtifactName, FilePath, Reference, Sha256, SiteId};
 use crate::error::{ClientError, Result};
 use crate::home::sync_dir;
 use crate::listing::kept_listing;
+use crate::witnessed::Line;
 
 /// The directory in which a pull keeps its proof and what it has not finished.
 pub(crate) const KEPT_DIR: &str = ".waag";
@@ -60,6 +64,8 @@ pub(crate) struct Kept {
     pub(crate) proof: Proof,
     /// The files that were pulled, if not all.
     pub(crate) partial: Option<Vec<KeptFile>>,
+    /// What witnesses had said of the ledger, where that was asked for.
+    pub(crate) witnesses: Vec<Line>,
 }
 
 /// A file that was pulled.
@@ -94,6 +100,8 @@ struct KeptJson {
     proof: Proof,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     partial: Option<Vec<KeptFile>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    witnesses: Vec<Line>,
 }
 
 /// Returns where a directory's proof lies.
@@ -143,6 +151,7 @@ impl Kept {
             manifest: json.manifest.0,
             proof: json.proof,
             partial: json.partial,
+            witnesses: json.witnesses,
         })
     }
 
@@ -180,6 +189,7 @@ impl Kept {
             manifest: self.manifest.clone().into(),
             proof: self.proof.clone(),
             partial: self.partial.clone(),
+            witnesses: self.witnesses.clone(),
         };
         let bytes = serde_json::to_vec(&json).expect("strings, numbers and lists always serialise");
         replace(directory, &proof_path(directory), &bytes)

@@ -40,7 +40,7 @@
 //! withdraw, namespace,
 //! rotation, draft
 //! listing, recipes, pull,    fetching, writing, and proving without a network
-//! kept, verify
+//! kept, verify, witnessed
 //! job                        what a compute node takes, fetches and hands in
 //! explain                    why something may be done somewhere
 //! doctor                     what is wrong here and there
@@ -90,6 +90,7 @@ pub mod trust;
 pub mod url;
 pub mod verify;
 pub mod withdraw;
+pub mod witnessed;
 
 pub use error::{ClientError, Result};
 pub use event::{Event, Phase, Progress};

@@ -206,6 +206,11 @@ impl Site {
     pub(crate) fn recording(&self, proof: &Proof) -> Result<Self> {
         let signed = SignedCheckpoint::parse(proof.checkpoint.as_bytes())
             .map_err(|e| ClientError::verification("proof", e))?;
+        self.home_of(&signed)
+    }
+
+    /// The same for a checkpoint that was read.
+    pub(crate) fn home_of(&self, signed: &SignedCheckpoint) -> Result<Self> {
         let home = signed.checkpoint().origin.site();
         if *home == self.pin.site {
             return Ok(self.clone());
@@ -235,6 +240,15 @@ impl Site {
             format!("/ledger/of/{}/{rest}", self.pin.site)
         } else {
             format!("/ledger/{rest}")
+        }
+    }
+
+    /// The path of what the native API says of the pinned site's ledger.
+    pub(crate) fn ledger_api(&self, rest: &str) -> String {
+        if self.copy {
+            format!("/api/v1/ledger/of/{}/{rest}", self.pin.site)
+        } else {
+            format!("/api/v1/ledger/{rest}")
         }
     }
 

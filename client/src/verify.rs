@@ -28,6 +28,7 @@ use crate::proof::{Proven, check_release};
 use crate::read::{blocking, cores};
 use crate::scorecard::Card;
 use crate::trust::Trust;
+use crate::witnessed::{self, Quorum, WitnessedBy};
 
 /// Hashing gains nothing from more at once.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -65,6 +66,9 @@ pub struct Verified {
     pub withdrawn: Option<String>,
     /// As of when its site had said which releases are withdrawn, if it had.
     pub fresh_as_of: Option<Timestamp>,
+    /// Who had cosigned its site's ledger, where that was asked for when it was pulled.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub witnessed_by: Vec<WitnessedBy>,
     /// What its site had measured on it when it was pulled, newest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub weighed: Vec<Card>,
@@ -113,6 +117,18 @@ impl Verified {
     }
 }
 
+impl Verified {
+    /// Checks that its site's ledger was cosigned in enough other jurisdictions, as of when it was pulled.
+    ///
+    /// # Errors
+    /// [`ClientError::NoCharter`] when no charter is believed that names the site, [`ClientError::Verification`] when there are
+    /// too few.
+    pub fn check_witnessed(&self, home: &Home, quorum: Quorum) -> Result<()> {
+        let trust = Trust::new(home.clone());
+        witnessed::check(&trust, &self.site, &self.name, &self.witnessed_by, quorum)
+    }
+}
+
 /// Verifies a directory that was pulled.
 ///
 /// # Errors
@@ -120,7 +136,12 @@ impl Verified {
 /// not hold or its site is not pinned, [`ClientError::Damaged`] with all files that are not what was signed.
 pub async fn verify(home: &Home, directory: &Path, progress: &Progress) -> Result<Verified> {
     let (trust, place) = (Trust::new(home.clone()), directory.to_owned());
-    let (kept, proven, release) = blocking(move || prove(&trust, &place)).await?;
+    let (kept, proven, release, witnessed_by) = blocking(move || {
+        let (kept, proven, release) = prove(&trust, &place)?;
+        let witnessed_by = witnessed::kept(&trust, &proven, &kept.witnesses)?;
+        Ok::<_, ClientError>((kept, proven, release, witnessed_by))
+    })
+    .await?;
     let (files, partial) = expected(&kept, &release)?;
     let files = Arc::new(files);
     let sizes = files.iter().map(|file| file.blob.size);
@@ -144,6 +165,7 @@ pub async fn verify(home: &Home, directory: &Path, progress: &Progress) -> Resul
         site: kept.site,
         withdrawn: proven.withdrawn,
         fresh_as_of: proven.fresh_as_of,
+        witnessed_by,
         weighed: proven.weighed,
         extra,
     })
@@ -409,6 +431,7 @@ mod tests {
             site: KeyPair::from_seed(&[1; 32]).public().site_id(),
             withdrawn: None,
             fresh_as_of: Some(Timestamp::from_unix(1000)),
+            witnessed_by: Vec::new(),
             weighed: Vec::new(),
             extra: Vec::new(),
         };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 use waag_client::pull::TensorPattern;
+use waag_client::witnessed::Quorum;
 use waag_schema::policy::label::Action;
 use waag_schema::policy::place::Where;
 use waag_schema::release::gate::Unsafe;
@@ -134,6 +135,10 @@ pub(crate) struct Pull {
     /// Take it even if its publisher has withdrawn it
     #[arg(long)]
     pub(crate) withdrawn: bool,
+    /// Only if so many other jurisdictions have cosigned the ledger that proves it, by the charter that is believed here
+    /// (`waag charter adopt`); without a number, as many as the charter asks for
+    #[arg(long, value_name = "NUMBER", num_args = 0..=1, default_missing_value = "charter", require_equals = true)]
+    pub(crate) witnessed: Option<Quorum>,
     /// Where chunks are shared with other pulls [default: WAAG_HOME/cache/chunks]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) cache: Option<PathBuf>,
@@ -159,6 +164,10 @@ pub(crate) struct Verify {
     /// Accept it even if its publisher has withdrawn it
     #[arg(long)]
     pub(crate) withdrawn: bool,
+    /// Fail unless so many other jurisdictions had cosigned the ledger when it was pulled with `--witnessed`; without a
+    /// number, as many as the charter asks for
+    #[arg(long, value_name = "NUMBER", num_args = 0..=1, default_missing_value = "charter", require_equals = true)]
+    pub(crate) witnessed: Option<Quorum>,
 }
 
 /// Show an artifact: its tags, releases and label; or one of its releases: who signed it, and its files

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use waag_client::cache::{CACHE_MAX_BYTES, ChunkCache};
 use waag_client::pull::{self, PullPlan, PullRequest, Pulled, Selection};
+use waag_client::witnessed::WitnessedBy;
 use waag_schema::FilePath;
 
 use super::open_site;
@@ -38,6 +39,7 @@ pub(crate) async fn run(args: Pull, config: &Config, ui: Ui) -> Result<(), Failu
         reuse: args.reuse,
         cache,
         force: args.force,
+        witnessed: args.witnessed,
         ..PullRequest::new(args.reference, directory.clone())
     };
     if args.dry_run {
@@ -122,6 +124,15 @@ fn files(files: u64, of: u64, bytes: u64) -> String {
     }
 }
 
+/// Who has cosigned a ledger, each with its country.
+pub(super) fn witnesses(by: &[WitnessedBy]) -> Option<String> {
+    let named = by
+        .iter()
+        .map(|one| format!("{} ({})", one.name, one.jurisdiction));
+    let named: Vec<String> = named.collect();
+    (!named.is_empty()).then(|| named.join(", "))
+}
+
 #[derive(Serialize)]
 struct Done {
     #[serde(flatten)]
@@ -155,6 +166,7 @@ impl Report for Done {
         );
         page.fact("signed by", listed(&pulled.signed_by));
         page.fact("entry", pulled.entry);
+        page.fact_if("witnessed by", witnesses(&pulled.witnessed_by));
     }
 
     fn essential(&self) -> String {

@@ -4,8 +4,10 @@ use serde::Serialize;
 use waag_client::error::ClientError;
 use waag_client::scorecard::{self, Card};
 use waag_client::verify::{self, Partial, Verified};
+use waag_client::witnessed::{self, WitnessedBy};
 use waag_schema::{Reference, Sha256, SiteId, Timestamp};
 
+use super::pull::witnesses;
 use super::{now, open_site};
 use crate::args::Verify;
 use crate::config::Config;
@@ -36,6 +38,12 @@ pub(crate) async fn run(args: Verify, config: &Config, ui: Ui) -> Result<(), Fai
         checked
             .map_err(|e| Failure::from(e).hint("the same `waag pull` again brings what is known today"))?;
     }
+    if let Some(quorum) = args.witnessed {
+        let checked = verified.check_witnessed(&config.home, quorum);
+        checked.map_err(|e| {
+            Failure::from(e).hint("`waag pull --witnessed` again brings what witnesses say today")
+        })?;
+    }
     ui.report(&Done {
         verified: true,
         what: verified,
@@ -51,6 +59,10 @@ async fn release(reference: &Reference, args: &Verify, config: &Config, ui: Ui) 
         return Err(Failure::from(ClientError::Withdrawn { release, reason })
             .hint("--withdrawn accepts it all the same"));
     }
+    let witnessed_by = match args.witnessed {
+        Some(quorum) => witnessed::ask(&site, &proven, quorum).await?,
+        None => Vec::new(),
+    };
     if let Some(details) = proven
         .weighed
         .first()
@@ -68,6 +80,7 @@ async fn release(reference: &Reference, args: &Verify, config: &Config, ui: Ui) 
         site: site.pin().site.clone(),
         withdrawn: proven.withdrawn,
         fresh_as_of: proven.fresh_as_of,
+        witnessed_by,
         weighed: proven.weighed,
     })
 }
@@ -146,6 +159,7 @@ impl Report for Done {
             "recorded",
             format_args!("entry {} of {}, {}", what.entry, what.site, what.at),
         );
+        page.fact_if("witnessed by", witnesses(&what.witnessed_by));
         weighed_by(page, &what.weighed);
         page.fact_if("withdrawn", what.withdrawn.as_ref());
         page.fact_if("fresh as of", what.fresh_as_of);
@@ -169,6 +183,8 @@ struct AtSite {
     site: SiteId,
     withdrawn: Option<String>,
     fresh_as_of: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    witnessed_by: Vec<WitnessedBy>,
     weighed: Vec<Card>,
 }
 
@@ -182,6 +198,7 @@ impl Report for AtSite {
             "recorded",
             format_args!("entry {} of {}, {}", self.entry, self.site, self.at),
         );
+        page.fact_if("witnessed by", witnesses(&self.witnessed_by));
         weighed_by(page, &self.weighed);
         page.fact_if("withdrawn", self.withdrawn.as_ref());
         page.fact_if("fresh as of", self.fresh_as_of);

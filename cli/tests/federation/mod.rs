@@ -162,6 +162,64 @@ fn a_release_is_mirrored_and_a_consumer_who_pulls_from_the_mirror_proves_it_by_i
 }
 
 #[test]
+fn a_consumer_who_demands_witnesses_gets_what_other_countries_have_cosigned_and_proves_it_offline() {
+    let scene = Scene::new();
+    scene.push("acme/tiny:1.0", "*");
+    scene.ben.run(["mirror", "add", "stuttgart", "acme/*"]).ok();
+    scene.ben.run(["mirror", "run"]).ok();
+    let consumer = Person::new();
+    let out = scene.dir.path().join("out");
+    let out = out.to_str().unwrap();
+    let charter = scene.dir.path().join("charter.json");
+    for site in [&scene.stuttgart, &scene.bologna] {
+        consumer.run(["login", &site.url, "--anonymous"]).ok();
+    }
+
+    // Without a charter nobody is a witness.
+    let none = consumer.run(["pull", "acme/tiny:1.0", out, "--witnessed"]);
+    assert_eq!(none.code(), 2, "{}", none.stderr());
+    consumer
+        .run(["charter", "adopt", "--here", charter.to_str().unwrap()])
+        .ok();
+    for site in [&scene.stuttgart, &scene.bologna] {
+        let pulled = consumer.run([
+            "pull",
+            "acme/tiny:1.0",
+            out,
+            "--witnessed",
+            "--json",
+            "--site",
+            &site.url,
+        ]);
+        let by = &pulled.json()["witnessed_by"][0];
+        assert_eq!(
+            (by["name"].as_str(), by["jurisdiction"].as_str()),
+            (Some("bologna"), Some("IT"))
+        );
+        let shown = consumer.run(["verify", out, "--witnessed=1"]);
+        assert!(shown.ok().contains("bologna (IT)"));
+    }
+    let two = consumer.run(["verify", out, "--witnessed=2"]);
+    assert_eq!(two.code(), 4, "{}", two.stderr());
+    assert!(two.stderr().contains("2 are asked for"), "{}", two.stderr());
+
+    // Who changes what lies beside the files changes nothing of who has signed.
+    let kept = Path::new(out).join(".waag/proof.json");
+    let mut proof: serde_json::Value = serde_json::from_slice(&fs::read(&kept).unwrap()).unwrap();
+    let note = proof["witnesses"][0]["note"].as_str().unwrap().to_owned();
+    let mut lines: Vec<&str> = note.split('\n').collect();
+    let other_root = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    lines[2] = other_root;
+    proof["witnesses"][0]["note"] = lines.join("\n").into();
+    fs::write(&kept, serde_json::to_vec(&proof).unwrap()).unwrap();
+    assert_eq!(consumer.run(["verify", out, "--witnessed"]).code(), 4);
+    proof["witnesses"] = serde_json::json!([]);
+    fs::write(&kept, serde_json::to_vec(&proof).unwrap()).unwrap();
+    assert_eq!(consumer.run(["verify", out, "--witnessed"]).code(), 4);
+    consumer.run(["verify", out]).ok();
+}
+
+#[test]
 fn a_release_is_carried_to_a_site_that_nobody_reaches_and_pulled_from_there() {
     let scene = Scene::new();
     scene.push("acme/tiny:1.0", "*");

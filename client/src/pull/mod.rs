@@ -55,6 +55,7 @@ use crate::proof::Proven;
 use crate::read::{blocking, cores};
 use crate::recipes::fetch_recipes;
 use crate::site::Site;
+use crate::witnessed::{Line, Quorum, WitnessedBy};
 
 /// Paths in a message.
 const SHOWN_MAX: usize = 8;
@@ -78,6 +79,8 @@ pub struct PullRequest {
     pub cache: Option<ChunkCache>,
     /// Fill the directory whatever it holds, and replace files that were changed.
     pub force: bool,
+    /// In how many other jurisdictions the ledger must be cosigned, if it must.
+    pub witnessed: Option<Quorum>,
 }
 
 impl PullRequest {
@@ -92,6 +95,7 @@ impl PullRequest {
             reuse: Vec::new(),
             cache: None,
             force: false,
+            witnessed: None,
         }
     }
 }
@@ -126,6 +130,9 @@ pub struct Pulled {
     pub entry: u64,
     /// The fingerprints of the keys that signed it.
     pub signed_by: Vec<String>,
+    /// Who has cosigned the ledger, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub witnessed_by: Vec<WitnessedBy>,
 }
 
 /// Pulls a release into a directory.
@@ -139,6 +146,7 @@ pub async fn pull(site: &Site, request: &PullRequest) -> Result<Pulled> {
     let (proven, wanted) = (prepared.proven.clone(), Arc::clone(&prepared.wanted));
     let release_files = prepared.listing.files.len() as u64;
     let (bytes, lacking_bytes) = (wanted.bytes(), prepared.builder.lacking_bytes());
+    let witnessed_by = prepared.witnesses.1.clone();
     let (copied_bytes, received, stale) = prepared.execute().await?;
     Ok(Pulled {
         name: request.reference.artifact.clone(),
@@ -154,6 +162,7 @@ pub async fn pull(site: &Site, request: &PullRequest) -> Result<Pulled> {
         changed_files: stale.changed,
         entry: proven.entry,
         signed_by: proven.signed_by,
+        witnessed_by,
     })
 }
 
@@ -179,6 +188,7 @@ struct Prepared {
     request: PullRequest,
     proven: Proven,
     proof: Proof,
+    witnesses: (Vec<Line>, Vec<WitnessedBy>),
     listing: Listing,
     claim: Arc<Claim>,
     target: Arc<Target>,
@@ -205,6 +215,14 @@ async fn prepare(site: &Site, request: &PullRequest, open: fn(&Path) -> Result<T
             reason: reason.clone(),
         });
     }
+    let witnesses = match request.witnessed {
+        Some(quorum) => {
+            site.home_of(&proven.checkpoint)?
+                .witnessed(&proven, quorum)
+                .await?
+        }
+        None => Default::default(),
+    };
     let (root, name, force) = (request.target.clone(), artifact.clone(), request.force);
     let claim = Arc::new(blocking(move || Claim::of(&root, &name, force)).await?);
     let listing = fetch_listing(site, &proven).await?;
@@ -230,6 +248,7 @@ async fn prepare(site: &Site, request: &PullRequest, open: fn(&Path) -> Result<T
         request: request.clone(),
         proven,
         proof,
+        witnesses,
         listing,
         claim,
         target,
@@ -484,6 +503,7 @@ impl Prepared {
             manifest: self.proven.manifest.bytes().to_vec(),
             proof: self.proof,
             partial,
+            witnesses: self.witnesses.0,
         };
         // The list before the proof that needs it.
         if let Some(list) = &self.listing.list {

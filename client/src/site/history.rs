@@ -5,7 +5,9 @@
 use waag_schema::ledger::merkle::{consistency_nodes, prove_consistency, verify_consistency};
 use waag_schema::ledger::note::NOTE_BYTES_MAX;
 use waag_schema::ledger::tile::tiles_for;
-use waag_schema::ledger::{Checkpoint, LedgerError, SignedCheckpoint, TilePath, TileSource, entry_number};
+use waag_schema::ledger::{
+    Checkpoint, Hash, LedgerError, SignedCheckpoint, TilePath, TileSource, entry_number,
+};
 use waag_schema::statement::{Predicate, Successor};
 use waag_schema::wire::artifact::Proof;
 
@@ -151,11 +153,7 @@ impl Site {
         let what = format!("series {series} of the ledger");
         let refused = |reason: &dyn std::fmt::Display| ClientError::verification(&what, reason);
         let entry = entry_number(series, 0).map_err(|e| refused(&e))?;
-        let path = if self.copy {
-            format!("/api/v1/ledger/of/{}/entries/{entry}", self.pin.site)
-        } else {
-            format!("/api/v1/ledger/entries/{entry}")
-        };
+        let path = self.ledger_api(&format!("entries/{entry}"));
         let proof: Proof = self.transport.json(Ask::get(path)).await?;
         let read = said::read(&self.pin, &what, &proof)?;
         let found = read.entries.into_iter().find(|said| said.index == entry);
@@ -186,14 +184,7 @@ impl Site {
         new: &Checkpoint,
         found: &SignedCheckpoint,
     ) -> Result<()> {
-        let refused = |e: LedgerError| ClientError::verification("checkpoint", e);
-        let nodes = consistency_nodes(old.size, new.size).map_err(refused)?;
-        let mut tiles = TileSource::new(new.size);
-        for path in tiles_for(&nodes, new.size) {
-            let (path, bytes) = self.tile(new.origin.series(), path).await?;
-            tiles.insert(&path, &bytes).map_err(refused)?;
-        }
-        let path = prove_consistency(&tiles, old.size, new.size).map_err(refused)?;
+        let path = self.consistency(old, new).await?;
         if verify_consistency(&old.tree(), &new.tree(), &path).is_ok() {
             return Ok(());
         }
@@ -204,6 +195,18 @@ impl Site {
                 "what it continued has gone from this disk",
             )),
         }
+    }
+
+    /// Computes from tiles of the new tree what should lead to it from the old one.
+    pub(crate) async fn consistency(&self, old: &Checkpoint, new: &Checkpoint) -> Result<Vec<Hash>> {
+        let refused = |e: LedgerError| ClientError::verification("checkpoint", e);
+        let nodes = consistency_nodes(old.size, new.size).map_err(refused)?;
+        let mut tiles = TileSource::new(new.size);
+        for path in tiles_for(&nodes, new.size) {
+            let (path, bytes) = self.tile(new.origin.series(), path).await?;
+            tiles.insert(&path, &bytes).map_err(refused)?;
+        }
+        prove_consistency(&tiles, old.size, new.size).map_err(refused)
     }
 
     /// Fetches a tile; a partial one may have been swept away once it was full.

@@ -191,22 +191,9 @@ impl Federation {
             };
             sizes.filter(enough).max()
         });
-        let witnesses = lines.into_iter().map(|(site, line)| {
-            let terms = self.peer_site(&site);
-            WitnessView {
-                name: terms
-                    .as_ref()
-                    .map_or_else(|| site.to_string(), |terms| terms.name.clone()),
-                jurisdiction: terms
-                    .and_then(|terms| terms.jurisdiction)
-                    .map(|country| country.to_string()),
-                site,
-                size: line.checkpoint.size,
-                at: line.at,
-                key: line.key.to_string(),
-                note: line.note.to_string(),
-            }
-        });
+        let witnesses = lines
+            .into_iter()
+            .map(|(site, line)| self.witness_view(site, &line));
         Ok(WitnessingView {
             origin: tree.origin.to_string(),
             committed,
@@ -215,6 +202,67 @@ impl Federation {
             jurisdictions: charter.map(|charter| charter.terms().witnesses.jurisdictions),
             witnesses: witnesses.collect(),
         })
+    }
+
+    /// Says how far another site's ledger was followed, and who has cosigned its newest tree, as far as that came with it;
+    /// this site as well.
+    ///
+    /// # Errors
+    /// When no such ledger is followed, or the store fails.
+    pub async fn witnessing_of(&self, site: &SiteId) -> Result<WitnessingView, SitesError> {
+        let followed = self.ledgers.of(site);
+        let newest = followed.as_ref().and_then(|followed| followed.newest());
+        let newest = newest.ok_or_else(|| SitesError::NoPeer(site.to_string()))?;
+        let tree = newest.checkpoint();
+        let note = newest.note();
+        let own = self.cosigned_of(site, tree.origin.series()).await?;
+        let came = note.signatures().iter().filter_map(|signature| {
+            let mut one = Note::new(note.text()).ok()?;
+            one.add(signature.clone()).ok()?;
+            self.read_line(&one.to_string()).ok()
+        });
+        let mut lines: BTreeMap<SiteId, WitnessView> = came
+            .map(|(site, line)| (site.clone(), self.witness_view(site, &line)))
+            .collect();
+        let charter = self.here.adopted.charter();
+        let here = charter.as_ref().and_then(|charter| charter.site(&self.here.site));
+        if let (Some((note, tree, at)), Some(terms)) = (own, here) {
+            let view = WitnessView {
+                name: terms.name.to_string(),
+                jurisdiction: Some(terms.jurisdiction.to_string()),
+                site: terms.id.clone(),
+                size: tree.size,
+                at,
+                key: terms.witness_key.to_string(),
+                note,
+            };
+            lines.insert(terms.id.clone(), view);
+        }
+        Ok(WitnessingView {
+            origin: tree.origin.to_string(),
+            committed: tree.size,
+            published: tree.size,
+            witnessed: None,
+            jurisdictions: charter.map(|charter| charter.terms().witnesses.jurisdictions),
+            witnesses: lines.into_values().collect(),
+        })
+    }
+
+    fn witness_view(&self, site: SiteId, line: &Line) -> WitnessView {
+        let terms = self.peer_site(&site);
+        WitnessView {
+            name: terms
+                .as_ref()
+                .map_or_else(|| site.to_string(), |terms| terms.name.clone()),
+            jurisdiction: terms
+                .and_then(|terms| terms.jurisdiction)
+                .map(|country| country.to_string()),
+            site,
+            size: line.checkpoint.size,
+            at: line.at,
+            key: line.key.to_string(),
+            note: line.note.to_string(),
+        }
     }
 }
 

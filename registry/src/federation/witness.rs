@@ -181,6 +181,25 @@ impl Federation {
         Ok(Some(signed.checkpoint().size))
     }
 
+    /// Returns the newest tree of a series that was cosigned here, as a note with this site's line, if there is one.
+    pub(super) async fn cosigned_of(
+        &self,
+        site: &SiteId,
+        series: u32,
+    ) -> Result<Option<(String, Checkpoint, Timestamp)>, SitesError> {
+        let member = self.member(site)?;
+        let Some(cell) = self.copy_of(&member).read_cell(&Key::witnessed(series)).await? else {
+            return Ok(None);
+        };
+        let vouched: Vouched = serde_json::from_slice(&cell.bytes).map_err(|e| corrupt(&e))?;
+        if vouched.ended {
+            return Ok(None);
+        }
+        let note = self.witness.note(&vouched).map_err(AppendError::from)?;
+        let tree = vouched.signed().map_err(AppendError::from)?.checkpoint().clone();
+        Ok(Some((note, tree, vouched.at)))
+    }
+
     fn copy_of(&self, member: &Member) -> Within {
         Within::new(Arc::clone(&self.store), Key::of_site(&member.site.id))
     }

@@ -48,6 +48,19 @@ pub(in crate::http) async fn witnesses(
     Ok(Json(site.federation().witnessing().await?))
 }
 
+/// How far another site's ledger was followed here, and who has cosigned its newest tree as far as that is known here, this
+/// site among them.
+#[utoipa::path(get, path = "/api/v1/ledger/of/{site}/witnesses", tag = "ledger",
+    params(("site" = String, Path, description = "The other site's id")),
+    responses((status = 200, body = WitnessingView), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn witnesses_of(
+    State(site): State<Arc<Site>>,
+    Path(of): Path<String>,
+) -> Result<Json<WitnessingView>, Refusal> {
+    let of = of.parse().map_err(Refusal::invalid)?;
+    Ok(Json(site.federation().witnessing_of(&of).await?))
+}
+
 /// Erases the opening of an entry at this site. The leaf stays, so every other proof still holds. Needs an admin
 /// token; cannot be undone.
 #[utoipa::path(post, path = "/api/v1/ledger/erasures", tag = "ledger", request_body = EraseRequest,
