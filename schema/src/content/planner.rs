@@ -14,13 +14,14 @@
 //! reader needs one buffer of [`CHUNK_MAX`] bytes; tensor cuts read nothing but the header; content-defined
 //! cuts read each byte once. Hashing chunks and storing them is the caller's work.
 
-use std::fmt;
-use std::str::FromStr;
+mod id;
+mod tensors;
 
-use serde::{Deserialize, Serialize};
-
+pub use self::id::{PlannerId, UnknownPlanner};
+use self::tensors::TensorCursor;
+pub use self::tensors::{plan_gguf, plan_tensors};
 use super::gguf::{self, GgufError, Reading};
-use super::safetensors::{Header, LENGTH_BYTES, SafetensorsError, Tensor, header_length};
+use super::safetensors::{Header, LENGTH_BYTES, SafetensorsError, header_length};
 use crate::base::name::FilePath;
 
 /// No chunk is larger: 4 MiB. A buffer of this size per worker is affordable, a hundred gigabytes make a
@@ -34,77 +35,6 @@ const SHARED_MAX_BYTES: u64 = 1 << 20;
 const CDC_MIN: usize = 256 << 10;
 /// The size that content-defined chunks gather around.
 const CDC_AVERAGE: usize = 1 << 20;
-
-/// Which rules cut a file.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
-)]
-pub enum PlannerId {
-    /// At the tensors of a safetensors file.
-    #[serde(rename = "tensors-1")]
-    Tensors1,
-    /// By content.
-    #[serde(rename = "fastcdc-1")]
-    FastCdc1,
-    /// At the tensors of a GGUF file.
-    #[serde(rename = "gguf-1")]
-    Gguf1,
-}
-
-impl PlannerId {
-    /// Returns the name that statements use.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Tensors1 => "tensors-1",
-            Self::FastCdc1 => "fastcdc-1",
-            Self::Gguf1 => "gguf-1",
-        }
-    }
-
-    /// Returns the byte that recipes use.
-    #[must_use]
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::Tensors1 => 1,
-            Self::FastCdc1 => 2,
-            Self::Gguf1 => 3,
-        }
-    }
-
-    /// Returns the planner of a recipe's byte.
-    #[must_use]
-    pub const fn from_code(code: u8) -> Option<Self> {
-        match code {
-            1 => Some(Self::Tensors1),
-            2 => Some(Self::FastCdc1),
-            3 => Some(Self::Gguf1),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for PlannerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A planner's name is not known here; a newer version may know it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a known planner (tensors-1, fastcdc-1, gguf-1)")]
-pub struct UnknownPlanner(String);
-
-impl FromStr for PlannerId {
-    type Err = UnknownPlanner;
-
-    fn from_str(text: &str) -> Result<Self, UnknownPlanner> {
-        [Self::Tensors1, Self::FastCdc1, Self::Gguf1]
-            .into_iter()
-            .find(|planner| planner.as_str() == text)
-            .ok_or_else(|| UnknownPlanner(text.chars().take(100).collect()))
-    }
-}
 
 /// A file cannot be cut as planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -396,119 +326,6 @@ fn parse(json: &[u8], size: Option<u64>) -> Result<Header, SafetensorsError> {
     match size {
         Some(size) => Header::parse(json, size),
         None => Header::parse_unsized(json),
-    }
-}
-
-/// Returns the lengths of all chunks of a safetensors file, in order; their sum is the file's size.
-pub fn plan_tensors(header: &Header) -> impl Iterator<Item = u32> + '_ {
-    let mut cursor = TensorCursor { at: 0, tensor: 0 };
-    std::iter::from_fn(move || {
-        let (length, moved) = cursor.next(header)?;
-        cursor = moved;
-        Some(length)
-    })
-}
-
-/// Returns the lengths of all chunks of a GGUF file, likewise.
-pub fn plan_gguf(header: &gguf::Header) -> impl Iterator<Item = u32> + '_ {
-    let mut cursor = TensorCursor { at: 0, tensor: 0 };
-    std::iter::from_fn(move || {
-        let (length, moved) = cursor.next(header)?;
-        cursor = moved;
-        Some(length)
-    })
-}
-
-/// Where the tensors of a file lie, whatever its format.
-trait Tensors {
-    /// Where the first one begins.
-    fn data_start(&self) -> u64;
-    /// Where a tensor ends, how many bytes it has, and how many of them make a slice.
-    fn tensor(&self, index: usize) -> Option<Extent>;
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Extent {
-    end: u64,
-    size: u64,
-    slice: u64,
-}
-
-impl Tensors for Header {
-    fn data_start(&self) -> u64 {
-        self.data_start()
-    }
-
-    fn tensor(&self, index: usize) -> Option<Extent> {
-        self.tensors().get(index).map(|tensor| Extent {
-            end: tensor.bytes.end,
-            size: tensor.size(),
-            slice: slice_bytes(tensor),
-        })
-    }
-}
-
-impl Tensors for gguf::Header {
-    fn data_start(&self) -> u64 {
-        self.data_start()
-    }
-
-    fn tensor(&self, index: usize) -> Option<Extent> {
-        self.tensors().get(index).map(|tensor| Extent {
-            end: tensor.bytes.end,
-            size: tensor.size(),
-            slice: CHUNK_MAX as u64,
-        })
-    }
-}
-
-/// A place in a file of tensors. Lengths are computed as they are asked for: a header may describe more
-/// than any list could hold.
-#[derive(Debug, Clone, Copy)]
-struct TensorCursor {
-    /// Bytes cut so far.
-    at: u64,
-    /// The tensor at that place, or one in front of it.
-    tensor: usize,
-}
-
-impl TensorCursor {
-    fn next(self, header: &impl Tensors) -> Option<(u32, Self)> {
-        let Self { at, mut tensor } = self;
-        let mut length = 0;
-        if at < header.data_start() {
-            length = (header.data_start() - at).min(CHUNK_MAX as u64);
-        } else {
-            while header.tensor(tensor)?.end <= at {
-                tensor += 1;
-            }
-            let first = header.tensor(tensor)?;
-            if first.size >= SHARED_BELOW_BYTES {
-                length = first.slice.min(first.end - at);
-            } else {
-                while let Some(small) = header.tensor(tensor)
-                    && small.size < SHARED_BELOW_BYTES
-                    && length + small.size <= SHARED_MAX_BYTES
-                {
-                    length += small.size;
-                    tensor += 1;
-                }
-            }
-        }
-        let moved = Self {
-            at: at + length,
-            tensor,
-        };
-        Some((length as u32, moved))
-    }
-}
-
-/// The most whole rows that fit a chunk; a longer row is cut where the chunk is full.
-fn slice_bytes(tensor: &Tensor) -> u64 {
-    let row = tensor.row_bytes();
-    match (CHUNK_MAX as u64).checked_div(row) {
-        None | Some(0) => CHUNK_MAX as u64,
-        Some(rows) => rows * row,
     }
 }
 

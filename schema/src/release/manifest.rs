@@ -7,18 +7,24 @@
 //! file and directory. Other OCI manifests are stored by the OCI face without this view. Of files that travel
 //! packed a manifest tells no more than their number and bytes: [`super::files`] tells the rest.
 
+mod error;
+mod read;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
+pub use self::error::ManifestError;
+pub use self::read::refuse_collisions;
+use self::read::{
+    WireManifest, expect_type, read_blob, read_data, read_descriptor, read_kind, read_pinned, wrong_type,
+};
 use super::builder::About;
 use super::kind::Kind;
 use super::packed::{LIST_PATH, Packed, Reading, tar_path};
 use super::role::{Packing, Role};
-use crate::base::digest::{DigestError, Sha256};
-use crate::base::json::{self, JsonError};
-use crate::base::name::{ArtifactName, FilePath, NameError, Reference, Version};
+use crate::base::digest::Sha256;
+use crate::base::json;
+use crate::base::name::{ArtifactName, FilePath, Reference};
 
 /// The largest manifest that is read: what every OCI registry accepts (distribution-spec 1.1, "Pushing
 /// Manifests").
@@ -44,89 +50,6 @@ pub(super) const REVISION: &str = "org.opencontainers.image.revision";
 pub(super) const KIND: &str = "eu.waag.kind";
 pub(super) const BASE: &str = "eu.waag.base";
 pub(super) const DATA: &str = "eu.waag.data";
-
-/// A manifest is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ManifestError {
-    /// Not JSON of the accepted kind, or not shaped like a manifest.
-    #[error("the manifest is refused: {0}")]
-    Json(#[from] JsonError),
-    /// A field names a type that is not read here.
-    #[error("the manifest's {field} is `{found}`, expected `{expected}`")]
-    Type {
-        /// Which field.
-        field: &'static str,
-        /// What it says.
-        found: String,
-        /// What it must say.
-        expected: &'static str,
-    },
-    /// A layer's media type is not one of ModelPack's.
-    #[error("layer {index} has the media type `{found}`, which is none of ModelPack's")]
-    LayerType {
-        /// Which layer, from 0.
-        index: usize,
-        /// What it says.
-        found: String,
-    },
-    /// A digest is not a SHA-256.
-    #[error("{place}: {error}")]
-    Digest {
-        /// Where it stands.
-        place: String,
-        /// Why it is refused.
-        error: DigestError,
-    },
-    /// The layers' sizes add up to more than 2^64 - 1.
-    #[error("the sizes of the manifest's layers overflow")]
-    SizeOverflow,
-    /// There are no layers.
-    #[error("the manifest has no files")]
-    Empty,
-    /// A layer does not say which file it is.
-    #[error("layer {index} names no file (annotation org.cncf.model.filepath)")]
-    NoPath {
-        /// Which layer, from 0.
-        index: usize,
-    },
-    /// A layer says twice, and differently, which file it is.
-    #[error("layer {index} is called `{path}` and `{title}`")]
-    TwoPaths {
-        /// Which layer, from 0.
-        index: usize,
-        /// By ModelPack's annotation.
-        path: String,
-        /// By OCI's annotation.
-        title: String,
-    },
-    /// A file's path is refused.
-    #[error(transparent)]
-    Path(#[from] NameError),
-    /// Two layers are the same file.
-    #[error("the file `{0}` stands twice")]
-    Duplicate(FilePath),
-    /// Two files are one on a file system that ignores case.
-    #[error("the files `{0}` and `{1}` differ in case only")]
-    CaseCollision(FilePath, FilePath),
-    /// A file is another file's directory.
-    #[error("the file `{file}` is also the directory of `{under}`")]
-    FileIsDirectory {
-        /// The file.
-        file: FilePath,
-        /// What lies in the directory of that name.
-        under: FilePath,
-    },
-    /// An annotation that means something here does not say it properly.
-    #[error("the annotation {key} is `{found}`, expected {expected}")]
-    Annotation {
-        /// Its key.
-        key: &'static str,
-        /// What it says.
-        found: String,
-        /// What it must say.
-        expected: &'static str,
-    },
-}
 
 /// A blob that the manifest cites.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,26 +86,6 @@ pub struct Manifest {
     base: Option<Reference>,
     data: Vec<Reference>,
     annotations: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireManifest {
-    schema_version: u64,
-    media_type: Option<String>,
-    artifact_type: Option<String>,
-    config: WireDescriptor,
-    layers: Vec<WireDescriptor>,
-    annotations: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireDescriptor {
-    media_type: String,
-    digest: String,
-    size: u64,
-    annotations: Option<BTreeMap<String, String>>,
 }
 
 impl Manifest {
@@ -371,135 +274,4 @@ impl Manifest {
 
 pub(super) fn shorten(text: &str) -> String {
     text.chars().take(120).flat_map(char::escape_debug).collect()
-}
-
-fn wrong_type(field: &'static str, found: &str, expected: &'static str) -> ManifestError {
-    ManifestError::Type {
-        field,
-        found: shorten(found),
-        expected,
-    }
-}
-
-fn expect_type(field: &'static str, found: &str, accepted: [&'static str; 2]) -> Result<(), ManifestError> {
-    if accepted.contains(&found) {
-        return Ok(());
-    }
-    Err(wrong_type(field, found, accepted[0]))
-}
-
-fn read_blob(descriptor: &WireDescriptor, place: impl Fn() -> String) -> Result<Blob, ManifestError> {
-    let digest = descriptor.digest.parse().map_err(|error| ManifestError::Digest {
-        place: place(),
-        error,
-    })?;
-    Ok(Blob {
-        digest,
-        size: descriptor.size,
-    })
-}
-
-/// Reads what a layer is and how it is called.
-fn read_descriptor(
-    index: usize,
-    descriptor: &WireDescriptor,
-) -> Result<(Role, Packing, &str), ManifestError> {
-    let (role, packing) =
-        Role::from_media_type(&descriptor.media_type).ok_or_else(|| ManifestError::LayerType {
-            index,
-            found: shorten(&descriptor.media_type),
-        })?;
-    let annotation = |key| descriptor.annotations.as_ref().and_then(|all| all.get(key));
-    let path = annotation(FILE_PATH).or_else(|| annotation(OLD_FILE_PATH));
-    let title = annotation(TITLE);
-    let text = match (path, title) {
-        (Some(path), Some(title)) if path != title => {
-            return Err(ManifestError::TwoPaths {
-                index,
-                path: shorten(path),
-                title: shorten(title),
-            });
-        }
-        (Some(text), _) | (None, Some(text)) => text,
-        (None, None) => return Err(ManifestError::NoPath { index }),
-    };
-    Ok((role, packing, text))
-}
-
-/// Refuses paths that cannot all exist side by side, also where case is ignored.
-pub fn refuse_collisions<'p>(paths: impl Iterator<Item = &'p FilePath>) -> Result<(), ManifestError> {
-    // No path holds a NUL, so with it for `/` what lies in a directory follows right behind a file of that
-    // name, and neighbours are all that needs to be compared.
-    let mut sorted: Vec<(String, &FilePath)> = paths
-        .map(|path| (path.folded().replace('/', "\0"), path))
-        .collect();
-    sorted.sort_unstable();
-    for pair in sorted.windows(2) {
-        let [(first, file), (second, other)] = pair else {
-            continue;
-        };
-        if first == second {
-            return Err(if file == other {
-                ManifestError::Duplicate((*file).clone())
-            } else {
-                ManifestError::CaseCollision((*file).clone(), (*other).clone())
-            });
-        }
-        if second
-            .strip_prefix(first.as_str())
-            .is_some_and(|rest| rest.starts_with('\0'))
-        {
-            return Err(ManifestError::FileIsDirectory {
-                file: (*file).clone(),
-                under: (*other).clone(),
-            });
-        }
-    }
-    Ok(())
-}
-
-fn read_kind(
-    annotations: &BTreeMap<String, String>,
-    layers: &[Layer],
-    packed: Option<&Packed>,
-) -> Result<Kind, ManifestError> {
-    let tars = packed.iter().flat_map(|packed| &packed.tars);
-    let mut roles = layers
-        .iter()
-        .map(|layer| layer.role)
-        .chain(tars.map(|tar| tar.role));
-    match annotations.get(KIND) {
-        Some(text) => text.parse().map_err(|_| ManifestError::Annotation {
-            key: KIND,
-            found: shorten(text),
-            expected: "model, dataset or suite",
-        }),
-        None if roles.all(|role| role == Role::Dataset) => Ok(Kind::Dataset),
-        None => Ok(Kind::Model),
-    }
-}
-
-fn read_pinned(key: &'static str, text: &str) -> Result<Reference, ManifestError> {
-    match text.parse::<Reference>() {
-        Ok(reference) if matches!(reference.version, Version::Manifest(_)) => Ok(reference),
-        _ => Err(ManifestError::Annotation {
-            key,
-            found: shorten(text),
-            expected: "namespace/name@sha256:<64 hex digits>",
-        }),
-    }
-}
-
-fn read_data(annotations: &BTreeMap<String, String>) -> Result<Vec<Reference>, ManifestError> {
-    let Some(text) = annotations.get(DATA) else {
-        return Ok(Vec::new());
-    };
-    if text.split(',').count() > DATA_MAX {
-        return Err(ManifestError::Annotation {
-            key: DATA,
-            found: shorten(text),
-            expected: "at most 64 references, joined by commas",
-        });
-    }
-    text.split(',').map(|one| read_pinned(DATA, one)).collect()
 }
