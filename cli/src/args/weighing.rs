@@ -14,7 +14,7 @@ use crate::typed::{DeviceArg, PrecisionArg};
 /// shown only if it stands there, under the key that is pinned, and its details have the digest that it names.
 ///
 /// What other sites have found on the same release follows: all whose ledgers the site follows, each confirmed bit
-/// for bit or within the tolerance, or disputed with the largest difference.
+/// for bit or within the tolerance (the suite's, where it states one), or disputed with the largest difference.
 ///
 /// With --against, another pinned site that holds the same release is asked what it has found: each section is
 /// confirmed, disputed (exit code 4), or cannot be compared.

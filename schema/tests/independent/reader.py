@@ -511,10 +511,17 @@ def read_task(value):
     return value
 
 
+def read_tolerance(value):
+    amount = read_amount(value)
+    need(0 <= amount <= 0.1 and not value.startswith("-"), "a tolerance from 0 to 0.1")
+    return amount
+
+
 def read_section(value):
     section = shape(value, name=read_code, results=listed(lambda result: shape(
         result, metric=read_code, task=or_left_out(read_task), value=read_amount,
-        standardError=or_left_out(read_amount), sampleSize=optional(read_amount))),
+        standardError=or_left_out(read_amount), tolerance=or_left_out(read_tolerance),
+        sampleSize=optional(read_amount))),
         notMeasured=optional(read_short_text),
         missing=or_left_out(listed(lambda one: shape(one, metric=read_code, reason=read_short_text))))
     need(section.get("missing") != [], "a list of nothing")

@@ -285,6 +285,7 @@ fn suite_scorecard() -> Statement {
             .over(60),
         Measure::new("acc_norm", Amount::Real(0.5))
             .of_task("other")
+            .apart(Some(Amount::Real(1e-4)))
             .over(1),
     ];
     Statement {
@@ -402,6 +403,18 @@ fn payloads_refused() -> Vec<Value> {
         (
             "a task that is null",
             replaced(r#""task":"other""#, r#""task":null"#, &measured),
+        ),
+        (
+            "a tolerance beyond a tenth",
+            replaced(r#""tolerance":"1e-4""#, r#""tolerance":"2e-1""#, &measured),
+        ),
+        (
+            "a tolerance below nothing",
+            replaced(r#""tolerance":"1e-4""#, r#""tolerance":"-0e0""#, &measured),
+        ),
+        (
+            "a tolerance that is null",
+            replaced(r#""tolerance":"1e-4""#, r#""tolerance":null"#, &measured),
         ),
         (
             "a metric of a task twice",
