@@ -32,6 +32,7 @@ mod share;
 mod show;
 mod sign;
 mod speed;
+mod svr;
 mod tag;
 mod token;
 mod verify;

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use waag_client::ClientError;
 use waag_client::scorecard::{self, Card, Opinion};
 use waag_schema::statement::scorecard::{Amount, Section};
 use waag_schema::wire::artifact::WeighingView;
 
-use super::{agreement, language, open_site, speed};
+use super::{agreement, language, open_site, speed, svr};
 use crate::args::Scorecard;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
@@ -34,6 +35,9 @@ pub(crate) async fn run(args: Scorecard, config: &Config, ui: Ui) -> Result<(), 
     } else {
         scorecard::read(&site, &reference.artifact).await?
     };
+    if let Some(file) = &args.svr {
+        svr::write(&site, &reference.artifact, &manifest, file).await?;
+    }
     let Some(card) = found.of(&manifest).or_else(|| found.by_others(&manifest)) else {
         return Err(not_yet(&reference.to_string(), found.weighing(&manifest)));
     };
@@ -65,6 +69,7 @@ pub(crate) async fn run(args: Scorecard, config: &Config, ui: Ui) -> Result<(), 
         suites: found.on_suites(&manifest).into_iter().cloned().collect(),
         to_come: to_come.cloned().collect(),
         others,
+        svr: args.svr,
         details,
     })
 }
@@ -107,6 +112,9 @@ struct Shown {
     /// What other sites say to it: those whose ledgers the site follows, and those that were asked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     others: Vec<Opinion>,
+    /// The file in which the site says that it passes the gates of its namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    svr: Option<PathBuf>,
     details: Value,
 }
 
@@ -118,6 +126,7 @@ impl Report for Shown {
             suites,
             to_come,
             others,
+            svr,
             details,
         } = self;
         let Card { scorecard, .. } = card;
@@ -162,6 +171,14 @@ impl Report for Shown {
             }
         }
         agreement::show(page, others);
+        if let Some(file) = svr {
+            page.line("");
+            page.fact("passes", "all gates of its namespace");
+            page.fact(
+                "signed",
+                format_args!("{}, its key in {}", file.display(), svr::key_file(file).display()),
+            );
+        }
     }
 
     fn essential(&self) -> String {

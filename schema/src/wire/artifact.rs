@@ -172,6 +172,15 @@ pub struct Compared {
     pub tolerance: Tolerance,
 }
 
+/// Answer of `GET /api/v1/artifacts/{namespace}/{name}/svr/{manifest}`: that a release passes all gates of its namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SvrView {
+    /// The DSSE envelope of an in-toto Simple Verification Result, signed with the site's key.
+    pub envelope: Base64,
+    /// The note in which the ledger's key says which key that is.
+    pub site_key: String,
+}
+
 /// Entries of a site's ledger, proven under its newest checkpoint: enough to check them offline, given its key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Proof {
