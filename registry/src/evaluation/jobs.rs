@@ -5,13 +5,13 @@
 //! leases, so that nothing is measured twice.
 
 use waag_schema::policy::{Action, Reason, decide};
-use waag_schema::statement::scorecard::{Details, Device, Harness, Scorecard, SuiteRelease};
-use waag_schema::wire::job::{Base, DETAILS_SIZE_MAX, FinishRequest, Job, REASON_MAX};
+use waag_schema::statement::scorecard::{Details, Device, Harness, Scorecard, Section, SuiteRelease};
+use waag_schema::wire::job::{Base, DETAILS_SIZE_MAX, FinishRequest, Job, REASON_MAX, SpeedJob};
 use waag_schema::{ArtifactName, Sha256, Timestamp};
 
 use super::leases::{Holder, Lease, Take, Task};
 use super::weigher::{JobError, PAGE, SECTIONS, TRIES_MAX, Weigher};
-use super::{PRECISION, bench, engine, language};
+use super::{PRECISION, bench, engine, language, speed};
 use crate::access::Caller;
 use crate::index::IndexError;
 use crate::ledger::AppendError;
@@ -135,6 +135,14 @@ impl Weigher {
             precision: self.precision_of(task.suite.as_ref()).to_owned(),
             base,
             time: self.suites.seconds(),
+            speed: self
+                .suites
+                .speed
+                .filter(|_| task.suite.is_none())
+                .map(|time| SpeedJob {
+                    precision: self.suites.precision().to_owned(),
+                    seconds: time.as_secs(),
+                }),
             artifact: task.artifact,
             manifest: task.manifest,
             suite: task.suite,
@@ -284,6 +292,14 @@ impl Weigher {
         let Holder::Worker { name, .. } = holder else {
             return no("it comes from no worker".to_owned());
         };
+        let mut sections = found.sections.clone();
+        if self.suites.speed.is_some() {
+            // It was asked for by now, at the latest; who was not asked, or does not know the question, leaves it out.
+            let unasked = sections.iter_mut().find(|section| **section == speed::unasked());
+            if let Some(section) = unasked {
+                *section = Section::not_measured(speed::SECTION, "the worker did not measure it");
+            }
+        }
         let scorecard = Scorecard {
             at: self.clock.now(),
             harness,
@@ -293,7 +309,7 @@ impl Weigher {
             },
             precision: found.precision.clone(),
             suite: suite.clone(),
-            sections: found.sections.clone(),
+            sections,
             details: (!details.is_empty()).then(|| Details {
                 sha256: Sha256::of(details),
                 size: details.len() as u64,

@@ -77,6 +77,12 @@ pub enum WeighError {
         /// What is wrong.
         reason: String,
     },
+    /// It has more tensors than are measured of a release.
+    #[error("it has {tensors} tensors, too many")]
+    TooMany {
+        /// How many.
+        tensors: u64,
+    },
     /// The GPU on which it was measured has failed.
     #[error("{path}: {error}")]
     Gpu {
@@ -102,6 +108,6 @@ pub fn engine() -> Harness {
 fn unmeasured() -> [Section; 2] {
     [
         Section::not_measured("language", "no suite was asked for"),
-        Section::not_measured(speed::SECTION, "it was not asked for"),
+        speed::unasked(),
     ]
 }

@@ -18,11 +18,17 @@ use super::{WeighError, lineage, unmeasured};
 
 /// Tensors beyond this number are in the totals only.
 const LISTED_MAX: usize = 50_000;
+/// A release of more tensors is not measured: what a header and a base take of memory for each, some 500 bytes, stays well
+/// within what a weigher has.
+pub(super) const TENSORS_MAX: u64 = 1 << 20;
 
 /// Measures files, one after the other.
-#[derive(Default)]
 pub struct Weighing {
     gpu: Option<Arc<Gpu>>,
+    /// How many tensors are measured at most.
+    tensors_max: u64,
+    /// Why nothing is measured, though there are files.
+    refused: Option<String>,
     file: Option<(String, Tensors)>,
     rows: Vec<Row>,
     totals: Totals,
@@ -96,6 +102,19 @@ struct DetailsJson<'a> {
     lineage: &'a [lineage::Row],
 }
 
+impl Default for Weighing {
+    fn default() -> Self {
+        Self {
+            gpu: None,
+            tensors_max: TENSORS_MAX,
+            refused: None,
+            file: None,
+            rows: Vec::new(),
+            totals: Totals::default(),
+        }
+    }
+}
+
 impl Weighing {
     /// Begins with the first file.
     #[must_use]
@@ -114,8 +133,12 @@ impl Weighing {
 
     /// Begins a safetensors file of this size.
     pub fn begin(&mut self, path: &str, size: u64) {
-        self.file = Some((path.to_owned(), Tensors::begin(path, size, self.gpu.clone())));
         self.totals.files += 1;
+        if self.refused.is_none() {
+            let left = self.tensors_max.saturating_sub(self.totals.tensors);
+            let file = Tensors::begin(path, size, left, self.gpu.clone());
+            self.file = Some((path.to_owned(), file));
+        }
     }
 
     /// Takes the next bytes of the file.
@@ -123,7 +146,31 @@ impl Weighing {
     /// # Errors
     /// When they cannot be those of such a file.
     pub fn take(&mut self, bytes: &[u8]) -> Result<(), WeighError> {
-        self.file.as_mut().map_or(Ok(()), |(_, file)| file.take(bytes))
+        let Some((path, file)) = &mut self.file else {
+            return Ok(());
+        };
+        let mut taker = |read| self.totals.take(&mut self.rows, path, read);
+        match file.take(bytes, &mut taker) {
+            Err(WeighError::TooMany { tensors }) => {
+                self.refuse(tensors);
+                Ok(())
+            }
+            taken => taken,
+        }
+    }
+
+    /// Gives up: what the tensors would take of memory is more than there is, now and the next time.
+    fn refuse(&mut self, more: u64) {
+        let found = self.totals.tensors.saturating_add(more);
+        let most = self.tensors_max;
+        self.refused = Some(format!("it has {found} tensors, at most {most} are measured"));
+        self.file = None;
+        self.rows = Vec::new();
+    }
+
+    /// Says whether it was given up, so that nothing more need be read.
+    pub(super) const fn is_refused(&self) -> bool {
+        self.refused.is_some()
     }
 
     /// Ends the file.
@@ -134,17 +181,7 @@ impl Weighing {
         let Some((path, file)) = self.file.take() else {
             return Ok(());
         };
-        for read in file.end()? {
-            let too_many = self.totals.add(&read);
-            too_many.map_err(|e| WeighError::Bytes {
-                path: path.clone(),
-                reason: e.to_string(),
-            })?;
-            if self.rows.len() < LISTED_MAX {
-                self.rows.push(Row::of(&path, read));
-            }
-        }
-        Ok(())
+        file.end(&mut |read| self.totals.take(&mut self.rows, &path, read))
     }
 
     /// Returns the L2 norm of each tensor that is listed, by name.
@@ -164,9 +201,16 @@ impl Weighing {
 
     /// The same, with what was found about a base.
     pub(super) fn finish_with(self, why: &str, lineage: Section, changed: &[lineage::Row]) -> Weighed {
-        let Self { rows, totals, .. } = self;
+        let Self {
+            rows,
+            totals,
+            refused,
+            ..
+        } = self;
         let mut details = Vec::new();
-        let weights = if totals.files == 0 {
+        let weights = if let Some(reason) = refused {
+            Section::not_measured("weights", &reason)
+        } else if totals.files == 0 {
             Section::not_measured("weights", why)
         } else {
             let of = |(name, (element, measured)): (&&'static str, &(Element, Measured))| {
@@ -205,6 +249,15 @@ pub(super) fn put(sections: &mut [Section], section: Section) {
 }
 
 impl Totals {
+    /// Takes what one tensor gave, and lists it unless too many are listed.
+    fn take(&mut self, rows: &mut Vec<Row>, path: &str, read: Read) -> Result<(), waag_kernels::TallyError> {
+        self.add(&read)?;
+        if rows.len() < LISTED_MAX {
+            rows.push(Row::of(path, read));
+        }
+        Ok(())
+    }
+
     fn add(&mut self, read: &Read) -> Result<(), waag_kernels::TallyError> {
         let Read { tensor, measured } = read;
         self.tensors += 1;
@@ -337,6 +390,55 @@ impl Exponents {
         Self {
             first: i32::try_from(first).unwrap_or(0) - element.bias(),
             counts: counts.get(first..behind).unwrap_or_default().to_vec(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of so many tensors of one element each.
+    fn file(tensors: usize) -> Vec<u8> {
+        let of = |at: usize| {
+            format!(
+                r#""t{at}":{{"dtype":"F8_E4M3","shape":[1],"data_offsets":[{at},{}]}}"#,
+                at + 1
+            )
+        };
+        let header = format!("{{{}}}", (0..tensors).map(of).collect::<Vec<_>>().join(","));
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.resize(bytes.len() + tensors, 0x38);
+        bytes
+    }
+
+    fn weighed(files: &[usize], tensors_max: u64) -> Weighed {
+        let mut weighing = Weighing {
+            tensors_max,
+            ..Weighing::default()
+        };
+        for (at, tensors) in files.iter().enumerate() {
+            let bytes = file(*tensors);
+            weighing.begin(&format!("{at}.safetensors"), bytes.len() as u64);
+            for part in bytes.chunks(7) {
+                weighing.take(part).unwrap();
+            }
+            weighing.end().unwrap();
+        }
+        weighing.finish("there is none")
+    }
+
+    #[test]
+    fn a_release_of_too_many_tensors_is_not_measured_and_says_how_many_it_has() {
+        let measured = weighed(&[3, 2], 5);
+        assert_eq!(measured.sections[0].result("tensors"), Some(Amount::Count(5)));
+        assert!(!measured.details.is_empty());
+        for (files, found) in [(&[3, 3][..], 6), (&[6], 6), (&[3, 3, 9], 6)] {
+            let refused = weighed(files, 5);
+            let reason = refused.sections[0].not_measured.as_deref().unwrap();
+            assert_eq!(reason, format!("it has {found} tensors, at most 5 are measured"));
+            assert!(refused.details.is_empty());
         }
     }
 }
