@@ -11,6 +11,7 @@ mod demo;
 mod diff;
 mod doctor;
 mod explain;
+mod exponents;
 mod gate;
 mod key;
 mod label;
