@@ -29,7 +29,8 @@ impl Wide {
         let parts = [low << bits, (high << bits) | spill(low), spill(high)];
         let mut limbs = self.0.iter_mut().skip(first);
         let mut carry = false;
-        for (limb, part) in limbs.by_ref().zip(parts) {
+        // The parts come first: with the last of them no limb more is taken.
+        for (part, limb) in parts.into_iter().zip(limbs.by_ref()) {
             (*limb, carry) = limb.carrying_add(part, carry);
         }
         // Few sums carry on from there.

@@ -331,6 +331,15 @@ async fn a_worker_measures_speed_where_the_site_wants_it_and_one_that_cannot_is_
         Some("the worker did not measure it")
     );
 
+    // One that asks for what only a later version knows gets the weights all the same.
+    let (draft, _) = acme.push(&world, "acme/later", "1.0", llama()).await;
+    let mut job = node.take(&world).await.unwrap();
+    job.speed.as_mut().unwrap().precision = "f4".to_owned();
+    let found = measured(&job, &draft).await;
+    assert_eq!(node.finish(&world, &found).await, StatusCode::NO_CONTENT);
+    let reason = speed_of(&draft).await.not_measured.unwrap();
+    assert!(reason.contains("`f4`"), "{reason}");
+
     // What is no model says so.
     let files = vec![File::new("model.safetensors", model(0x3f80))];
     let (draft, _) = acme.push(&world, "acme/bare", "1.0", files).await;

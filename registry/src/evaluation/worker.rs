@@ -115,8 +115,13 @@ fn run(
     if release.manifest.kind() != Kind::Model || release.manifest.packed().is_some() {
         return none(speed::NO_MODEL);
     }
+    let precision = match precision(&asked.precision) {
+        Ok(precision) => precision,
+        // The site is newer: the weights are measured all the same.
+        Err(error) => return none(&error.to_string()),
+    };
     let options = Options {
-        precision: precision(&asked.precision)?,
+        precision,
         memory_bytes: memory_for_weights(),
         cancel: Some(cancel),
         gpu: computer.gpu(),

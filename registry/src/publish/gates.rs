@@ -157,3 +157,75 @@ fn payloads(proof: &Proof) -> Result<BTreeMap<u64, Sha256>, PublishError> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use waag_schema::Timestamp;
+    use waag_schema::statement::gate::Requirement;
+    use waag_schema::statement::scorecard::{Amount, Device, Harness, Measure, Section};
+
+    use super::*;
+
+    fn card(metric: &str, value: u64) -> Scorecard {
+        let text = || "x".to_owned();
+        Scorecard {
+            at: Timestamp::from_unix(0),
+            harness: Harness {
+                name: text(),
+                version: text(),
+                digest: Sha256::of(b"kernels"),
+            },
+            device: Device {
+                class: text(),
+                name: None,
+                worker: None,
+            },
+            precision: text(),
+            suite: None,
+            sections: vec![Section::measured(
+                "weights",
+                vec![Measure::new(metric, Amount::Count(value))],
+            )],
+            details: None,
+        }
+    }
+
+    fn gate(tag: &str, entry: u64, at_most: &[(&str, u64)]) -> GateView {
+        let requirements = at_most.iter().map(|(metric, most)| Requirement {
+            suite: None,
+            task: None,
+            metric: (*metric).to_owned(),
+            at_least: None,
+            at_most: Some(Amount::Count(*most)),
+        });
+        GateView {
+            tag: tag.parse().unwrap(),
+            requirements: requirements.collect(),
+            entry,
+        }
+    }
+
+    #[test]
+    fn all_gates_have_to_be_passed_and_the_scorecards_that_have_the_numbers_are_named_once() {
+        // Newest first.
+        let cards = [card("zero", 1), card("nan", 0), card("zero", 9)];
+        let of = |gates, withdrawn| look(gates, (&cards, &[30, 20, 10]), withdrawn);
+        let gates = || {
+            vec![
+                gate("beta", 4, &[("zero", 5)]),
+                gate("prod", 5, &[("nan", 0), ("zero", 1)]),
+                gate("open", 6, &[]),
+            ]
+        };
+        let found = of(gates(), false).ok().unwrap();
+        let entries: Vec<u64> = found.gates.iter().map(|gate| gate.entry).collect();
+        assert_eq!((entries, found.by), (vec![4, 5], vec![20, 30]));
+        let mut stricter = gates();
+        stricter.push(gate("strict", 7, &[("zero", 0), ("bytes", 1)]));
+        let unmet = of(stricter, false).err().unwrap();
+        assert_eq!(unmet.len(), 2);
+        assert_eq!(unmet[0], "before the tag strict: zero at most 0: it has 1");
+        assert_eq!(of(gates(), true).err().unwrap(), ["it was withdrawn"]);
+        assert!(of(Vec::new(), false).ok().unwrap().gates.is_empty());
+    }
+}

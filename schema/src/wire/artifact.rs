@@ -168,7 +168,7 @@ pub struct Compared {
     pub greatest: Option<Difference>,
     /// Section by section.
     pub agreements: Vec<Agreement>,
-    /// How far apart numbers of different engines or devices may be.
+    /// How far apart numbers of different engines or devices may be, where the suite does not say so of a number.
     pub tolerance: Tolerance,
 }
 
