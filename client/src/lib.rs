@@ -34,7 +34,7 @@
 //! ledger                     entries, proofs as files, the whole tree computed anew
 //! scan, ignore, read,        which files there are, read once, the small ones of many as tars
 //! packed, sources
-//! scorecard, leaderboard     what a site has measured
+//! scorecard, svr, leaderboard  what a site has measured, and says for others to read
 //! mirror                     copies of other sites' releases, and who holds what
 //! push, tag, label,          signing and sending
 //! withdraw, namespace,
@@ -84,6 +84,7 @@ mod search;
 mod sign;
 pub mod site;
 mod sources;
+pub mod svr;
 pub mod tag;
 pub mod transport;
 pub mod trust;

@@ -21,6 +21,7 @@
 //! group with an element that is not finite is skipped, and counted.
 
 use crate::element::Element;
+use crate::four::Four;
 use crate::wide::Wide;
 
 /// Elements of one group.
@@ -153,8 +154,15 @@ impl GroupErrors {
         tables.resize_with(1 << 7, || None);
         for part in bytes.chunks(GROUP) {
             let mut group = [0_u8; GROUP];
-            group[..part.len()].copy_from_slice(part);
-            let most = group.iter().fold(0, |most, b| most.max(b & 0x7f));
+            match <&[u8; GROUP]>::try_from(part) {
+                Ok(whole) => group = whole.map(|b| b & 0x7f),
+                Err(_) => {
+                    for (to, from) in group.iter_mut().zip(part) {
+                        *to = from & 0x7f;
+                    }
+                }
+            }
+            let most = group.iter().fold(0, |most, b| most.max(*b));
             if u32::from(most) >= element.infinity() {
                 self.skipped += 1;
                 continue;
@@ -164,22 +172,30 @@ impl GroupErrors {
                 continue;
             }
             let table = tables[usize::from(most)].get_or_insert_with(|| Squares::beside(element, most));
-            let mut sums = [[0_f32; LANES]; 3];
             // Half of the lanes at a time stay in registers.
-            for half in 0..2 {
+            let halves = [0, 1].map(|half| {
                 let mut lanes = [Four::new([0.0; 4]); LANES / 2];
-                for row in group.as_chunks::<{ LANES / 2 }>().0.iter().skip(half).step_by(2) {
-                    for lane in 0..LANES / 2 {
-                        lanes[lane] = lanes[lane].plus(table.of[usize::from(row[lane] & 0x7f)]);
+                // A word is taken apart by shifts: as single bytes they would pass through a vector register.
+                for row in group.as_chunks().0.iter().skip(half).step_by(2) {
+                    let word = u64::from_le_bytes(*row);
+                    for (lane, sum) in lanes.iter_mut().enumerate() {
+                        let magnitude = (word >> (8 * lane)) as usize & 0x7f;
+                        *sum = sum.plus(table.of[magnitude]);
                     }
                 }
-                for (lane, four) in lanes.into_iter().enumerate() {
-                    for (sums, sum) in sums.iter_mut().zip(four.numbers()) {
-                        sums[half * LANES / 2 + lane] = sum;
-                    }
+                lanes
+            });
+            // All formats at once, in the order in which lanes are added: 8 to 8, 4 to 4, ...
+            let [mut sums, upper] = halves;
+            for (sum, upper) in sums.iter_mut().zip(upper) {
+                *sum = sum.plus(upper);
+            }
+            for half in [4, 2, 1] {
+                for lane in 0..half {
+                    sums[lane] = sums[lane].plus(sums[lane + half]);
                 }
             }
-            self.take(sums, table.ratios, 1.0);
+            self.total(sums[0].numbers(), table.squared);
         }
     }
 
@@ -243,29 +259,29 @@ impl GroupErrors {
                 }
             }
         }
-        self.take(sums, [int8, int4, e4m3], scaled_by);
-    }
-
-    /// Adds up the lanes of a group.
-    #[inline(always)]
-    fn take(&mut self, mut sums: [[f32; LANES]; 3], ratios: [f32; 3], scaled_by: f64) {
-        for ((sums, ratio), total) in sums.iter_mut().zip(ratios).zip(&mut self.sums) {
-            let mut half = LANES / 2;
-            while half > 0 {
+        for sums in &mut sums {
+            for half in [8, 4, 2, 1] {
                 for lane in 0..half {
                     sums[lane] += sums[lane + half];
                 }
-                half /= 2;
             }
-            let ratio = f64::from(ratio) * f64::from(scaled_by as f32);
-            total.add_scaled(f64::from(sums[0]) / (ratio * ratio), UNIT);
+        }
+        self.total(sums.map(|sums| sums[0]), squared([int8, int4, e4m3], scaled_by));
+    }
+
+    /// Takes in what a group has in each format, over these squares of what it was multiplied by.
+    #[inline(always)]
+    fn total(&mut self, sums: [f32; 3], squared: [f64; 3]) {
+        for ((sum, squared), total) in sums.into_iter().zip(squared).zip(&mut self.sums) {
+            total.add_scaled(f64::from(sum) / squared, UNIT);
         }
     }
 }
 
 /// What rounding each magnitude of a format changes in a group with a certain greatest one.
 struct Squares {
-    ratios: [f32; 3],
+    /// The squares of what they are multiplied by, for each format.
+    squared: [f64; 3],
     /// By magnitude; the fourth number, a zero, makes a whole register of it.
     of: [Four; 1 << 7],
 }
@@ -276,7 +292,7 @@ impl Squares {
         let value = |magnitude: u8| element.value(u32::from(magnitude)) as f32;
         let ratios = ratios(value(greatest));
         let mut table = Box::new(Self {
-            ratios,
+            squared: squared(ratios, 1.0),
             of: [Four::new([0.0; 4]); 1 << 7],
         });
         for (magnitude, of) in (0..=greatest).zip(&mut table.of) {
@@ -287,62 +303,19 @@ impl Squares {
     }
 }
 
-/// Four numbers that are added at once. The compiler, left to itself, adds them one by one.
-#[derive(Clone, Copy)]
-struct Four(
-    #[cfg(target_arch = "x86_64")] std::arch::x86_64::__m128,
-    #[cfg(not(target_arch = "x86_64"))] [f32; 4],
-);
-
-#[cfg(target_arch = "x86_64")]
-#[expect(unsafe_code, reason = "every processor of this kind has these instructions")]
-impl Four {
-    #[inline(always)]
-    fn new([a, b, c, d]: [f32; 4]) -> Self {
-        // SAFETY: SSE is part of x86_64.
-        Self(unsafe { std::arch::x86_64::_mm_setr_ps(a, b, c, d) })
-    }
-
-    #[inline(always)]
-    fn plus(self, other: Self) -> Self {
-        // SAFETY: SSE is part of x86_64.
-        Self(unsafe { std::arch::x86_64::_mm_add_ps(self.0, other.0) })
-    }
-
-    /// Returns the first three of them.
-    #[inline(always)]
-    fn numbers(self) -> [f32; 3] {
-        use std::arch::x86_64::{_mm_cvtss_f32, _mm_movehl_ps, _mm_shuffle_ps};
-        // SAFETY: SSE is part of x86_64.
-        unsafe {
-            [
-                _mm_cvtss_f32(self.0),
-                _mm_cvtss_f32(_mm_shuffle_ps::<1>(self.0, self.0)),
-                _mm_cvtss_f32(_mm_movehl_ps(self.0, self.0)),
-            ]
-        }
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-impl Four {
-    fn new(numbers: [f32; 4]) -> Self {
-        Self(numbers)
-    }
-
-    fn plus(self, other: Self) -> Self {
-        Self(std::array::from_fn(|at| self.0[at] + other.0[at]))
-    }
-
-    fn numbers(self) -> [f32; 3] {
-        [self.0[0], self.0[1], self.0[2]]
-    }
-}
-
 /// Returns what elements are multiplied by, for each format.
 #[inline(always)]
 fn ratios(greatest: f32) -> [f32; 3] {
     [127.0 / greatest, 7.0 / greatest, 448.0 / greatest]
+}
+
+/// Returns the squares of them, beside what else elements were multiplied by.
+#[inline(always)]
+fn squared(ratios: [f32; 3], scaled_by: f64) -> [f64; 3] {
+    ratios.map(|ratio| {
+        let ratio = f64::from(ratio) * scaled_by;
+        ratio * ratio
+    })
 }
 
 /// Returns the squares of what rounding changes, for each format. It is the same for an element and its negative.

@@ -21,6 +21,7 @@ mod cpu;
 pub mod cuda;
 pub mod difference;
 pub mod element;
+mod four;
 pub mod groups;
 pub mod language;
 mod log2;

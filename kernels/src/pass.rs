@@ -9,9 +9,10 @@ use crate::summary::Summary;
 use crate::tally::{Tally, TallyError};
 
 /// What the numbers are made of, for the digest that a scorecard names.
-pub const SOURCES: [&str; 7] = [
+pub const SOURCES: [&str; 8] = [
     include_str!("difference.rs"),
     include_str!("element.rs"),
+    include_str!("four.rs"),
     include_str!("groups.rs"),
     include_str!("log2.rs"),
     include_str!("summary.rs"),

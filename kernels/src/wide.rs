@@ -27,10 +27,18 @@ impl Wide {
         let bits = shift % 64;
         let spill = |limb: u64| if bits == 0 { 0 } else { limb >> (64 - bits) };
         let parts = [low << bits, (high << bits) | spill(low), spill(high)];
+        let mut limbs = self.0.iter_mut().skip(first);
         let mut carry = false;
-        for (i, limb) in self.0.iter_mut().enumerate().skip(first) {
-            let part = parts.get(i - first).copied().unwrap_or(0);
+        // The parts come first: with the last of them no limb more is taken.
+        for (part, limb) in parts.into_iter().zip(limbs.by_ref()) {
             (*limb, carry) = limb.carrying_add(part, carry);
+        }
+        // Few sums carry on from there.
+        for limb in limbs {
+            if !carry {
+                break;
+            }
+            (*limb, carry) = limb.overflowing_add(1);
         }
     }
 

@@ -170,6 +170,7 @@ impl Site {
             store: Arc::clone(&parts.store),
             reader: reader.clone(),
             ledger: opened.ledger.clone(),
+            site_key: Arc::clone(vault.site_key()),
             ledgers: ledgers.clone(),
             demand: demand.clone(),
             content: content.clone(),

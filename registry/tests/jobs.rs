@@ -1,5 +1,6 @@
 //! What compute nodes measure in a site's stead: lent under a lease, checked, and signed by the site alone.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
@@ -7,6 +8,7 @@ use axum::http::{Request, StatusCode};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
+use waag_registry::config::{Config, Weigh};
 use waag_registry::evaluation::Computer;
 use waag_registry::evaluation::worker::{Release, engines, weigh};
 use waag_registry::http::router;
@@ -102,6 +104,15 @@ pub(crate) async fn measured(job: &Job, draft: &Draft) -> FinishRequest {
     weigh(job, release, Err(why), &Computer::processor(None))
         .await
         .unwrap()
+}
+
+/// A model that can be run.
+fn llama() -> Vec<File> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernels/tests/fixtures/llama");
+    let files = ["config.json", "model.safetensors", "tokenizer.json"];
+    files
+        .map(|file| File::new(file, std::fs::read(fixtures.join(file)).unwrap()))
+        .into()
 }
 
 async fn scorecards(world: &World, draft: &Draft) -> Vec<ScorecardView> {
@@ -274,4 +285,67 @@ async fn a_node_gets_only_what_it_may_read_and_evaluate() {
     let (_, body) = node.ask(&world, "take", &engines).await;
     assert!(serde_json::from_str::<Taken>(&body).unwrap().job.is_none());
     assert!(node.take(&world).await.is_some());
+}
+
+#[tokio::test]
+async fn a_worker_measures_speed_where_the_site_wants_it_and_one_that_cannot_is_said_to_have_left_it_out() {
+    let weigh = Weigh {
+        speed: true,
+        speed_seconds: 1,
+        ..Weigh::default()
+    };
+    let world = World::configured(Config {
+        weigh,
+        ..Config::default()
+    })
+    .await;
+    let acme = Publisher::begin(&world, "acme", 7, Visibility::Private).await;
+    let node = Node::named(&world, "node-1", &[Scope::Weigh, Scope::Read], &["acme"]).await;
+    let speed_of = async |draft: &Draft| {
+        let card = scorecards(&world, draft).await.remove(0).scorecard;
+        card.section("speed").unwrap().clone()
+    };
+
+    let (draft, _) = acme.push(&world, "acme/tiny", "1.0", llama()).await;
+    let job = node.take(&world).await.unwrap();
+    let asked = job.speed.clone().unwrap();
+    assert_eq!((asked.precision.as_str(), asked.seconds), ("f32", 1));
+    let found = measured(&job, &draft).await;
+    assert_eq!(node.finish(&world, &found).await, StatusCode::NO_CONTENT);
+    let speed = speed_of(&draft).await;
+    assert_eq!(speed.not_measured, None);
+    assert!(speed.result("decode_tokens_per_second.f32").is_some());
+
+    // A worker of an earlier version does not know the question.
+    let (draft, _) = acme.push(&world, "acme/other", "1.0", llama()).await;
+    let job = node.take(&world).await.unwrap();
+    let mut read = serde_json::to_value(&job).unwrap();
+    assert!(read.as_object_mut().unwrap().remove("speed").is_some());
+    let old: Job = serde_json::from_value(read).unwrap();
+    assert_eq!(old.speed, None);
+    let found = measured(&old, &draft).await;
+    assert_eq!(node.finish(&world, &found).await, StatusCode::NO_CONTENT);
+    let speed = speed_of(&draft).await;
+    assert_eq!(
+        speed.not_measured.as_deref(),
+        Some("the worker did not measure it")
+    );
+
+    // One that asks for what only a later version knows gets the weights all the same.
+    let (draft, _) = acme.push(&world, "acme/later", "1.0", llama()).await;
+    let mut job = node.take(&world).await.unwrap();
+    job.speed.as_mut().unwrap().precision = "f4".to_owned();
+    let found = measured(&job, &draft).await;
+    assert_eq!(node.finish(&world, &found).await, StatusCode::NO_CONTENT);
+    let reason = speed_of(&draft).await.not_measured.unwrap();
+    assert!(reason.contains("`f4`"), "{reason}");
+
+    // What is no model says so.
+    let files = vec![File::new("model.safetensors", model(0x3f80))];
+    let (draft, _) = acme.push(&world, "acme/bare", "1.0", files).await;
+    let job = node.take(&world).await.unwrap();
+    let found = measured(&job, &draft).await;
+    assert_eq!(node.finish(&world, &found).await, StatusCode::NO_CONTENT);
+    let reason = speed_of(&draft).await.not_measured.unwrap();
+    assert!(reason.contains("config.json"), "{reason}");
 }

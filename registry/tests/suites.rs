@@ -85,6 +85,14 @@ async fn a_suite_that_cannot_be_asked_is_refused_by_the_name_of_its_file() {
             ),
             "generate_until",
         ),
+        (
+            File::new("tasks/rolling.yaml", {
+                let mut stated = fixture("tasks/rolling.yaml");
+                stated.extend_from_slice(b"\nmetadata: {tolerance: .nan}\n");
+                stated
+            }),
+            "tasks/rolling.yaml",
+        ),
     ] {
         let mut files = tasks();
         let place = files.iter_mut().find(|file| file.path == bad.path).unwrap();

@@ -14,7 +14,11 @@ use crate::typed::{DeviceArg, PrecisionArg};
 /// shown only if it stands there, under the key that is pinned, and its details have the digest that it names.
 ///
 /// What other sites have found on the same release follows: all whose ledgers the site follows, each confirmed bit
-/// for bit or within the tolerance, or disputed with the largest difference.
+/// for bit or within the tolerance (the suite's, where it states one), or disputed with the largest difference.
+///
+/// With --svr, the site also says, signed for whoever knows nothing of it, that the release passes all gates of its
+/// namespace: FILE is a DSSE envelope with an in-toto Simple Verification Result, FILE.key the note of the key that
+/// signed it. A release that does not pass (exit code 3), or has no gate to pass (5), leaves no file.
 ///
 /// With --against, another pinned site that holds the same release is asked what it has found: each section is
 /// confirmed, disputed (exit code 4), or cannot be compared.
@@ -30,6 +34,9 @@ pub(crate) struct Scorecard {
     /// Compare it with what the site at this address has measured on the same release; several times for several
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) against: Vec<SiteUrl>,
+    /// Write that it passes the gates of its namespace to this file, for in-toto tools
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) svr: Option<PathBuf>,
 }
 
 /// Put what the site has measured on two releases side by side

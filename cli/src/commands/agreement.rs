@@ -102,7 +102,10 @@ fn said(verdict: &Verdict) -> String {
             bit_for_bit: true, ..
         } => "confirmed, bit for bit".to_owned(),
         Verdict::Confirmed { greatest, .. } => match greatest {
-            Some(greatest) => format!("confirmed within the tolerance; {}", apart(greatest)),
+            Some(greatest) => match greatest.tolerance {
+                Some(stated) => format!("confirmed (within {stated}); {}", apart(greatest)),
+                None => format!("confirmed within the tolerance; {}", apart(greatest)),
+            },
             None => "confirmed".to_owned(),
         },
         Verdict::Disputed { greatest, differing } => {
@@ -129,4 +132,35 @@ fn apart(one: &Difference) -> String {
         value(one.ours),
         value(one.theirs)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use waag_schema::statement::scorecard::Amount;
+
+    use super::*;
+
+    #[test]
+    fn a_verdict_says_the_tolerance_that_the_suite_states() {
+        let mut greatest = Difference {
+            task: Some("arc".to_owned()),
+            metric: "acc".to_owned(),
+            ours: Some(Amount::Real(0.5)),
+            theirs: Some(Amount::Real(0.500_04)),
+            relative: 8e-5,
+            tolerance: Some(Amount::Real(1e-4)),
+        };
+        let confirmed = |greatest: &Difference| {
+            said(&Verdict::Confirmed {
+                bit_for_bit: false,
+                greatest: Some(greatest.clone()),
+            })
+        };
+        assert_eq!(
+            confirmed(&greatest),
+            "confirmed (within 1e-4); arc acc is 0.5 here and 0.50004 there"
+        );
+        greatest.tolerance = None;
+        assert!(confirmed(&greatest).starts_with("confirmed within the tolerance; arc acc"));
+    }
 }

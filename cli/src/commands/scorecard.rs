@@ -1,14 +1,14 @@
 //! `waag scorecard`: what a site has measured on a release.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 use waag_client::ClientError;
 use waag_client::scorecard::{self, Card, Opinion};
 use waag_schema::statement::scorecard::{Amount, Section};
 use waag_schema::wire::artifact::WeighingView;
 
-use super::{agreement, language, open_site, speed};
+use super::{agreement, exponents, language, open_site, speed, svr};
 use crate::args::Scorecard;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
@@ -16,11 +16,6 @@ use crate::ui::{Bytes, Page, Report, Ui};
 
 /// The width of a full bar.
 const BAR: usize = 40;
-/// At most so many bars show how magnitudes are spread; neighbouring powers of two share one where there are more.
-const BARS_MAX: i32 = 16;
-/// Exponents at either end that together hold less than this share of the elements are not drawn.
-const SHARE_CUT: f64 = 0.0005;
-
 pub(crate) async fn run(args: Scorecard, config: &Config, ui: Ui) -> Result<(), Failure> {
     let site = open_site(config, ui)?;
     let reference = &args.reference;
@@ -34,6 +29,9 @@ pub(crate) async fn run(args: Scorecard, config: &Config, ui: Ui) -> Result<(), 
     } else {
         scorecard::read(&site, &reference.artifact).await?
     };
+    if let Some(file) = &args.svr {
+        svr::write(&site, &reference.artifact, &manifest, file).await?;
+    }
     let Some(card) = found.of(&manifest).or_else(|| found.by_others(&manifest)) else {
         return Err(not_yet(&reference.to_string(), found.weighing(&manifest)));
     };
@@ -65,6 +63,7 @@ pub(crate) async fn run(args: Scorecard, config: &Config, ui: Ui) -> Result<(), 
         suites: found.on_suites(&manifest).into_iter().cloned().collect(),
         to_come: to_come.cloned().collect(),
         others,
+        svr: args.svr,
         details,
     })
 }
@@ -107,6 +106,9 @@ struct Shown {
     /// What other sites say to it: those whose ledgers the site follows, and those that were asked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     others: Vec<Opinion>,
+    /// The file in which the site says that it passes the gates of its namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    svr: Option<PathBuf>,
     details: Value,
 }
 
@@ -118,6 +120,7 @@ impl Report for Shown {
             suites,
             to_come,
             others,
+            svr,
             details,
         } = self;
         let Card { scorecard, .. } = card;
@@ -162,6 +165,14 @@ impl Report for Shown {
             }
         }
         agreement::show(page, others);
+        if let Some(file) = svr {
+            page.line("");
+            page.fact("passes", "all gates of its namespace");
+            page.fact(
+                "signed",
+                format_args!("{}, its key in {}", file.display(), svr::key_file(file).display()),
+            );
+        }
     }
 
     fn essential(&self) -> String {
@@ -273,60 +284,7 @@ fn show_weights(page: &mut Page, section: &Section, details: &Value) {
             }),
         );
     }
-    show_exponents(page, details);
-}
-
-#[derive(Deserialize)]
-struct Exponents {
-    first: i32,
-    counts: Vec<u64>,
-}
-
-/// The distribution of magnitudes, a bar for each power of two or for some neighbours.
-fn show_exponents(page: &mut Page, details: &Value) {
-    let Ok(all) = BTreeMap::<String, Exponents>::deserialize(&details["exponents"]) else {
-        return;
-    };
-    let mut counts: BTreeMap<i32, u64> = BTreeMap::new();
-    for of_type in all.values() {
-        for (exponent, count) in (of_type.first..).zip(&of_type.counts) {
-            *counts.entry(exponent).or_default() += count;
-        }
-    }
-    let total = counts.values().sum::<u64>() as f64;
-    let end = |counts: &mut dyn Iterator<Item = (&i32, &u64)>| {
-        let mut cut = 0.0;
-        let mut kept = counts.skip_while(|(_, count)| {
-            cut += **count as f64;
-            cut < SHARE_CUT * total
-        });
-        kept.next().map(|(exponent, _)| *exponent)
-    };
-    let (Some(first), Some(last)) = (end(&mut counts.iter()), end(&mut counts.iter().rev())) else {
-        return;
-    };
-    let width = (last - first) / BARS_MAX + 1;
-    let mut bars: BTreeMap<i32, u64> = BTreeMap::new();
-    for (exponent, count) in counts.range(first..=last) {
-        *bars
-            .entry(first + (exponent - first) / width * width)
-            .or_default() += count;
-    }
-    let most = bars.values().copied().max().unwrap_or(0) as f64;
-    let rows = bars.iter().map(|(from, count)| {
-        let count = *count as f64;
-        let magnitude = match (*from + width - 1).min(last) {
-            to if to == *from => format!("2^{from}"),
-            to => format!("2^{from} to 2^{to}"),
-        };
-        [
-            magnitude,
-            format!("{:.1} %", 100.0 * count / total),
-            bar(count / most),
-        ]
-    });
-    page.line("");
-    page.table(["magnitude", "share", ""], rows);
+    exponents::show(page, details);
 }
 
 /// A bar of this share of the full width.

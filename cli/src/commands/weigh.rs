@@ -324,7 +324,8 @@ fn run_for(model: &Place, (precision, computer): (Precision, &Computer), time: D
         gpu: computer.gpu(),
         ..Options::default()
     };
-    let measured = quietly(|| speed::measure(&source, options, time, &Meter::find()));
+    let meter = Meter::find(computer.gpu().map(AsRef::as_ref));
+    let measured = quietly(|| speed::measure(&source, options, time, &meter));
     measured.unwrap_or_else(|error| Section::not_measured(speed::SECTION, &error.to_string()))
 }
 

@@ -235,6 +235,17 @@ fn a_tag_moves_only_to_what_passes_its_gate() {
     );
     person.push(&noise, "acme/noise:1.0");
     person.run(["scorecard", "acme/noise:1.0", "--wait"]).ok();
+    let svr = world.path().join("svr.json");
+    let asked = |name: &str| person.run(["scorecard", name, "--json", "--svr", svr.to_str().unwrap()]);
+    let unfit = asked("acme/noise:1.0").error(3);
+    assert!(
+        unfit["details"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("before the tag prod: nonfinite"),
+        "{unfit}"
+    );
+    assert!(!svr.exists());
     let refused = person.run(["tag", "acme/noise:1.0", "prod", "--json"]).error(3);
     let said = refused["details"][0].as_str().unwrap();
     assert!(said.starts_with("nonfinite at most 0: it has "), "{said}");
@@ -247,6 +258,12 @@ fn a_tag_moves_only_to_what_passes_its_gate() {
     person.push(&finite, "acme/fine:1.0");
     person.run(["scorecard", "acme/fine:1.0", "--wait"]).ok();
     person.run(["tag", "acme/fine:1.0", "prod"]).ok();
+    asked("acme/fine:1.0").json();
+    let envelope: Value = serde_json::from_slice(&fs::read(&svr).unwrap()).unwrap();
+    assert_eq!(envelope["payloadType"], "application/vnd.in-toto+json");
+    let note = fs::read_to_string(svr.with_file_name("svr.json.key")).unwrap();
+    assert!(note.contains("\nsite ssh-ed25519 "), "{note}");
+    fs::remove_file(&svr).unwrap();
 
     // The namespace's chain goes on, and everything verifies with a gate in it.
     let out = world.path().join("out");
@@ -257,6 +274,9 @@ fn a_tag_moves_only_to_what_passes_its_gate() {
         .run(["namespace", "gate", "acme", "--tag", "prod", "--remove"])
         .ok();
     person.run(["tag", "acme/noise:1.0", "prod"]).ok();
+    let open = asked("acme/fine:1.0").error(5);
+    assert!(open["message"].as_str().unwrap().contains("no gate"), "{open}");
+    assert!(!svr.exists());
     assert!(!person.run(["namespace", "show", "acme"]).ok().contains("gate"));
 
     let compared = person

@@ -34,6 +34,7 @@ pub(super) struct Description {
     /// How many blocks fill it.
     pub(super) multiprocessors: u32,
     pub(super) assembled: bool,
+    pub(super) uuid: Option<[u8; 16]>,
 }
 
 impl Gpu {
@@ -80,6 +81,19 @@ impl Gpu {
             self.description.driver / 1000,
             self.description.driver % 1000 / 10
         )
+    }
+
+    /// Returns the identifier by which other parts of the driver know it, as `GPU-` and a UUID, if it has one.
+    #[must_use]
+    pub fn uuid(&self) -> Option<String> {
+        let mut text = "GPU".to_owned();
+        for (at, byte) in self.description.uuid?.iter().enumerate() {
+            if matches!(at, 0 | 4 | 6 | 8 | 10) {
+                text.push('-');
+            }
+            text.push_str(&format!("{byte:02x}"));
+        }
+        Some(text)
     }
 
     /// Returns its compute capability.

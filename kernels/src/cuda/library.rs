@@ -304,6 +304,8 @@ impl Device {
         };
         let (module, assembled) = load(capability).map_err(NoGpu::Refused)?;
         let device = Self::with(number, module).map_err(NoGpu::Refused)?;
+        // Without it the device works as well; only its energy is not found.
+        let uuid = result::device::get_uuid(number).ok();
         let description = Description {
             name,
             capability,
@@ -311,6 +313,7 @@ impl Device {
             memory: memory as u64,
             multiprocessors,
             assembled,
+            uuid: uuid.map(|uuid| uuid.bytes.map(|byte| byte.to_ne_bytes()[0])),
         };
         Ok((device, description))
     }

@@ -59,6 +59,9 @@ pub struct TaskScore {
     pub truncated: usize,
     /// The scores.
     pub metrics: Vec<Metric>,
+    /// How far another engine or device may be from each of them, as a share of it, if the description says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<f64>,
     /// What the description lists beside these.
     pub not_measured: Vec<String>,
 }
@@ -265,6 +268,7 @@ fn score(task: &Task, asked: &[Asked], samples: &[Sample]) -> TaskScore {
             .filter(|r| r.truncated)
             .count(),
         not_measured: not_measured.cloned().collect(),
+        tolerance: task.description().tolerance,
         metrics,
     }
 }

@@ -13,9 +13,11 @@ use super::yaml;
 
 const DOCUMENTS_MAX: usize = 1 << 22;
 const CHOICES_MAX: usize = 1 << 10;
+/// The largest tolerance that a task may state: beyond a tenth nothing is confirmed.
+const TOLERANCE_MAX: f64 = 0.1;
 
 /// Keys that change nothing that is asked.
-const IGNORED: [&str; 17] = [
+const IGNORED: [&str; 16] = [
     "dataset_path",
     "dataset_name",
     "training_split",
@@ -24,7 +26,6 @@ const IGNORED: [&str; 17] = [
     "fewshot_config",
     "should_decontaminate",
     "doc_to_decontamination_query",
-    "metadata",
     "tag",
     "group",
     "task_alias",
@@ -57,6 +58,9 @@ pub struct Description {
     pub data_files: Vec<String>,
     /// The metrics that the description lists.
     pub metrics: Vec<String>,
+    /// How far another engine or device may be from a score, as a share of it, if the description says so: its
+    /// `metadata` has a `tolerance`.
+    pub tolerance: Option<f64>,
     text: String,
     target: String,
     choices: Option<Value>,
@@ -166,7 +170,7 @@ impl Description {
                 ("repeats", Value::Number(repeats)) if repeats.as_i64() == Some(1) => {}
                 (
                     "task" | "dataset_kwargs" | "metric_list" | "doc_to_text" | "doc_to_target"
-                    | "doc_to_choice",
+                    | "doc_to_choice" | "metadata",
                     _,
                 ) => {}
                 (
@@ -215,6 +219,7 @@ impl Description {
             kind,
             data_files,
             metrics: metrics.map(str::to_owned).collect(),
+            tolerance: tolerance(map.get("metadata")).map_err(failed)?,
             text: text_of("doc_to_text")?.unwrap_or_default(),
             target: text_of("doc_to_target")?.ok_or_else(|| failed("has no doc_to_target".to_owned()))?,
             choices: map.get("doc_to_choice").filter(|value| !value.is_null()).cloned(),
@@ -363,6 +368,30 @@ impl Task {
             ));
         }
         Ok(choices)
+    }
+}
+
+/// Returns the tolerance that a description states in its `metadata`, of which lm-evaluation-harness reads nothing.
+fn tolerance(metadata: Option<&Value>) -> Result<Option<f64>, String> {
+    let stated = match metadata.and_then(|metadata| metadata.get("tolerance")) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(stated) => stated,
+    };
+    let found = match stated {
+        Value::Number(number) => number.as_f64(),
+        // Other readers of YAML take a number without a point, such as 1e-4, for text.
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    match found {
+        // Of the two zeros one.
+        Some(share) if (0.0..=TOLERANCE_MAX).contains(&share) => Ok(Some(share.abs())),
+        _ => {
+            let stated: String = stated.to_string().chars().take(80).collect();
+            Err(format!(
+                "metadata.tolerance is {stated}, which is no number from 0 to {TOLERANCE_MAX}"
+            ))
+        }
     }
 }
 

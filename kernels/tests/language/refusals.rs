@@ -405,6 +405,29 @@ fn tasks_that_cannot_be_asked_are_refused() {
             "{yaml}"
         );
     }
+    for (metadata, tolerance) in [
+        ("{version: 1.0}", None),
+        ("[{version: 1.0}]", None),
+        ("{tolerance: null}", None),
+        ("{version: 1.0, tolerance: 1e-4}", Some(1e-4)),
+        ("{tolerance: \"1.0e-4\"}", Some(1e-4)),
+        ("{tolerance: 0}", Some(0.0)),
+        ("{tolerance: 0.1}", Some(0.1)),
+    ] {
+        let yaml = format!("{CHOICE}metadata: {metadata}\n");
+        assert_eq!(Description::parse(&yaml).unwrap().tolerance, tolerance, "{yaml}");
+    }
+    for bad in [
+        "-1e-4", "0.2", "1", ".nan", "nan", ".inf", "inf", "1e999", "little", "true", "[]", "{}", "\"\"",
+    ] {
+        let yaml = format!("{CHOICE}metadata: {{tolerance: {bad}}}\n");
+        match Description::parse(&yaml) {
+            Err(Stop::Failed(error @ LanguageError::Task { .. })) => {
+                assert!(error.to_string().contains("metadata.tolerance"), "{error}");
+            }
+            other => panic!("{bad}: {other:?}"),
+        }
+    }
     let generated = CHOICE.replace("multiple_choice", "generate_until");
     assert!(matches!(
         Description::parse(&generated),

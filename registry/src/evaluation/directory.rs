@@ -84,7 +84,7 @@ fn measure_on(
         weighing.begin(&found.path, found.size);
         loop {
             let count = file.read(&mut buffer).map_err(io)?;
-            if count == 0 {
+            if count == 0 || weighing.is_refused() {
                 break;
             }
             weighing.take(&buffer[..count])?;

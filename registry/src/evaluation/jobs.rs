@@ -5,20 +5,17 @@
 //! leases, so that nothing is measured twice.
 
 use waag_schema::policy::{Action, Reason, decide};
-use waag_schema::statement::scorecard::{Details, Device, Harness, Scorecard, SuiteRelease};
-use waag_schema::wire::job::{Base, DETAILS_SIZE_MAX, FinishRequest, Job, REASON_MAX};
+use waag_schema::statement::scorecard::{Harness, SuiteRelease};
+use waag_schema::wire::job::{Base, FinishRequest, Job, REASON_MAX, SpeedJob};
 use waag_schema::{ArtifactName, Sha256, Timestamp};
 
 use super::leases::{Holder, Lease, Take, Task};
-use super::weigher::{JobError, PAGE, SECTIONS, TRIES_MAX, Weigher};
-use super::{PRECISION, bench, engine, language};
+use super::weigher::{JobError, PAGE, TRIES_MAX, Weigher};
+use super::{PRECISION, engine, language};
 use crate::access::Caller;
 use crate::index::IndexError;
 use crate::ledger::AppendError;
 use crate::store::StoreError;
-
-/// The classes of devices that numbers may come from.
-const CLASSES: [&str; 2] = ["cpu", "cuda"];
 
 /// A job is not lent, or what came for it is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +132,14 @@ impl Weigher {
             precision: self.precision_of(task.suite.as_ref()).to_owned(),
             base,
             time: self.suites.seconds(),
+            speed: self
+                .suites
+                .speed
+                .filter(|_| task.suite.is_none())
+                .map(|time| SpeedJob {
+                    precision: self.suites.precision().to_owned(),
+                    seconds: time.as_secs(),
+                }),
             artifact: task.artifact,
             manifest: task.manifest,
             suite: task.suite,
@@ -249,60 +254,6 @@ impl Weigher {
         Ok(())
     }
 
-    /// Makes the scorecard of what a node found, if it is an answer to its job.
-    fn answer(&self, lease: &Lease, holder: &Holder, found: &FinishRequest) -> Result<Scorecard, JobsError> {
-        let no = |why: String| Err(JobsError::Answer(why));
-        let Task {
-            artifact,
-            manifest,
-            suite,
-        } = &lease.task;
-        if (&found.artifact, &found.manifest) != (artifact, manifest) {
-            return no(format!("it is about {}@{}", found.artifact, found.manifest));
-        }
-        if found.suite != *suite {
-            return no("it is about another suite".to_owned());
-        }
-        let (harness, names): (_, &[&str]) = match suite {
-            None => (engine(), &SECTIONS),
-            Some(_) => (language::engine(), &[language::SECTION]),
-        };
-        if found.harness != harness || found.precision != self.precision_of(suite.as_ref()) {
-            return no("it was measured by another engine, or in another precision".to_owned());
-        }
-        let details = &found.details.0;
-        if details.len() > DETAILS_SIZE_MAX {
-            return no(format!("its details have more than {DETAILS_SIZE_MAX} bytes"));
-        }
-        bench::check(&found.sections, names, details).map_err(JobsError::Answer)?;
-        if !CLASSES.contains(&found.device.class.as_str()) {
-            return no(format!(
-                "no numbers are known of devices of the class {}",
-                found.device.class
-            ));
-        }
-        let Holder::Worker { name, .. } = holder else {
-            return no("it comes from no worker".to_owned());
-        };
-        let scorecard = Scorecard {
-            at: self.clock.now(),
-            harness,
-            device: Device {
-                worker: Some(name.clone()),
-                ..found.device.clone()
-            },
-            precision: found.precision.clone(),
-            suite: suite.clone(),
-            sections: found.sections.clone(),
-            details: (!details.is_empty()).then(|| Details {
-                sha256: Sha256::of(details),
-                size: details.len() as u64,
-            }),
-        };
-        scorecard.check().map_err(JobsError::Answer)?;
-        Ok(scorecard)
-    }
-
     /// What stands open from this position on: of weights, or of a suite.
     pub(super) async fn open(
         &self,
@@ -330,7 +281,7 @@ impl Weigher {
         }
     }
 
-    const fn precision_of(&self, suite: Option<&SuiteRelease>) -> &'static str {
+    pub(super) const fn precision_of(&self, suite: Option<&SuiteRelease>) -> &'static str {
         match suite {
             None => PRECISION,
             Some(_) => self.suites.precision(),

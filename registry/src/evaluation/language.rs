@@ -116,6 +116,7 @@ fn section(language: &LanguageSection) -> Section {
                     Measure::new(metric.name, Amount::Real(metric.value))
                         .of_task(&task.task)
                         .within(error.map(Amount::Real))
+                        .apart(task.tolerance.map(Amount::Real))
                         .over(task.documents as u64),
                 );
             }

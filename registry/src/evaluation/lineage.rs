@@ -25,6 +25,7 @@ use waag_schema::statement::scorecard::{Amount, Measure, Section};
 use super::Weighing;
 use super::line::Shelf;
 use super::weigher::give_way;
+use super::weights::TENSORS_MAX;
 
 /// Bytes of a tensor that are read at once, on each side.
 const BLOCK_BYTES: u64 = 4 << 20;
@@ -48,6 +49,8 @@ pub(super) enum LineageError {
     },
     #[error("a thread cannot be started: {0}")]
     Thread(io::Error),
+    #[error("{0} tensors, at most {TENSORS_MAX} are compared")]
+    TooMany(usize),
 }
 
 /// The safetensors files of a release: where they are read.
@@ -132,6 +135,10 @@ impl<'a> Tensors<'a> {
             let head = side.bytes(path, 0..LENGTH_BYTES + length)?;
             let json = head.get(LENGTH_BYTES as usize..).unwrap_or_default();
             let header = Header::parse(json, size).map_err(bad)?;
+            let found = tensors.len() + header.tensors().len();
+            if found as u64 > TENSORS_MAX {
+                return Err(LineageError::TooMany(found));
+            }
             for tensor in header.tensors() {
                 tensors.insert(tensor.name.clone(), (at, tensor.clone()));
             }
@@ -188,8 +195,17 @@ pub(super) fn of(
     if release.paths.is_empty() || base.paths.is_empty() {
         return Ok(none("one of the two has no safetensors file"));
     }
+    if weighing.is_refused() {
+        return Ok(none("the weights have too many tensors"));
+    }
     let ours = Tensors::read(release)?;
-    let theirs = Tensors::read(base)?;
+    let theirs = match Tensors::read(base) {
+        Err(LineageError::TooMany(tensors)) => {
+            let why = format!("the base has {tensors} tensors, at most {TENSORS_MAX} are compared");
+            return Ok(none(&why));
+        }
+        read => read?,
+    };
     let norms = weighing.norms();
     let norm = |name: &str| norms.get(name).copied();
     compare(&theirs, &ours, tokenizer_equal, norm)

@@ -76,7 +76,7 @@ pub(super) fn attend(
                 .start_handler(|_| give_way())
                 .build();
             // While files can be opened.
-            let meter = Meter::find();
+            let meter = Meter::find(computer.gpu().map(AsRef::as_ref));
             confine(&order, &computer);
             match pool {
                 Ok(pool) => pool.install(|| carry_out(&order, &line, computer, &meter)),
@@ -153,6 +153,9 @@ fn weights(
 ) -> Result<Weighed, Stop> {
     let mut weighing = Weighing::on(computer);
     for (path, recipe) in &order.model {
+        if weighing.is_refused() {
+            break;
+        }
         weighing.begin(path, recipe.size());
         let chunks: Vec<ChunkDigest> = recipe.pieces().iter().map(|piece| piece.chunk).collect();
         let mut pieces = recipe.pieces().iter();

@@ -3,16 +3,17 @@
 //! What looks at bytes of strangers holds no key: the weigher decides what is due, gives an order to a [`Bench`], which has
 //! it carried out by another process ([`child`]), and signs what came back.
 //!
-//! - `jobs`, `leases`, `weigher`, `asking`, `progress`: what there is to weigh, derived from the ledger (releases and copies
+//! - `jobs`, `answers`, `leases`, `weigher`, `asking`, `progress`: what there is to weigh, derived from the ledger (releases and copies
 //!   without a scorecard of this [`engine`]), so that a crash loses the work under way and nothing else; and who does it.
 //! - `record`: where what must be known of an artifact is recorded, here or at the home of a copy.
 //! - `bench`, `line`, [`child`]: who carries it out, and what is said between the two.
-//! - `measure`, [`Weighing`], `tensors`, `lineage`, [`language`], [`suite`], `source`, [`directory`], [`worker`]: the numbers.
+//! - `measure`, [`Weighing`], `tensors`, `rows`, `lineage`, [`language`], [`suite`], `source`, [`directory`], [`worker`]: the numbers.
 //! - `device`: what they are computed on.
 //!
 //! Budget: every byte is read once, on threads of lower priority; memory is a few chunks and a row for each tensor. A chunk
 //! goes through a socket to the weigher, as it is stored: two copies.
 
+mod answers;
 mod asking;
 mod bench;
 pub mod child;
@@ -27,6 +28,7 @@ mod lineage;
 mod measure;
 mod progress;
 mod record;
+mod rows;
 mod running;
 mod source;
 pub mod speed;
@@ -77,6 +79,12 @@ pub enum WeighError {
         /// What is wrong.
         reason: String,
     },
+    /// It has more tensors than are measured of a release.
+    #[error("it has {tensors} tensors, too many")]
+    TooMany {
+        /// How many.
+        tensors: u64,
+    },
     /// The GPU on which it was measured has failed.
     #[error("{path}: {error}")]
     Gpu {
@@ -102,6 +110,6 @@ pub fn engine() -> Harness {
 fn unmeasured() -> [Section; 2] {
     [
         Section::not_measured("language", "no suite was asked for"),
-        Section::not_measured(speed::SECTION, "it was not asked for"),
+        speed::unasked(),
     ]
 }

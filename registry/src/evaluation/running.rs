@@ -14,7 +14,7 @@ use waag_schema::statement::scorecard::{Device, Section};
 
 use super::asking::too_long;
 use super::line::{Order, Shelf, Work};
-use super::speed::SECTION;
+use super::speed::{NO_MODEL, SECTION};
 use super::weigher::{BYTES_A_SECOND_MIN, JobError, Weigher};
 
 impl Weigher {
@@ -30,7 +30,7 @@ impl Weigher {
         };
         let none = |why: &str| Ok(Some(Section::not_measured(SECTION, why)));
         if manifest.kind() != Kind::Model || manifest.packed().is_some() {
-            return none("it is no model in plain files");
+            return none(NO_MODEL);
         }
         let model = self.model_files(artifact, manifest).await?;
         let weights = model.iter().filter(|(path, _)| path.ends_with(".safetensors"));

@@ -18,6 +18,8 @@ pub use super::energy::Meter;
 
 /// The section's name.
 pub const SECTION: &str = "speed";
+/// Why what is no model in plain files has no speed.
+pub(super) const NO_MODEL: &str = "it is no model in plain files";
 
 /// Tokens of the first prompt; a prompt that takes less than [`QUICK`] seconds is doubled.
 const PROMPT_MIN: usize = 16;
@@ -51,8 +53,6 @@ pub fn measure(
     )]
     let begin = Instant::now();
     let now = || begin.elapsed().as_secs_f64();
-    let none = Err("this engine does not read how much energy a GPU takes".to_owned());
-    let meter = if options.gpu.is_some() { &none } else { meter };
     match rounds(source, options, time.as_secs_f64(), meter, &now) {
         Ok(section) => Ok(section),
         Err(Stop::NotMeasured(reason)) => {
@@ -62,6 +62,11 @@ pub fn measure(
         }
         Err(Stop::Failed(error)) => Err(error),
     }
+}
+
+/// Returns the section where nobody asked for it.
+pub(super) fn unasked() -> Section {
+    Section::not_measured(SECTION, "it was not asked for")
 }
 
 /// Something that was done in each round.

@@ -1,11 +1,14 @@
 //! One safetensors file, measured while its bytes pass by.
+//!
+//! What a tensor gave is handed on as soon as its last byte has passed: a file of very many tensors takes no more memory
+//! than its header does.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use waag_kernels::cuda::{Gpu, GpuError, GpuPass};
 use waag_kernels::pass::Measured;
-use waag_kernels::{Element, Pass};
+use waag_kernels::{Element, Pass, TallyError};
 use waag_schema::content::safetensors::{Header, LENGTH_BYTES, Tensor, header_length};
 
 use super::WeighError;
@@ -23,7 +26,8 @@ pub(super) struct Tensors {
     /// How many of its bytes came by.
     at: u64,
     stage: Stage,
-    read: Vec<Read>,
+    /// How many tensors it may have.
+    most: u64,
     gpu: Option<Arc<Gpu>>,
 }
 
@@ -63,24 +67,27 @@ impl Meter {
     }
 }
 
+/// Takes what was read, one tensor after the other.
+type Taker<'t> = &'t mut dyn FnMut(Read) -> Result<(), TallyError>;
+
 impl Tensors {
-    pub(super) fn begin(path: &str, size: u64, gpu: Option<Arc<Gpu>>) -> Self {
+    pub(super) fn begin(path: &str, size: u64, most: u64, gpu: Option<Arc<Gpu>>) -> Self {
         Self {
             path: path.to_owned(),
             size,
             at: 0,
             stage: Stage::Header(Vec::new()),
-            read: Vec::new(),
+            most,
             gpu,
         }
     }
 
-    /// Takes the next bytes of the file.
-    pub(super) fn take(&mut self, mut bytes: &[u8]) -> Result<(), WeighError> {
+    /// Takes the next bytes of the file, and hands on what was read.
+    pub(super) fn take(&mut self, mut bytes: &[u8], taker: Taker<'_>) -> Result<(), WeighError> {
         while !bytes.is_empty() {
             let used = match &mut self.stage {
                 Stage::Header(_) => self.take_header(bytes)?,
-                Stage::Data(..) => self.take_data(bytes)?,
+                Stage::Data(..) => self.take_data(bytes, taker)?,
             };
             bytes = &bytes[used..];
             self.at += used as u64;
@@ -88,12 +95,12 @@ impl Tensors {
         Ok(())
     }
 
-    /// Returns what was read.
-    pub(super) fn end(mut self) -> Result<Vec<Read>, WeighError> {
+    /// Hands on what is left to be.
+    pub(super) fn end(mut self, taker: Taker<'_>) -> Result<(), WeighError> {
         // Tensors without elements may stand at the end.
-        self.finish_tensors()?;
+        self.finish_tensors(taker)?;
         match &self.stage {
-            Stage::Data(tensors, _) if tensors.is_empty() && self.at == self.size => Ok(self.read),
+            Stage::Data(tensors, _) if tensors.is_empty() && self.at == self.size => Ok(()),
             _ => Err(self.wrong(format!("{} of {} bytes came", self.at, self.size))),
         }
     }
@@ -134,13 +141,17 @@ impl Tensors {
             wanted > LENGTH_BYTES || head.first_chunk().is_some_and(|first: &[u8; 8]| *first == [0; 8]);
         if used == lacking && whole {
             let header = Header::parse(&head[LENGTH_BYTES as usize..], self.size).map_err(bad)?;
+            let tensors = header.tensors().len() as u64;
+            if tensors > self.most {
+                return Err(WeighError::TooMany { tensors });
+            }
             self.stage = Stage::Data(header.tensors().iter().cloned().collect(), None);
         }
         Ok(used)
     }
 
-    fn take_data(&mut self, bytes: &[u8]) -> Result<usize, WeighError> {
-        self.finish_tensors()?;
+    fn take_data(&mut self, bytes: &[u8], taker: Taker<'_>) -> Result<usize, WeighError> {
+        self.finish_tensors(taker)?;
         let at = self.at;
         let Stage::Data(tensors, pass) = &mut self.stage else {
             return Ok(0);
@@ -166,7 +177,7 @@ impl Tensors {
     }
 
     /// Ends the tensors of which nothing is to come.
-    fn finish_tensors(&mut self) -> Result<(), WeighError> {
+    fn finish_tensors(&mut self, taker: Taker<'_>) -> Result<(), WeighError> {
         loop {
             let at = self.at;
             let Stage::Data(tensors, pass) = &mut self.stage else {
@@ -189,7 +200,7 @@ impl Tensors {
                 },
                 other => other,
             })?;
-            self.read.push(Read { tensor, measured });
+            taker(Read { tensor, measured }).map_err(|e| self.wrong(e.to_string()))?;
         }
     }
 }

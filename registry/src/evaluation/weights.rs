@@ -13,16 +13,23 @@ use waag_kernels::{Element, Quantised};
 use waag_schema::statement::scorecard::{Amount, Measure, Section};
 
 use super::device::Computer;
+use super::rows::{Exponents, Row};
 use super::tensors::{Read, Tensors};
 use super::{WeighError, lineage, unmeasured};
 
 /// Tensors beyond this number are in the totals only.
 const LISTED_MAX: usize = 50_000;
+/// A release of more tensors is not measured: what a header and a base take of memory for each, some 500 bytes, stays well
+/// within what a weigher has.
+pub(super) const TENSORS_MAX: u64 = 1 << 20;
 
 /// Measures files, one after the other.
-#[derive(Default)]
 pub struct Weighing {
     gpu: Option<Arc<Gpu>>,
+    /// How many tensors are measured at most.
+    tensors_max: u64,
+    /// Why nothing is measured, though there are files.
+    refused: Option<String>,
     file: Option<(String, Tensors)>,
     rows: Vec<Row>,
     totals: Totals,
@@ -47,44 +54,6 @@ struct Totals {
     measured: BTreeMap<&'static str, (Element, Measured)>,
 }
 
-/// One tensor in the details.
-#[derive(Serialize)]
-struct Row {
-    file: String,
-    name: String,
-    dtype: String,
-    shape: Vec<u64>,
-    elements: u64,
-    /// What was measured on it; absent for types that are counted only.
-    #[serde(flatten)]
-    numbers: Option<Numbers>,
-}
-
-#[derive(Serialize)]
-struct Numbers {
-    nan: u64,
-    infinite: u64,
-    zero: u64,
-    subnormal: u64,
-    minimum: Option<Amount>,
-    maximum: Option<Amount>,
-    mean: Option<Amount>,
-    standard_deviation: Option<Amount>,
-    l2_norm: Option<Amount>,
-    exponent_entropy_bits: Option<Amount>,
-    /// The norm of what rounding in groups changes, by format, over the norm of the tensor.
-    relative_error: BTreeMap<&'static str, Amount>,
-    exponents: Exponents,
-}
-
-/// How many elements have each binary exponent; zeros and subnormal ones stand at the first one of their format.
-#[derive(Serialize)]
-struct Exponents {
-    /// The exponent of the first count.
-    first: i32,
-    counts: Vec<u64>,
-}
-
 #[derive(Serialize)]
 struct DetailsJson<'a> {
     version: u32,
@@ -94,6 +63,19 @@ struct DetailsJson<'a> {
     /// What differs from the base, tensor by tensor; empty where there is none.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     lineage: &'a [lineage::Row],
+}
+
+impl Default for Weighing {
+    fn default() -> Self {
+        Self {
+            gpu: None,
+            tensors_max: TENSORS_MAX,
+            refused: None,
+            file: None,
+            rows: Vec::new(),
+            totals: Totals::default(),
+        }
+    }
 }
 
 impl Weighing {
@@ -114,8 +96,12 @@ impl Weighing {
 
     /// Begins a safetensors file of this size.
     pub fn begin(&mut self, path: &str, size: u64) {
-        self.file = Some((path.to_owned(), Tensors::begin(path, size, self.gpu.clone())));
         self.totals.files += 1;
+        if self.refused.is_none() {
+            let left = self.tensors_max.saturating_sub(self.totals.tensors);
+            let file = Tensors::begin(path, size, left, self.gpu.clone());
+            self.file = Some((path.to_owned(), file));
+        }
     }
 
     /// Takes the next bytes of the file.
@@ -123,7 +109,31 @@ impl Weighing {
     /// # Errors
     /// When they cannot be those of such a file.
     pub fn take(&mut self, bytes: &[u8]) -> Result<(), WeighError> {
-        self.file.as_mut().map_or(Ok(()), |(_, file)| file.take(bytes))
+        let Some((path, file)) = &mut self.file else {
+            return Ok(());
+        };
+        let mut taker = |read| self.totals.take(&mut self.rows, path, read);
+        match file.take(bytes, &mut taker) {
+            Err(WeighError::TooMany { tensors }) => {
+                self.refuse(tensors);
+                Ok(())
+            }
+            taken => taken,
+        }
+    }
+
+    /// Gives up: what the tensors would take of memory is more than there is, now and the next time.
+    fn refuse(&mut self, more: u64) {
+        let found = self.totals.tensors.saturating_add(more);
+        let most = self.tensors_max;
+        self.refused = Some(format!("it has {found} tensors, at most {most} are measured"));
+        self.file = None;
+        self.rows = Vec::new();
+    }
+
+    /// Says whether it was given up, so that nothing more need be read.
+    pub(super) const fn is_refused(&self) -> bool {
+        self.refused.is_some()
     }
 
     /// Ends the file.
@@ -134,17 +144,7 @@ impl Weighing {
         let Some((path, file)) = self.file.take() else {
             return Ok(());
         };
-        for read in file.end()? {
-            let too_many = self.totals.add(&read);
-            too_many.map_err(|e| WeighError::Bytes {
-                path: path.clone(),
-                reason: e.to_string(),
-            })?;
-            if self.rows.len() < LISTED_MAX {
-                self.rows.push(Row::of(&path, read));
-            }
-        }
-        Ok(())
+        file.end(&mut |read| self.totals.take(&mut self.rows, &path, read))
     }
 
     /// Returns the L2 norm of each tensor that is listed, by name.
@@ -164,9 +164,16 @@ impl Weighing {
 
     /// The same, with what was found about a base.
     pub(super) fn finish_with(self, why: &str, lineage: Section, changed: &[lineage::Row]) -> Weighed {
-        let Self { rows, totals, .. } = self;
+        let Self {
+            rows,
+            totals,
+            refused,
+            ..
+        } = self;
         let mut details = Vec::new();
-        let weights = if totals.files == 0 {
+        let weights = if let Some(reason) = refused {
+            Section::not_measured("weights", &reason)
+        } else if totals.files == 0 {
             Section::not_measured("weights", why)
         } else {
             let of = |(name, (element, measured)): (&&'static str, &(Element, Measured))| {
@@ -205,6 +212,15 @@ pub(super) fn put(sections: &mut [Section], section: Section) {
 }
 
 impl Totals {
+    /// Takes what one tensor gave, and lists it unless too many are listed.
+    fn take(&mut self, rows: &mut Vec<Row>, path: &str, read: Read) -> Result<(), waag_kernels::TallyError> {
+        self.add(&read)?;
+        if rows.len() < LISTED_MAX {
+            rows.push(Row::of(path, read));
+        }
+        Ok(())
+    }
+
     fn add(&mut self, read: &Read) -> Result<(), waag_kernels::TallyError> {
         let Read { tensor, measured } = read;
         self.tensors += 1;
@@ -287,56 +303,51 @@ impl Totals {
     }
 }
 
-impl Row {
-    fn of(path: &str, read: Read) -> Self {
-        let Read { tensor, measured } = read;
-        Self {
-            file: path.to_owned(),
-            dtype: tensor.dtype.to_string(),
-            elements: tensor.elements(),
-            name: tensor.name,
-            shape: tensor.shape,
-            numbers: measured.as_ref().map(Numbers::of),
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Numbers {
-    fn of(measured: &Measured) -> Self {
-        let summary = measured.summary();
-        let relative = |format: Quantised| {
-            let norm = summary.l2_norm.filter(|norm| *norm > 0.0)?;
-            let error = measured.errors.squared(format).sqrt() / norm;
-            Some((format.name(), Amount::Real(error)))
+    /// A file of so many tensors of one element each.
+    fn file(tensors: usize) -> Vec<u8> {
+        let of = |at: usize| {
+            format!(
+                r#""t{at}":{{"dtype":"F8_E4M3","shape":[1],"data_offsets":[{at},{}]}}"#,
+                at + 1
+            )
         };
-        Self {
-            nan: summary.nans,
-            infinite: summary.infinities,
-            zero: summary.zeros,
-            subnormal: summary.subnormals,
-            minimum: summary.minimum.map(Amount::Real),
-            maximum: summary.maximum.map(Amount::Real),
-            mean: summary.mean.map(Amount::Real),
-            standard_deviation: summary.standard_deviation.map(Amount::Real),
-            l2_norm: summary.l2_norm.map(Amount::Real),
-            exponent_entropy_bits: summary.exponent_entropy_bits.map(Amount::Real),
-            relative_error: Quantised::ALL.into_iter().filter_map(relative).collect(),
-            exponents: Exponents::of(summary.element, measured),
-        }
+        let header = format!("{{{}}}", (0..tensors).map(of).collect::<Vec<_>>().join(","));
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.resize(bytes.len() + tensors, 0x38);
+        bytes
     }
-}
 
-impl Exponents {
-    fn of(element: Element, measured: &Measured) -> Self {
-        let counts = measured.tally.exponent_histogram();
-        let first = counts.iter().position(|count| *count > 0).unwrap_or(0);
-        let behind = counts
-            .iter()
-            .rposition(|count| *count > 0)
-            .map_or(0, |last| last + 1);
-        Self {
-            first: i32::try_from(first).unwrap_or(0) - element.bias(),
-            counts: counts.get(first..behind).unwrap_or_default().to_vec(),
+    fn weighed(files: &[usize], tensors_max: u64) -> Weighed {
+        let mut weighing = Weighing {
+            tensors_max,
+            ..Weighing::default()
+        };
+        for (at, tensors) in files.iter().enumerate() {
+            let bytes = file(*tensors);
+            weighing.begin(&format!("{at}.safetensors"), bytes.len() as u64);
+            for part in bytes.chunks(7) {
+                weighing.take(part).unwrap();
+            }
+            weighing.end().unwrap();
+        }
+        weighing.finish("there is none")
+    }
+
+    #[test]
+    fn a_release_of_too_many_tensors_is_not_measured_and_says_how_many_it_has() {
+        let measured = weighed(&[3, 2], 5);
+        assert_eq!(measured.sections[0].result("tensors"), Some(Amount::Count(5)));
+        assert!(!measured.details.is_empty());
+        for (files, found) in [(&[3, 3][..], 6), (&[6], 6), (&[3, 3, 9], 6)] {
+            let refused = weighed(files, 5);
+            let reason = refused.sections[0].not_measured.as_deref().unwrap();
+            assert_eq!(reason, format!("it has {found} tensors, at most 5 are measured"));
+            assert!(refused.details.is_empty());
         }
     }
 }

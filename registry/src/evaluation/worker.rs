@@ -13,19 +13,25 @@ use std::time::Duration;
 use waag_kernels::language::{LanguageError, ModelSource, Options, Precision, Residency};
 use waag_schema::base::bytes::Base64;
 use waag_schema::release::Manifest;
+use waag_schema::release::kind::Kind;
 use waag_schema::statement::scorecard::{Device, Harness, Section};
-use waag_schema::wire::job::{FinishRequest, Job};
+use waag_schema::wire::job::{FinishRequest, Job, SpeedJob};
 
 use super::asking::too_long;
 use super::device::Computer;
 use super::directory::{self, Found};
 use super::language::{self, DirectorySource, Scored};
 use super::lineage::{self, Side};
+use super::speed::{self, Meter};
 use super::weigher::{weighed_files, why_none};
 use super::{engine, suite};
 
 /// How much memory a model's rows may take, roughly; weights are beside that.
 const MEMORY_BYTES: u64 = 4 << 30;
+/// How much memory all weights may take while a model's speed is measured, on a machine that has more.
+const WEIGHTS_BYTES: u64 = 64 << 30;
+/// How long a model's speed is measured at most, whatever the site asks.
+const SPEED_SECONDS_MAX: u64 = 3600;
 
 /// A release on this disk.
 #[derive(Debug, Clone)]
@@ -57,7 +63,8 @@ pub fn engines() -> Vec<Harness> {
     vec![engine(), language::engine()]
 }
 
-/// Measures the weights of a release on this computer, beside those of its base if there is one.
+/// Measures the weights of a release on this computer, beside those of its base if there is one, and how fast it is if that
+/// is asked. Dropping the future ends the latter.
 ///
 /// # Errors
 /// When a file cannot be read or is broken.
@@ -68,6 +75,9 @@ pub async fn weigh(
     computer: &Computer,
 ) -> Result<FinishRequest, WorkError> {
     let computer = computer.clone();
+    let cancel = Arc::new(AtomicBool::new(false));
+    let _ended = StopsWhenDropped(Arc::clone(&cancel));
+    let asked = job.speed.clone();
     let measuring = move || {
         let files = found(&release)?;
         let (weighing, computer) = directory::measure(&files, &computer, |_| {}).map_err(failed)?;
@@ -83,11 +93,84 @@ pub async fn weigh(
             Err(why) => lineage::none(why),
         };
         let weighed = weighing.finish_with(&why_none(&release.manifest), lineage, &changed);
+        let weighed = match asked {
+            Some(asked) => weighed.with(run(&release, &asked, &computer, &cancel)?),
+            None => weighed,
+        };
         Ok((weighed, computer.device()))
     };
     let measured = tokio::task::spawn_blocking(measuring).await;
     let (weighed, device) = measured.map_err(failed)??;
     Ok(result(job, device, weighed.sections, weighed.details))
+}
+
+/// Measures how fast a model is; what keeps it from that is said in the section.
+fn run(
+    release: &Release,
+    asked: &SpeedJob,
+    computer: &Computer,
+    cancel: &AtomicBool,
+) -> Result<Section, WorkError> {
+    let none = |why: &str| Ok(Section::not_measured(speed::SECTION, why));
+    if release.manifest.kind() != Kind::Model || release.manifest.packed().is_some() {
+        return none(speed::NO_MODEL);
+    }
+    let precision = match precision(&asked.precision) {
+        Ok(precision) => precision,
+        // The site is newer: the weights are measured all the same.
+        Err(error) => return none(&error.to_string()),
+    };
+    let options = Options {
+        precision,
+        memory_bytes: memory_for_weights(),
+        cancel: Some(cancel),
+        gpu: computer.gpu(),
+        ..Options::default()
+    };
+    let time = Duration::from_secs(asked.seconds.min(SPEED_SECONDS_MAX));
+    let meter = Meter::find(computer.gpu().map(AsRef::as_ref));
+    match speed::measure(&TopFiles::of(release), options, time, &meter) {
+        Ok(section) => Ok(section),
+        Err(LanguageError::Cancelled) => Err(WorkError::Stopped),
+        // This disk may be at fault; what is wrong with the model, or too much for the GPU, is said.
+        Err(error @ LanguageError::Read { .. }) => Err(failed(error)),
+        Err(error) => none(&error.to_string()),
+    }
+}
+
+/// Returns how much memory a model's weights may take on this machine: half of what is free, so that nobody is killed for it.
+fn memory_for_weights() -> u64 {
+    let said = |path: &str| std::fs::read_to_string(path).ok();
+    let free = said("/proc/meminfo").and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        kib.checked_mul(1024)
+    });
+    // What the batch system allows to the job, where it says so in the second version of control groups.
+    let group = said("/proc/self/cgroup").and_then(|text| {
+        let own = text
+            .lines()
+            .find_map(|line| line.strip_prefix("0::/"))?
+            .to_owned();
+        let limit = |group: &Path| {
+            let said = std::fs::read_to_string(group.join("memory.max")).ok()?;
+            said.trim().parse::<u64>().ok()
+        };
+        let whole = Path::new("/sys/fs/cgroup").join(own);
+        whole.ancestors().filter_map(limit).min()
+    });
+    let free = free.unwrap_or(2 * MEMORY_BYTES).min(group.unwrap_or(u64::MAX));
+    (free / 2).min(WEIGHTS_BYTES)
+}
+
+fn precision(named: &str) -> Result<Precision, WorkError> {
+    match named {
+        "f32" => Ok(Precision::F32),
+        "bf16" => Ok(Precision::Bf16),
+        other => Err(failed(format_args!(
+            "`{other}` is no precision that is known here"
+        ))),
+    }
 }
 
 fn on_disk(path: &Path) -> DirectorySource<'static> {
@@ -114,15 +197,7 @@ pub async fn ask(
     }
     let cancel = Arc::new(AtomicBool::new(false));
     let _ended = StopsWhenDropped(Arc::clone(&cancel));
-    let precision = match job.precision.as_str() {
-        "f32" => Precision::F32,
-        "bf16" => Precision::Bf16,
-        other => {
-            return Err(failed(format_args!(
-                "`{other}` is no precision that is known here"
-            )));
-        }
-    };
+    let precision = precision(&job.precision)?;
     let stop = Arc::clone(&cancel);
     let computer = computer.clone();
     let mut asking = tokio::task::spawn_blocking(move || {

@@ -71,6 +71,7 @@ fn native_routes() -> (Router<Arc<Site>>, OpenApi) {
         .routes(routes!(native::artifact::labels))
         .routes(routes!(native::artifact::scorecards))
         .routes(routes!(native::artifact::scorecard_details))
+        .routes(routes!(native::artifact::svr))
         .routes(routes!(native::leaderboard::leaderboard))
         .routes(routes!(native::ledger::prove))
         .routes(routes!(native::ledger::prove_of))

@@ -248,6 +248,14 @@ impl From<PublishError> for Refusal {
             }
             PublishError::OwnedElsewhere { .. } => Self::new(Code::Taken, error.to_string()),
             PublishError::NotFound(_) => Self::new(Code::NotFound, error.to_string()),
+            PublishError::Gates { ref unmet, .. } => Self {
+                problem: Problem {
+                    code: Code::Gate,
+                    message: error.to_string(),
+                    reasons: unmet.clone(),
+                },
+                status: None,
+            },
             PublishError::Denied { ref reasons, .. } => {
                 let reasons = reasons.clone();
                 Self {

@@ -6,6 +6,7 @@ mod scorecards;
 
 use std::sync::Arc;
 
+use waag_schema::base::key::KeyPair;
 use waag_schema::base::name::Version;
 use waag_schema::policy::{Action, Label, decide};
 use waag_schema::statement::{Chain, NamespaceState};
@@ -44,6 +45,8 @@ pub struct Catalogue {
     pub reader: Reader,
     /// What proves it.
     pub ledger: Ledger,
+    /// What the site signs with what it says itself.
+    pub site_key: Arc<KeyPair>,
     /// What other sites record.
     pub ledgers: FollowedLedgers,
     /// What is fetched from them once somebody asks.

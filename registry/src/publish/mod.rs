@@ -4,6 +4,7 @@
 
 mod catalogue;
 mod demand;
+mod gates;
 mod inspection;
 mod intake;
 mod openings;
@@ -58,6 +59,16 @@ pub enum PublishError {
     /// Nothing of this name, or nothing the caller may know of.
     #[error("there is no {0} here")]
     NotFound(String),
+    /// A release does not pass the gates of its namespace.
+    #[error("{artifact}@{manifest} does not pass the gates of its namespace")]
+    Gates {
+        /// The artifact.
+        artifact: ArtifactName,
+        /// The release.
+        manifest: Sha256,
+        /// What is not met.
+        unmet: Vec<String>,
+    },
     /// A label denies it.
     #[error("the residency label of {artifact} denies it")]
     Denied {

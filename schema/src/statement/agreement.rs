@@ -3,7 +3,7 @@
 //! Invariant: a section is confirmed bit for bit only where the same was to come out: the same numbers' engine (name,
 //! version, digest), the same precision, the same suite, and the same class of device, which `exact` numbers do not
 //! depend on. Where the suite and the precision are the same but engine or device are not, a difference within the
-//! tolerance confirms. Everything else cannot be compared, and says why. What was measured of a machine and not of the
+//! tolerance confirms: the one that the suite states for a number, or else the reader's. Everything else cannot be compared, and says why. What was measured of a machine and not of the
 //! weights (`speed`) is never compared.
 //!
 //! That both scorecards stand in their sites' ledgers, and speak of the same manifest, is for the caller to have checked.
@@ -17,7 +17,8 @@ const EXACT: &str = "exact";
 /// What is measured of a machine.
 const OF_A_MACHINE: &str = "speed";
 
-/// How far apart two numbers of different engines or devices may be and still confirm each other.
+/// How far apart two numbers of different engines or devices may be and still confirm each other, where the suite does not
+/// say that.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Tolerance {
     /// Of the larger one's magnitude.
@@ -48,6 +49,9 @@ pub struct Difference {
     pub theirs: Option<Amount>,
     /// The difference over the larger magnitude; 1 where one of them is missing or not finite.
     pub relative: f64,
+    /// What the suite allows it to be, where it says that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<Amount>,
 }
 
 /// What one scorecard says to a section of another.
@@ -195,14 +199,26 @@ impl Pair<'_> {
         }
     }
 
+    /// What a tolerance says is what the suite says, and no number that was found.
     fn is_same(&self) -> bool {
-        self.ours == self.theirs
+        let found = |one: Option<&Measure>| one.map(|one| one.clone().apart(None));
+        found(self.ours) == found(self.theirs)
+    }
+
+    /// Returns what the suite allows; where the two do not say the same of it, the less.
+    fn stated(&self) -> Option<Amount> {
+        let both = [self.ours, self.theirs].into_iter().flatten();
+        let stated = both.filter_map(|one| one.tolerance);
+        stated.min_by(|a, b| a.to_f64().total_cmp(&b.to_f64()))
     }
 
     fn is_within(&self, tolerance: &Tolerance) -> bool {
         let (Some(ours), Some(theirs)) = (self.ours, self.theirs) else {
             return false;
         };
+        if let Some(stated) = self.stated() {
+            return self.relative() <= stated.to_f64();
+        }
         if self.relative() <= tolerance.relative {
             return true;
         }
@@ -219,6 +235,7 @@ impl Pair<'_> {
             ours: self.ours.map(|measure| measure.value),
             theirs: self.theirs.map(|measure| measure.value),
             relative: self.relative(),
+            tolerance: self.stated(),
         })
     }
 }
@@ -319,6 +336,7 @@ mod tests {
             ours: None,
             theirs: None,
             relative,
+            tolerance: None,
         };
         let confirmed = |bit_for_bit, greatest| {
             of(Verdict::Confirmed {
@@ -404,6 +422,63 @@ mod tests {
             panic!("beyond the tolerance")
         };
         assert_eq!((greatest.metric.as_str(), differing), ("bits_per_byte", 1));
+    }
+
+    #[test]
+    fn the_suites_own_tolerance_goes_before_the_readers() {
+        #[derive(Debug, PartialEq)]
+        enum Said {
+            Same,
+            Within,
+            Disputed,
+        }
+        // Stated in the one and in the other, how far apart they are, and what that is elsewhere and on the same class.
+        let table = [
+            (None, None, 0.0, Said::Same),
+            (None, None, 5e-5, Said::Within),
+            (None, None, 5e-4, Said::Disputed),
+            (Some(1e-3), Some(1e-3), 5e-4, Said::Within),
+            (Some(1e-3), Some(1e-3), 2e-3, Said::Disputed),
+            (Some(0.0), Some(0.0), 1e-9, Said::Disputed),
+            (Some(0.0), Some(0.0), 0.0, Said::Same),
+            (Some(1e-6), None, 5e-5, Said::Disputed),
+            (None, Some(1e-3), 5e-4, Said::Within),
+            (Some(1e-1), Some(1e-6), 5e-5, Said::Disputed),
+            (Some(1e-1), Some(1e-2), 0.0, Said::Same),
+        ];
+        for (one, other, apart, said) in table {
+            // What the suite says goes before the standard error, too.
+            let measure = |value, stated: Option<f64>| {
+                real("bits_per_byte", value)
+                    .within(stated.map(|_| Amount::Real(1.0)))
+                    .apart(stated.map(Amount::Real))
+            };
+            let ours = card(vec![measure(1.0, one)]);
+            let mut theirs = card(vec![measure(1.0 - apart, other)]);
+            theirs.sections[0].results[0].standard_error = ours.sections[0].results[0].standard_error;
+            let judged = |verdict: Verdict| match verdict {
+                Verdict::Confirmed {
+                    bit_for_bit: true, ..
+                } => Said::Same,
+                Verdict::Confirmed { greatest, .. } => {
+                    let least = [one, other].into_iter().flatten().reduce(f64::min);
+                    assert_eq!(greatest.unwrap().tolerance.map(Amount::to_f64), least);
+                    Said::Within
+                }
+                Verdict::Disputed { greatest, .. } => {
+                    assert_eq!(greatest.metric, "bits_per_byte");
+                    Said::Disputed
+                }
+                Verdict::Incomparable { reason } => panic!("{reason}"),
+            };
+            let case = format!("{one:?}, {other:?}, {apart}");
+            let on_the_same = judged(verdict(&ours, &theirs));
+            theirs.device.class = "cuda".to_owned();
+            assert_eq!(judged(verdict(&ours, &theirs)), said, "{case}");
+            // No tolerance loosens what is to be the same bits.
+            let strict = if apart == 0.0 { Said::Same } else { Said::Disputed };
+            assert_eq!(on_the_same, strict, "{case}");
+        }
     }
 
     #[test]

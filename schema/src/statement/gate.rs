@@ -76,25 +76,35 @@ impl Requirement {
         Ok(())
     }
 
-    /// Says what of these scorecards of one release, newest first, does not meet it; nothing if it is met. Only the
-    /// newest one counts that has the number.
+    /// Says what of these scorecards of one release, newest first, does not meet it; nothing if it is met.
     #[must_use]
     pub fn unmet(&self, scorecards: &[Scorecard]) -> Option<String> {
-        let asked =
-            |card: &&Scorecard| card.suite.as_ref().map(|suite| &suite.artifact) == self.suite.as_ref();
-        let mut cards = scorecards.iter().filter(asked).peekable();
+        self.met(scorecards).err()
+    }
+
+    /// Returns which of these scorecards of one release, newest first, meets it. Only the newest one counts that has the
+    /// number.
+    ///
+    /// # Errors
+    /// What does not meet it.
+    pub fn met(&self, scorecards: &[Scorecard]) -> Result<usize, String> {
+        let asked = |(_, card): &(usize, &Scorecard)| {
+            card.suite.as_ref().map(|suite| &suite.artifact) == self.suite.as_ref()
+        };
+        let mut cards = scorecards.iter().enumerate().filter(asked).peekable();
         if cards.peek().is_none() {
-            return Some(match &self.suite {
+            return Err(match &self.suite {
                 Some(suite) => format!("{self}: it has no scorecard of {suite} yet"),
                 None => format!("{self}: it has no scorecard yet"),
             });
         }
-        let Some(found) = cards.clone().find_map(|card| self.value(card)) else {
-            let sections = cards.flat_map(|card| &card.sections);
+        let with_it = |(at, card)| Some((at, self.value(card)?));
+        let Some((at, found)) = cards.clone().find_map(with_it) else {
+            let sections = cards.flat_map(|(_, card)| &card.sections);
             let reason = sections
                 .filter_map(|section| section.not_measured.as_ref())
                 .next();
-            return Some(match reason {
+            return Err(match reason {
                 Some(reason) => format!("{self}: it was not measured because {reason}"),
                 None => format!("{self}: its scorecard does not have that number"),
             });
@@ -102,7 +112,11 @@ impl Requirement {
         let value = found.to_f64();
         let low = self.at_least.is_some_and(|least| value < least.to_f64());
         let high = self.at_most.is_some_and(|most| value > most.to_f64());
-        (low || high).then(|| format!("{self}: it has {found}"))
+        if low || high {
+            Err(format!("{self}: it has {found}"))
+        } else {
+            Ok(at)
+        }
     }
 
     fn value(&self, card: &Scorecard) -> Option<Amount> {
@@ -189,6 +203,8 @@ mod tests {
         assert_eq!(finite.unmet(&[counted(0, 0)]), None);
         // The newest counts.
         assert_eq!(finite.unmet(&[counted(0, 0), counted(9, 9)]), None);
+        let without = card(vec![Measure::new("zero", Amount::Count(1))]);
+        assert_eq!(finite.met(&[without, counted(0, 0), counted(0, 0)]), Ok(1));
         let unmet = finite.unmet(&[counted(2, 1)]).unwrap();
         assert_eq!(unmet, "nonfinite at most 0: it has 3");
         assert!(finite.unmet(&[]).unwrap().contains("no scorecard yet"));

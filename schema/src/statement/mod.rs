@@ -13,6 +13,7 @@ pub mod namespace;
 pub mod predicate;
 pub mod scorecard;
 pub mod site;
+pub mod svr;
 
 pub use access::Access;
 pub use chain::{Chain, ChainError, Link};
@@ -22,6 +23,7 @@ pub use namespace::{NamespaceState, Visibility};
 pub use predicate::{Content, Predicate, Release, Statement, Subject, TagMove};
 pub use scorecard::Scorecard;
 pub use site::{CharterAdopted, Erasure, RevocationList, Seen, Successor};
+pub use svr::Svr;
 
 use crate::base::json::JsonError;
 use crate::base::key::KeyError;

@@ -24,6 +24,8 @@ pub const SECTIONS_MAX: usize = 16;
 pub const RESULTS_MAX: usize = 1024;
 /// The most bytes of the name of a task.
 pub const TASK_MAX: usize = 128;
+/// The largest tolerance of a number, as a share of it.
+pub const TOLERANCE_MAX: f64 = 0.1;
 /// The most bytes of a name, of a reason and of other text.
 const TEXT_MAX: usize = 500;
 
@@ -132,6 +134,10 @@ pub struct Measure {
         deserialize_with = "there"
     )]
     pub standard_error: Option<Amount>,
+    /// How far another engine or device may be from the value and still confirm it, as a share of it, where the suite
+    /// says so.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
+    pub tolerance: Option<Amount>,
     /// Over how many elements, tokens or documents.
     #[serde(rename = "sampleSize", deserialize_with = "Option::deserialize")]
     pub sample_size: Option<Amount>,
@@ -268,6 +274,7 @@ impl Measure {
             task: None,
             value,
             standard_error: None,
+            tolerance: None,
             sample_size: None,
         }
     }
@@ -288,6 +295,12 @@ impl Measure {
             standard_error,
             ..self
         }
+    }
+
+    /// Says how far another engine or device may be from it, if the suite says so.
+    #[must_use]
+    pub fn apart(self, tolerance: Option<Amount>) -> Self {
+        Self { tolerance, ..self }
     }
 
     /// Says over how much.
@@ -367,6 +380,15 @@ impl Section {
                 && (task.is_empty() || task.len() > TASK_MAX || task.chars().any(char::is_control))
             {
                 return Err(format!("`{}` is no name of a task", task.escape_debug()));
+            }
+            if let Some(tolerance) = measure.tolerance {
+                let share = tolerance.to_f64();
+                if !(0.0..=TOLERANCE_MAX).contains(&share) || share.is_sign_negative() {
+                    return Err(format!(
+                        "the tolerance of {} is {tolerance}, which is not from 0 to {TOLERANCE_MAX}",
+                        measure.metric
+                    ));
+                }
             }
             if !metrics.insert((&measure.task, &measure.metric)) {
                 return Err(format!("{} stands twice in {}", measure.metric, self.name));

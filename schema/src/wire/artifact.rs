@@ -168,8 +168,17 @@ pub struct Compared {
     pub greatest: Option<Difference>,
     /// Section by section.
     pub agreements: Vec<Agreement>,
-    /// How far apart numbers of different engines or devices may be.
+    /// How far apart numbers of different engines or devices may be, where the suite does not say so of a number.
     pub tolerance: Tolerance,
+}
+
+/// Answer of `GET /api/v1/artifacts/{namespace}/{name}/svr/{manifest}`: that a release passes all gates of its namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SvrView {
+    /// The DSSE envelope of an in-toto Simple Verification Result, signed with the site's key.
+    pub envelope: Base64,
+    /// The note in which the ledger's key says which key that is.
+    pub site_key: String,
 }
 
 /// Entries of a site's ledger, proven under its newest checkpoint: enough to check them offline, given its key.

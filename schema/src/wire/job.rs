@@ -55,6 +55,19 @@ pub struct Job {
     pub base: Base,
     /// After how many seconds a suite is given up on this model.
     pub time: u64,
+    /// How the model's speed is measured beside its weights; none: it is not. A node that does not know this leaves it
+    /// out, and the scorecard says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speed: Option<SpeedJob>,
+}
+
+/// How the speed of a model is measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SpeedJob {
+    /// How to compute: `f32` or `bf16`.
+    pub precision: String,
+    /// For how many seconds rounds are begun, 3,600 at most.
+    pub seconds: u64,
 }
 
 /// What the weights of a release are compared with.

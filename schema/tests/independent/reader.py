@@ -511,10 +511,17 @@ def read_task(value):
     return value
 
 
+def read_tolerance(value):
+    amount = read_amount(value)
+    need(0 <= amount <= 0.1 and not value.startswith("-"), "a tolerance from 0 to 0.1")
+    return amount
+
+
 def read_section(value):
     section = shape(value, name=read_code, results=listed(lambda result: shape(
         result, metric=read_code, task=or_left_out(read_task), value=read_amount,
-        standardError=or_left_out(read_amount), sampleSize=optional(read_amount))),
+        standardError=or_left_out(read_amount), tolerance=or_left_out(read_tolerance),
+        sampleSize=optional(read_amount))),
         notMeasured=optional(read_short_text),
         missing=or_left_out(listed(lambda one: shape(one, metric=read_code, reason=read_short_text))))
     need(section.get("missing") != [], "a list of nothing")
@@ -1748,6 +1755,33 @@ def check_statements(checks, v):
         checks.equal("payload's digest", lambda: sha256_text(row["payload"].encode()), row["payload_digest"])
     for row in v["payloads_refused"]:
         checks.refused(f"payload: {row['why']}", lambda: Statement(row["payload"].encode()))
+
+    def verification_result(row):
+        """As somebody who knows in-toto and DSSE only, once the key is known."""
+        envelope = Envelope(row["envelope"].encode())
+        envelope.check([read_site_key(row["site_key"], row["site"], VerifierKey(row["log_key"]))], 1)
+        said = json.loads(envelope.payload)
+        need(said["_type"] == "https://in-toto.io/Statement/v1", "a statement")
+        need(said["predicateType"] == "https://in-toto.io/attestation/svr/v0.1", "a verification result")
+        predicate = said["predicate"]
+        verifier = predicate["verifier"]
+        need(verifier["id"] == f"urn:waag:site:{row['site']}:gates:1", "its verifier")
+        read_time(predicate["timeCreated"])
+        need(len(verifier["policies"]) == len(predicate["properties"]), "a policy for each property")
+        for one in [*verifier["policies"], *predicate["waagScorecards"]]:
+            full(f"urn:waag:entry:{row['site']}:([0-9]+)", one["uri"], "an entry")
+            full(r"([0-9a-f]{64})", one["digest"]["sha256"], "a digest")
+        rests_on = {one["digest"]["sha256"] for one in [*verifier["policies"], *predicate["waagScorecards"]]}
+        said_before = {hashlib.sha256(row["payload"].encode()).hexdigest() for row in v["statements"]}
+        need(rests_on <= said_before, "it rests on what is signed")
+        return [predicate["properties"], [s["digest"]["sha256"] for s in said["subject"]]]
+    row = v["verification_result"]
+    checks.equal("verification result", lambda: verification_result(row),
+                 [row["properties"], [row["manifest"].removeprefix("sha256:")]])
+    other = row["site_key"].replace("site ssh", "site  ssh")
+    checks.refused("verification result under another note", lambda: verification_result({**row, "site_key": other}))
+    checks.refused("verification result, as a statement",
+                   lambda: Statement(Envelope(row["envelope"].encode()).payload))
 
     def verify(row):
         Envelope(row["envelope"].encode()).check([read_key(key) for key in row["keys"]], row["threshold"])

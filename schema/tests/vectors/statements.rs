@@ -14,7 +14,7 @@ use waag_schema::statement::scorecard::{
 };
 use waag_schema::statement::{
     Access, Chain, CharterAdopted, Content, Envelope, Erasure, Link, NamespaceState, Predicate, Release,
-    RevocationList, Seen, Statement, Subject, Successor, TagMove, Visibility,
+    RevocationList, Seen, Statement, Subject, Successor, Svr, TagMove, Visibility, svr,
 };
 use waag_schema::{ArtifactName, ChunkDigest, Sha256, SiteId, Timestamp};
 
@@ -196,6 +196,7 @@ pub(super) fn vectors() -> Value {
         "envelopes_refused": envelopes_refused(),
         "namespaces": namespaces(),
         "chains": chains(),
+        "verification_result": verification_result(),
     })
 }
 
@@ -226,6 +227,40 @@ fn statements() -> Vec<Value> {
         })
     };
     all.into_iter().map(row).collect()
+}
+
+/// What a site says for others of a release that passes its gates.
+pub(super) fn svr() -> Svr {
+    let entry = |number, statement: &Statement| svr::Entry {
+        number,
+        payload: Sha256::of(&statement.to_bytes()),
+    };
+    Svr {
+        artifact: artifact(),
+        manifest: built().manifest.digest(),
+        site: site(),
+        at: Timestamp::from_unix(1_795_219_200),
+        passed: vec![svr::Passed {
+            tag: "prod".parse().unwrap(),
+            gate: entry(5, &gate()),
+        }],
+        scorecards: vec![entry(6, &scorecard()), entry(7, &suite_scorecard())],
+    }
+}
+
+/// One, signed with the site's key, beside the note by which the ledger's key names that.
+fn verification_result() -> Value {
+    let envelope = sign_bytes(&svr().to_bytes(), &[9]);
+    let note = waag_schema::ledger::site_key::sign(&key(LOG), &key(9).public()).unwrap();
+    assert_eq!(Svr::parse(envelope.payload()).unwrap(), svr());
+    json!({
+        "envelope": text(envelope.bytes()),
+        "site": site(),
+        "site_key": note,
+        "log_key": Origin::of(&site(), 1).verifier(key(LOG).public()).to_string(),
+        "properties": ["WAAG_GATE_prod"],
+        "manifest": built().manifest.digest(),
+    })
 }
 
 /// What a site has measured on the release.
@@ -285,6 +320,7 @@ fn suite_scorecard() -> Statement {
             .over(60),
         Measure::new("acc_norm", Amount::Real(0.5))
             .of_task("other")
+            .apart(Some(Amount::Real(1e-4)))
             .over(1),
     ];
     Statement {
@@ -402,6 +438,18 @@ fn payloads_refused() -> Vec<Value> {
         (
             "a task that is null",
             replaced(r#""task":"other""#, r#""task":null"#, &measured),
+        ),
+        (
+            "a tolerance beyond a tenth",
+            replaced(r#""tolerance":"1e-4""#, r#""tolerance":"2e-1""#, &measured),
+        ),
+        (
+            "a tolerance below nothing",
+            replaced(r#""tolerance":"1e-4""#, r#""tolerance":"-0e0""#, &measured),
+        ),
+        (
+            "a tolerance that is null",
+            replaced(r#""tolerance":"1e-4""#, r#""tolerance":null"#, &measured),
         ),
         (
             "a metric of a task twice",

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use waag_schema::base::name::Version;
 use waag_schema::wire::Problem;
-use waag_schema::wire::artifact::{ArtifactPage, ArtifactView, Labels, Proof, Resolved, Scorecards};
+use waag_schema::wire::artifact::{ArtifactPage, ArtifactView, Labels, Proof, Resolved, Scorecards, SvrView};
 use waag_schema::wire::upload::StatementsRequest;
 use waag_schema::{ArtifactName, Namespace, Sha256};
 
@@ -145,6 +145,21 @@ pub(in crate::http) async fn scorecard_details(
         .scorecard_details(&caller, &name, &details)
         .await?;
     Ok(([(CONTENT_TYPE, "application/json")], bytes))
+}
+
+/// That a release passes all gates of its namespace, signed: an in-toto Simple Verification Result.
+#[utoipa::path(get, path = "/api/v1/artifacts/{namespace}/{name}/svr/{manifest}", tag = "artifacts",
+    params(("namespace" = String, Path), ("name" = String, Path),
+        ("manifest" = String, Path, description = "sha256:<64 hex digits>")),
+    responses((status = 200, body = SvrView), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn svr(
+    State(site): State<Arc<Site>>,
+    Asking(caller): Asking,
+    Path((namespace, name, manifest)): Path<(String, String, String)>,
+) -> Result<Json<SvrView>, Refusal> {
+    let name = artifact_name(&namespace, &name)?;
+    let manifest: Sha256 = manifest.parse().map_err(Refusal::invalid)?;
+    Ok(Json(site.catalogue().svr(&caller, &name, &manifest).await?))
 }
 
 /// Records statements that need no content: tags and labels.
