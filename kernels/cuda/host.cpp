@@ -55,6 +55,26 @@ __attribute__((noinline)) static void resume(unsigned thread) {
     swapcontext(&scheduler, &threads[thread]);
 }
 
+// Copies that a thread has begun, with the group each is in. In every second block they are made when they are begun, in the
+// others when they are waited for: neither may show.
+struct Begun {
+    void *to;
+    const void *from;
+    unsigned group;
+};
+static std::vector<Begun> begun_copies[THREADS_MAX];
+static unsigned groups[THREADS_MAX];
+
+static void make_copies(unsigned groups_left) {
+    auto &copies = begun_copies[threadIdx.x];
+    size_t kept = 0;
+    for (auto &copy : copies) {
+        if (copy.group + groups_left < groups[threadIdx.x]) memcpy(copy.to, copy.from, 16);
+        else copies[kept++] = copy;
+    }
+    copies.resize(kept);
+}
+
 static void run_block(unsigned count) {
     for (unsigned i = 0; i < count; i++) {
         getcontext(&threads[i]);
@@ -63,6 +83,8 @@ static void run_block(unsigned count) {
         threads[i].uc_link = nullptr;
         makecontext(&threads[i], enter, 0);
         begun[i] = ended[i] = false;
+        begun_copies[i].clear();
+        groups[i] = 0;
     }
     for (unsigned left = count; left > 0;)
         for (unsigned i = 0; i < count; i++) {
@@ -96,7 +118,7 @@ static To bits(From from) {
 #define __global__
 #define __device__
 #define __shared__ static
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __syncthreads device::barrier
 #define __uint_as_float device::bits<float, uint32_t>
 #define __float_as_uint device::bits<uint32_t, float>
@@ -119,10 +141,32 @@ static T __shfl_down_sync(unsigned, T own, unsigned by, unsigned width) {
 }
 
 #include "numbers.cu"
+
+// What units.cu has for a device.
+static void begin_copy(void *to, const void *from) {
+    if (((uintptr_t)to | (uintptr_t)from) % 16 != 0) {
+        fprintf(stderr, "16 bytes are copied from %p to %p\n", from, to);
+        exit(1);
+    }
+    if ((blockIdx.x + blockIdx.y + blockIdx.z) % 2 == 0) memcpy(to, from, 16);
+    else device::begun_copies[threadIdx.x].push_back({to, from, device::groups[threadIdx.x]});
+}
+static void end_group() { device::groups[threadIdx.x]++; }
+template <int GROUPS>
+static void wait_for_groups() { device::make_copies(GROUPS); }
+
+float from_f16(u16 bits) {
+    u32 magnitude = bits & 0x7fff;
+    float wide = magnitude >= 0x7c00 ? __uint_as_float(0x7f800000u | (magnitude << 13))
+                                     : __uint_as_float(magnitude << 13) * __uint_as_float(0x77800000u);
+    return __uint_as_float(__float_as_uint(wide) | ((u32)(bits & 0x8000) << 16));
+}
+
 #include "functions.cu"
 #include "tally.cu"
 #include "groups.cu"
 #include "product.cu"
+#include "few.cu"
 #include "attention.cu"
 #include "rows.cu"
 #include "head.cu"
@@ -151,6 +195,7 @@ struct Call<KERNEL> {
 static const std::map<std::string, void (*)()> kernels = {
     KERNEL(tally_bf16), KERNEL(tally_f16), KERNEL(tally_f32), KERNEL(count_bytes), KERNEL(groups_bf16), KERNEL(groups_f16),
     KERNEL(groups_f32), KERNEL(groups_f8), KERNEL(product_bf16), KERNEL(product_f16), KERNEL(product_f32),
+    KERNEL(row_bf16), KERNEL(row_f16), KERNEL(row_f32), KERNEL(few_bf16), KERNEL(few_f16), KERNEL(few_f32),
     KERNEL(attention_scores), KERNEL(attention_weights), KERNEL(attention_values), KERNEL(normalise), KERNEL(rotate),
     KERNEL(activate), KERNEL(add), KERNEL(copy), KERNEL(head_seen), KERNEL(head_asked),
 };

@@ -19,6 +19,11 @@ use crate::cpu::rows::{Activation, Norm, NormKind, Rotation};
 
 /// Rows and columns of a block's products.
 const TILE: usize = 128;
+/// Rows that are multiplied without tiles, at most, and threads of a block that does so.
+const FEW: usize = 8;
+const FEW_THREADS: u32 = 128;
+/// Terms in one chain.
+const CHAIN: usize = 256;
 /// Scores of attention that are held at a time, as long as one head's are not more.
 const SCORES_BYTES_MAX: usize = 512 << 20;
 
@@ -44,9 +49,38 @@ pub(crate) struct Deep {
     depth: usize,
 }
 
+/// A format of weights, with the kernels that multiply with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Format {
+    bytes: usize,
+    /// One row, a few, and tiles of them.
+    row: &'static str,
+    few: &'static str,
+    many: &'static str,
+}
+
+const BF16: Format = Format {
+    bytes: 2,
+    row: "row_bf16",
+    few: "few_bf16",
+    many: "product_bf16",
+};
+const F16: Format = Format {
+    bytes: 2,
+    row: "row_f16",
+    few: "few_f16",
+    many: "product_f16",
+};
+const F32: Format = Format {
+    bytes: 4,
+    row: "row_f32",
+    few: "few_f32",
+    many: "product_f32",
+};
+
 /// A matrix on the GPU, in the width of the file.
 pub(crate) struct Placed {
-    kernel: &'static str,
+    format: Format,
     elements: Buffer,
     bias: Option<Buffer>,
     outputs: usize,
@@ -136,22 +170,78 @@ impl Cuda {
         y: &Numbers,
     ) -> Result<(), GpuError> {
         let rows = x.numbers.count / x.depth.max(1);
-        let size = if linear.kernel == "product_f32" { 4 } else { 2 };
+        let format = linear.format;
         let arguments = Arguments::default()
             .long(x.numbers.address())
-            .long(linear.elements.address() + (outputs.start * linear.depth * size) as u64)
+            .long(linear.elements.address() + (outputs.start * linear.depth * format.bytes) as u64)
             .long(linear.bias.as_ref().map_or(0, Buffer::address))
             .long(y.address())
             .word(word(rows))
             .word(word(outputs.len()))
             .word(word(linear.depth))
             .word(is_bf16(precision));
+        if rows <= FEW {
+            let kernel = if rows == 1 { format.row } else { format.few };
+            let shift = self.0.few_shift(rows, outputs.len(), linear.depth);
+            let blocks = word(outputs.len()).div_ceil(1 << shift);
+            return (self.0).launch(kernel, [blocks, 1, 1], FEW_THREADS, arguments.word(shift));
+        }
         self.0.launch(
-            linear.kernel,
+            format.many,
             [tiles(outputs.len()), tiles(rows), 1],
             256,
             arguments,
         )
+    }
+}
+
+impl Gpu {
+    /// Multiplies a row with matrices of bfloat16 that lie one after the other in `bytes` of memory, again from the first
+    /// one once these end: for benchmarks, who take the time. Returns how many bytes of weights that were.
+    ///
+    /// # Errors
+    /// When memory ends, or the driver refuses.
+    pub fn row_rounds(
+        self: &Arc<Self>,
+        bytes: usize,
+        outputs: usize,
+        depth: usize,
+        rounds: u32,
+    ) -> Result<f64, GpuError> {
+        let cuda = Cuda(Arc::clone(self));
+        let matrix = (outputs * depth * BF16.bytes).max(1);
+        let matrices = (bytes / matrix).max(1);
+        let linear = Placed {
+            format: BF16,
+            elements: self.allocate(matrices * matrix, 1)?,
+            bias: None,
+            outputs: matrices * outputs,
+            depth,
+        };
+        linear.elements.zero()?;
+        let numbers = cuda.numbers(depth)?;
+        numbers.buffer.zero()?;
+        let (x, y) = (Deep { numbers, depth }, cuda.numbers(outputs)?);
+        for round in 0..rounds as usize {
+            let first = round % matrices * outputs;
+            cuda.multiply(&x, &linear, first..first + outputs, Precision::F32, &y)?;
+        }
+        self.wait()?;
+        Ok(matrix as f64 * f64::from(rounds))
+    }
+
+    /// Returns how many outputs a block of `few.cu` takes, as a power of two. The fewer these are, the more of their chains
+    /// it walks at a time; a few rows have room for 4. It does not show in a result.
+    fn few_shift(&self, rows: usize, outputs: usize, depth: usize) -> u32 {
+        // So many blocks that each multiprocessor has 4.
+        let enough = self.multiprocessors() as usize * 4;
+        let least = if rows == 1 { 3 } else { 5 };
+        let chains = depth.div_ceil(CHAIN);
+        let fits = |shift: &u32| {
+            let walked = (FEW_THREADS >> shift) as usize;
+            *shift == least || outputs >> shift >= enough || walked >= chains * 2
+        };
+        (least..=5).rev().find(fits).unwrap_or(least)
     }
 }
 
@@ -179,15 +269,15 @@ impl Backend for Cuda {
 
     fn linear(&self, linear: Linear) -> Result<Placed, GpuError> {
         let matrix = &linear.matrix;
-        let (kernel, bytes) = match &matrix.elements {
-            Elements::Bf16(elements) => ("product_bf16", library::bytes_of(elements)),
-            Elements::F16(elements) => ("product_f16", library::bytes_of(elements)),
-            Elements::F32(elements) => ("product_f32", library::bytes_of(elements)),
+        let (format, bytes) = match &matrix.elements {
+            Elements::Bf16(elements) => (BF16, library::bytes_of(elements)),
+            Elements::F16(elements) => (F16, library::bytes_of(elements)),
+            Elements::F32(elements) => (F32, library::bytes_of(elements)),
         };
         let elements = self.0.allocate(bytes.len(), 1)?;
         elements.write(0, bytes)?;
         Ok(Placed {
-            kernel,
+            format,
             elements,
             bias: linear.bias.as_deref().map(|bias| self.floats(bias)).transpose()?,
             outputs: matrix.rows,

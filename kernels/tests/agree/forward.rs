@@ -109,6 +109,13 @@ fn products_agree() {
             (7, 128, 257),
             (130, 131, 520),
             (2, 3, 1025),
+            // Rows that are few: blocks of 8, 16 and 32 outputs, with whole pieces of 16 bytes and without.
+            (1, 21, 4616),
+            (1, 131, 2115),
+            (1, 140, 2120),
+            (1, 290, 264),
+            (8, 67, 1288),
+            (5, 33, 1023),
         ];
         for (rows, outputs, depth) in shapes {
             for format in 0..3 {
