@@ -19,8 +19,8 @@ GENERATED = HERE / "generated"
 WHEEL = "nvidia-cuda-nvrtc-cu12"
 VERSION = "12.4.127"
 SOURCES = [
-    "numbers.cu", "units.cu", "functions.cu", "tally.cu", "groups.cu", "product.cu", "few.cu", "attention.cu", "rows.cu",
-    "head.cu", "limits.cu",
+    "numbers.cu", "units.cu", "functions.cu", "tally.cu", "groups.cu", "product.cu", "few.cu", "matrix.cu", "attention.cu",
+    "kept.cu", "rows.cu", "head.cu", "limits.cu",
 ]
 OPTIONS = ["--std=c++17", "--fmad=false", "--prec-div=true", "--prec-sqrt=true", "--ftz=false"]
 

@@ -64,6 +64,9 @@ struct Begun {
 };
 static std::vector<Begun> begun_copies[THREADS_MAX];
 static unsigned groups[THREADS_MAX];
+// What the threads of a warp show one another for matrices.
+static const uint32_t *rows[THREADS_MAX];
+static uint32_t fragments[THREADS_MAX][6];
 
 static void make_copies(unsigned groups_left) {
     auto &copies = begun_copies[threadIdx.x];
@@ -155,6 +158,36 @@ static void end_group() { device::groups[threadIdx.x]++; }
 template <int GROUPS>
 static void wait_for_groups() { device::make_copies(GROUPS); }
 
+static void load_matrices(const void *row, u32 (&to)[4]) {
+    device::rows[threadIdx.x] = (const u32 *)row;
+    device::barrier();
+    unsigned lane = threadIdx.x % 32, warp = threadIdx.x - lane;
+    for (unsigned matrix = 0; matrix < 4; matrix++) to[matrix] = device::rows[warp + matrix * 8 + lane / 4][lane % 4];
+    device::barrier();
+}
+
+static void mma_bf16(float (&sums)[4], const u32 (&a)[4], u32 first, u32 second) {
+    // A thread has, of a, rows lane / 4 and 8 more, first of 8 terms and then of the others; of b, the column lane / 4; of the
+    // sums, columns from lane % 4 * 2 on.
+    const u32 own[6] = {a[0], a[1], a[2], a[3], first, second};
+    memcpy(device::fragments[threadIdx.x], own, sizeof(own));
+    device::barrier();
+    unsigned lane = threadIdx.x % 32, warp = threadIdx.x - lane;
+    auto element = [&](unsigned of, unsigned part, unsigned term) {
+        u32 word = device::fragments[warp + of * 4 + term % 8 / 2][part];
+        return (double)from_bf16((u16)(word >> term % 2 * 16));
+    };
+    for (unsigned i = 0; i < 4; i++) {
+        double sum = sums[i];
+        for (unsigned term = 0; term < 16; term++)
+            sum += element(lane / 4, i / 2 + term / 8 * 2, term) * element(lane % 4 * 2 + i % 2, 4 + term / 8, term);
+        // Towards zero, as devices do.
+        float nearest = (float)sum;
+        sums[i] = fabs(nearest) > fabs(sum) ? nextafterf(nearest, 0.0f) : nearest;
+    }
+    device::barrier();
+}
+
 float from_f16(u16 bits) {
     u32 magnitude = bits & 0x7fff;
     float wide = magnitude >= 0x7c00 ? __uint_as_float(0x7f800000u | (magnitude << 13))
@@ -167,7 +200,9 @@ float from_f16(u16 bits) {
 #include "groups.cu"
 #include "product.cu"
 #include "few.cu"
+#include "matrix.cu"
 #include "attention.cu"
+#include "kept.cu"
 #include "rows.cu"
 #include "head.cu"
 
@@ -196,8 +231,10 @@ static const std::map<std::string, void (*)()> kernels = {
     KERNEL(tally_bf16), KERNEL(tally_f16), KERNEL(tally_f32), KERNEL(count_bytes), KERNEL(groups_bf16), KERNEL(groups_f16),
     KERNEL(groups_f32), KERNEL(groups_f8), KERNEL(product_bf16), KERNEL(product_f16), KERNEL(product_f32),
     KERNEL(row_bf16), KERNEL(row_f16), KERNEL(row_f32), KERNEL(few_bf16), KERNEL(few_f16), KERNEL(few_f32),
-    KERNEL(attention_scores), KERNEL(attention_weights), KERNEL(attention_values), KERNEL(normalise), KERNEL(rotate),
-    KERNEL(activate), KERNEL(add), KERNEL(copy), KERNEL(head_seen), KERNEL(head_asked),
+    KERNEL(to_halves), KERNEL(matrix_bf16),
+    KERNEL(attention_scores), KERNEL(attention_weights), KERNEL(attention_values), KERNEL(keep), KERNEL(kept_scores),
+    KERNEL(kept_weights), KERNEL(kept_sums), KERNEL(kept_values), KERNEL(kept_heads), KERNEL(normalise), KERNEL(rotate),
+    KERNEL(activate), KERNEL(add), KERNEL(copy), KERNEL(head_tops), KERNEL(head_seen), KERNEL(head_asked),
 };
 
 static void get(void *to, size_t bytes) {

@@ -22,10 +22,16 @@ const TILE: usize = 128;
 /// Rows that are multiplied without tiles, at most, and threads of a block that does so.
 const FEW: usize = 8;
 const FEW_THREADS: u32 = 128;
+/// Keys of a block that multiplies them with one row, and how many rows there is room for at least.
+const KEPT_KEYS: usize = 128;
+const KEPT_MIN: usize = 256;
 /// Terms in one chain.
 const CHAIN: usize = 256;
 /// Scores of attention that are held at a time, as long as one head's are not more.
 const SCORES_BYTES_MAX: usize = 512 << 20;
+
+/// Logits that are held at a time, as long as one tile's are not more.
+const LOGITS_BYTES_MAX: usize = 32 << 20;
 
 /// A GPU that computes.
 #[derive(Debug, Clone)]
@@ -117,7 +123,8 @@ pub(crate) struct Asked {
     pairs: Buffer,
     count: usize,
     kept: Buffer,
-    greatest: Buffer,
+    /// The greatest logits until now, and room for those behind the next tiles.
+    greatest: (Buffer, Buffer),
 }
 
 /// Returns a size as kernels take it. What is larger did not fit into the memory of any device.
@@ -151,13 +158,90 @@ impl Cuda {
         Ok(buffer)
     }
 
-    /// Copies the first numbers of one to a place in another.
-    fn copy_to(&self, to: &Numbers, first: usize, from: &Numbers, count: usize) -> Result<(), GpuError> {
+    /// Copies the first numbers of one to another.
+    fn copy_to(&self, to: &Numbers, from: &Numbers, count: usize) -> Result<(), GpuError> {
         let arguments = Arguments::default()
-            .long(to.address() + 4 * first as u64)
+            .long(to.address())
             .long(from.address())
             .long(count as u64);
         self.0.launch_over("copy", count, arguments)
+    }
+
+    /// Lets a row attend to `rows` rows, of which it is the last.
+    fn attend_last(
+        &self,
+        attention: &Attention,
+        q: &Numbers,
+        keys: &Numbers,
+        values: &Numbers,
+        rows: usize,
+        out: &Numbers,
+    ) -> Result<(), GpuError> {
+        let Attention {
+            heads,
+            kv_heads,
+            width,
+            ..
+        } = *attention;
+        let first = attention.window.map_or(0, |window| rows.saturating_sub(window));
+        let seen = rows - first;
+        // Of a few sizes, so that memory that is given back is of use.
+        let stride = seen.next_power_of_two().max(KEPT_MIN);
+        let tiles_of_keys = seen.div_ceil(KEPT_KEYS);
+        let chains = rows.div_ceil(CHAIN) - first / CHAIN;
+        let scores = self.numbers(heads * stride)?;
+        let greatest = self.numbers(heads * stride.div_ceil(KEPT_KEYS))?;
+        let sums = self.numbers(heads)?;
+        let parts = self.numbers((stride / CHAIN + 2) * heads * width)?;
+        let kept = [
+            word(rows),
+            word(heads),
+            word(kv_heads),
+            word(width),
+            word(first),
+            is_bf16(attention.precision),
+            u32::from(attention.cap.is_some()),
+            attention.cap.unwrap_or(0.0).to_bits(),
+            attention.scale.to_bits(),
+            word(stride),
+        ];
+        // Heads that share keys, by eights.
+        let eights = word((heads / kv_heads.max(1)).div_ceil(FEW));
+        let arguments = Arguments::default()
+            .long(q.address())
+            .long(keys.address())
+            .long(scores.address())
+            .long(greatest.address())
+            .structure(&kept);
+        let grid = [word(tiles_of_keys), word(kv_heads), eights];
+        self.0.launch("kept_scores", grid, FEW_THREADS, arguments)?;
+        let arguments = Arguments::default()
+            .long(scores.address())
+            .long(greatest.address())
+            .word(word(tiles_of_keys))
+            .structure(&kept);
+        let grid = [word(seen.div_ceil(1024)), word(heads), 1];
+        self.0.launch("kept_weights", grid, 256, arguments)?;
+        let arguments = Arguments::default()
+            .long(scores.address())
+            .long(sums.address())
+            .structure(&kept);
+        self.0.launch("kept_sums", [word(heads), 1, 1], 256, arguments)?;
+        let arguments = Arguments::default()
+            .long(scores.address())
+            .long(sums.address())
+            .long(values.address())
+            .long(parts.address())
+            .structure(&kept);
+        let grid = [word(chains * width.div_ceil(128)), word(kv_heads), eights];
+        self.0.launch("kept_values", grid, 128, arguments)?;
+        let arguments = Arguments::default()
+            .long(parts.address())
+            .long(out.address())
+            .word(word(chains))
+            .word(word(out.count));
+        let blocks = word(out.count.div_ceil(128));
+        self.0.launch("kept_heads", [blocks, 1, 1], 128, arguments)
     }
 
     /// Multiplies rows with `count` of a matrix's rows from `first` on.
@@ -348,12 +432,18 @@ impl Backend for Cuda {
     fn rotate(&self, rows: &mut Numbers, rotation: &Table, lengths: &[usize]) -> Result<(), GpuError> {
         let places: Vec<u32> = lengths.iter().flat_map(|length| 0..word(*length)).collect();
         let heads = rows.count / places.len().max(1) / (2 * rotation.half).max(1);
-        let positions = self.words(&places)?;
-        self.0.join()?;
+        // A row alone is at the first place, which need not be told.
+        let positions = if places.len() > 1 {
+            let positions = self.words(&places)?;
+            self.0.join()?;
+            Some(positions)
+        } else {
+            None
+        };
         let arguments = Arguments::default()
             .long(rows.address())
             .long(rotation.table.address())
-            .long(positions.address())
+            .long(positions.as_ref().map_or(0, Buffer::address))
             .word(word(places.len()))
             .word(word(heads))
             .word(word(rotation.half));
@@ -423,7 +513,6 @@ impl Backend for Cuda {
         Ok(out)
     }
 
-    /// All rows are computed, since kernels take whole tiles of them; the last one is what was wanted.
     fn attend_kept(
         &self,
         attention: &Attention,
@@ -432,28 +521,34 @@ impl Backend for Cuda {
         v: &Numbers,
         kept: &mut Kept,
     ) -> Result<Numbers, GpuError> {
-        let rows = kept.rows + 1;
-        let (keys, values) = match kept.held.take() {
-            Some(held) if held.0.count >= rows * k.count => held,
-            held => {
-                let room = || self.numbers(rows.next_multiple_of(TILE) * k.count);
-                let more = (room()?, room()?);
-                if let Some((keys, values)) = held {
-                    self.copy_to(&more.0, 0, &keys, kept.rows * k.count)?;
-                    self.copy_to(&more.1, 0, &values, kept.rows * k.count)?;
-                }
-                more
-            }
+        let room = match &kept.held {
+            Some((keys, _)) => keys.count / k.count.max(1),
+            None => 0,
         };
-        self.copy_to(&keys, kept.rows * k.count, k, k.count)?;
-        self.copy_to(&values, kept.rows * k.count, v, k.count)?;
-        let before = kept.rows * q.count;
-        let all = self.numbers(before + q.count)?;
-        self.copy_to(&all, before, q, q.count)?;
-        let heads = self.attend(attention, &all, &keys, &values, &[rows])?;
-        kept.rows = rows;
-        kept.held = Some((keys, values));
-        self.copy(&heads, before..before + q.count)
+        if room <= kept.rows {
+            // Twice as many: what is copied is never more than what was kept.
+            let count = (kept.rows + 1).next_power_of_two().max(KEPT_MIN) * k.count;
+            let more = (self.numbers(count)?, self.numbers(count)?);
+            if let Some((keys, values)) = &kept.held {
+                self.copy_to(&more.0, keys, kept.rows * k.count)?;
+                self.copy_to(&more.1, values, kept.rows * k.count)?;
+            }
+            kept.held = Some(more);
+        }
+        let out = self.numbers(q.count)?;
+        if let Some((keys, values)) = &kept.held {
+            let end = 4 * (kept.rows * k.count) as u64;
+            let arguments = Arguments::default()
+                .long(keys.address() + end)
+                .long(values.address() + end)
+                .long(k.address())
+                .long(v.address())
+                .long(k.count as u64);
+            self.0.launch_over("keep", k.count, arguments)?;
+            kept.rows += 1;
+            self.attend_last(attention, q, keys, values, kept.rows, &out)?;
+        }
+        Ok(out)
     }
 
     fn activate(
@@ -495,7 +590,10 @@ impl Backend for Cuda {
             .flat_map(|(row, loss)| loss.tokens().flat_map(move |token| [row, word(token)]))
             .collect();
         let asked = Asked {
-            greatest: self.floats(&vec![f32::NEG_INFINITY; losses.len()])?,
+            greatest: (
+                self.floats(&vec![f32::NEG_INFINITY; losses.len()])?,
+                self.0.allocate(losses.len(), 4)?,
+            ),
             kept: self.floats(&vec![f32::NAN; pairs.len() / 2])?,
             count: pairs.len() / 2,
             pairs: self.words(&pairs)?,
@@ -518,22 +616,34 @@ impl Backend for Cuda {
         precision: Precision,
     ) -> Result<(), GpuError> {
         let rows = asked.losses.len();
-        let logits = self.numbers(rows * VOCABULARY_TILE.min(part.outputs))?;
         let tiles = part.outputs.div_ceil(VOCABULARY_TILE);
+        // Tiles that are looked at together, which does not show.
+        let together = (LOGITS_BYTES_MAX / (4 * VOCABULARY_TILE * rows).max(1)).clamp(1, tiles.max(1));
+        let logits = self.numbers(rows * part.outputs.min(together * VOCABULARY_TILE))?;
+        let tops = self.0.allocate(together * rows, 16)?;
         // What a tile leaves of a row: 24 bytes.
         let seen = self.0.allocate(tiles * rows * 3, 8)?;
-        for tile in 0..tiles {
+        for tile in (0..tiles).step_by(together) {
             let start = tile * VOCABULARY_TILE;
-            let end = part.outputs.min(start + VOCABULARY_TILE);
+            let end = part.outputs.min(start + together * VOCABULARY_TILE);
             self.multiply(&asked.rows, part, start..end, precision, &logits)?;
+            let grid = [word(rows), word((end - start).div_ceil(VOCABULARY_TILE)), 1];
             let arguments = Arguments::default()
                 .long(logits.address())
-                .long(asked.greatest.address())
-                .long(seen.address() + (tile * rows * 24) as u64)
+                .long(tops.address())
                 .word(word(end - start))
                 .word(u32::from(cap.is_some()))
                 .float(cap.unwrap_or(0.0));
-            self.0.launch("head_seen", [word(rows), 1, 1], 128, arguments)?;
+            self.0.launch("head_tops", grid, 128, arguments)?;
+            let arguments = Arguments::default()
+                .long(logits.address())
+                .long(tops.address())
+                .long(asked.greatest.0.address())
+                .long(asked.greatest.1.address())
+                .long(seen.address() + (tile * rows * 24) as u64)
+                .word(word(end - start));
+            self.0.launch("head_seen", grid, 128, arguments)?;
+            std::mem::swap(&mut asked.greatest.0, &mut asked.greatest.1);
             let arguments = Arguments::default()
                 .long(logits.address())
                 .long(asked.pairs.address())

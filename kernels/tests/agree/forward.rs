@@ -348,6 +348,72 @@ fn attention_agrees() {
     });
 }
 
+#[test]
+fn attention_to_what_was_kept_agrees() {
+    let plain = Attention {
+        heads: 4,
+        kv_heads: 2,
+        width: 16,
+        scale: 0.25,
+        cap: None,
+        causal: true,
+        window: None,
+        precision: Precision::F32,
+    };
+    let ways = [
+        (plain, 300),
+        (
+            Attention {
+                window: Some(7),
+                cap: Some(5.0),
+                ..plain
+            },
+            40,
+        ),
+        (
+            Attention {
+                window: Some(200),
+                precision: Precision::Bf16,
+                ..plain
+            },
+            540,
+        ),
+        (
+            Attention {
+                heads: 20,
+                kv_heads: 1,
+                width: 130,
+                ..plain
+            },
+            140,
+        ),
+        (
+            Attention {
+                heads: 1,
+                kv_heads: 1,
+                width: 300,
+                ..plain
+            },
+            20,
+        ),
+    ];
+    each(|cuda, random| {
+        for (attention, rows) in ways {
+            let (mut here, mut there) = (Default::default(), Kept::default());
+            for row in 0..rows {
+                let q = random.numbers(attention.heads * attention.width);
+                let k = random.numbers(attention.kv_heads * attention.width);
+                let v = random.numbers(attention.kv_heads * attention.width);
+                let expected = Cpu.attend_kept(&attention, &q, &k, &v, &mut here).unwrap();
+                let [q, k, v] = [q, k, v].map(|x| cuda.place(x).unwrap());
+                let found = cuda.attend_kept(&attention, &q, &k, &v, &mut there).unwrap();
+                let what = format!("{attention:?}, row {row}");
+                assert_same(&cuda.fetch(found).unwrap(), &expected, &what);
+            }
+        }
+    });
+}
+
 fn losses<B: Backend>(
     backend: &B,
     rows: &[f32],
@@ -384,7 +450,13 @@ fn losses<B: Backend>(
 #[test]
 fn losses_agree() {
     each(|cuda, random| {
-        for (rows, vocabulary, cap) in [(1, 5, None), (9, 1024, Some(3.0)), (5, 2500, None)] {
+        let ways = [
+            (1, 5, None),
+            (9, 1024, Some(3.0)),
+            (5, 2500, None),
+            (1, 9000, Some(2.0)),
+        ];
+        for (rows, vocabulary, cap) in ways {
             let mut head = matrix(random, 2, vocabulary, 24);
             if let Elements::F32(elements) = &mut head.elements {
                 // Two tokens that are the same: the first of them is the best, if one is.
