@@ -66,7 +66,7 @@ static std::vector<Begun> begun_copies[THREADS_MAX];
 static unsigned groups[THREADS_MAX];
 // What the threads of a warp show one another for matrices.
 static const uint32_t *rows[THREADS_MAX];
-static uint32_t fragments[THREADS_MAX][6];
+static float fragments[THREADS_MAX][12];
 
 static void make_copies(unsigned groups_left) {
     auto &copies = begun_copies[threadIdx.x];
@@ -170,12 +170,11 @@ static void mma_bf16(float (&sums)[4], const u32 (&a)[4], u32 first, u32 second)
     // A thread has, of a, rows lane / 4 and 8 more, first of 8 terms and then of the others; of b, the column lane / 4; of the
     // sums, columns from lane % 4 * 2 on.
     const u32 own[6] = {a[0], a[1], a[2], a[3], first, second};
-    memcpy(device::fragments[threadIdx.x], own, sizeof(own));
+    for (unsigned i = 0; i < 12; i++) device::fragments[threadIdx.x][i] = from_bf16((u16)(own[i / 2] >> i % 2 * 16));
     device::barrier();
     unsigned lane = threadIdx.x % 32, warp = threadIdx.x - lane;
     auto element = [&](unsigned of, unsigned part, unsigned term) {
-        u32 word = device::fragments[warp + of * 4 + term % 8 / 2][part];
-        return (double)from_bf16((u16)(word >> term % 2 * 16));
+        return (double)device::fragments[warp + of * 4 + term % 8 / 2][part * 2 + term % 2];
     };
     for (unsigned i = 0; i < 4; i++) {
         double sum = sums[i];
