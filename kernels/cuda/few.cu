@@ -72,8 +72,10 @@ __device__ inline void few(const FewRows &f, u32 first, u32 shift, float (&total
                 begin_copy(to, (const u8 *)f.weights + from * SIZE);
             } else {
                 Words words{};
-                for (u32 i = 0; i < 16 / SIZE && term + i < f.depth; i++) {
-                    if (SIZE == 4) words.at[i] = ((const u32 *)f.weights)[from + i];
+#pragma unroll
+                for (u32 i = 0; i < 16 / SIZE; i++) {
+                    if (term + i >= f.depth) continue;
+                    if (SIZE == 4) words.at[i % 4] = ((const u32 *)f.weights)[from + i];
                     else words.at[i / 2] |= (u32)((const u16 *)f.weights)[from + i] << i % 2 * 16;
                 }
                 *to = words;
@@ -135,7 +137,7 @@ __device__ inline void few(const FewRows &f, u32 first, u32 shift, float (&total
             for (u32 i = 0; term + i < f.depth; i++) {
                 float of_word[4 / SIZE];
                 unpack<FORMAT>(mine[i * SIZE / 16].at[i * SIZE / 4 % 4], of_word, f.to_bf16);
-                float weight = of_word[SIZE == 4 || i % 2 == 0 ? 0 : 4 / SIZE - 1];
+                float weight = SIZE == 4 || i % 2 == 0 ? of_word[0] : of_word[4 / SIZE - 1];
 #pragma unroll
                 for (u32 row = 0; row < ROWS; row++)
                     sums[row] = fmaf(terms[(row * chains + lane) * APART + i], weight, sums[row]);
@@ -186,17 +188,17 @@ extern "C" __global__ void __launch_bounds__(128, 4) row_f32(const float *x, con
 }
 
 // Up to 8 rows; of those that do not exist zeros are multiplied.
-extern "C" __global__ void __launch_bounds__(128, 4) few_bf16(const float *x, const void *weights, const float *bias, float *y,
+extern "C" __global__ void __launch_bounds__(128, 3) few_bf16(const float *x, const void *weights, const float *bias, float *y,
                                                            u32 rows, u32 outputs, u32 depth, u32 to_bf16, u32 shift) {
     product_of_few<BF16, 8>(x, weights, bias, y, rows, outputs, depth, to_bf16, shift);
 }
 
-extern "C" __global__ void __launch_bounds__(128, 4) few_f16(const float *x, const void *weights, const float *bias, float *y,
+extern "C" __global__ void __launch_bounds__(128, 3) few_f16(const float *x, const void *weights, const float *bias, float *y,
                                                           u32 rows, u32 outputs, u32 depth, u32 to_bf16, u32 shift) {
     product_of_few<F16, 8>(x, weights, bias, y, rows, outputs, depth, to_bf16, shift);
 }
 
-extern "C" __global__ void __launch_bounds__(128, 4) few_f32(const float *x, const void *weights, const float *bias, float *y,
+extern "C" __global__ void __launch_bounds__(128, 3) few_f32(const float *x, const void *weights, const float *bias, float *y,
                                                           u32 rows, u32 outputs, u32 depth, u32 to_bf16, u32 shift) {
     product_of_few<F32, 8>(x, weights, bias, y, rows, outputs, depth, to_bf16, shift);
 }
