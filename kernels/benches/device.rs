@@ -102,6 +102,52 @@ fn sections(gpu: &Arc<Gpu>, read: f64) {
     }
 }
 
+/// One row times weights, as they are multiplied for each token that is written.
+fn rows(gpu: &Arc<Gpu>, read: f64) {
+    for (outputs, depth) in [
+        (HEADS * HEAD, HIDDEN),
+        (KV_HEADS * HEAD, HIDDEN),
+        (INNER, HIDDEN),
+        (HIDDEN, INNER),
+    ] {
+        // The first call makes the memory ready as well: the difference is that of the others.
+        let few = seconds(|| gpu.row_rounds(BYTES, outputs, depth, 1).unwrap());
+        let mut bytes = 0.0;
+        let all = seconds(|| bytes = gpu.row_rounds(BYTES, outputs, depth, 401).unwrap());
+        let rate = bytes * 400.0 / 401.0 / 1e9 / (all - few);
+        println!(
+            "a row times {outputs} x {depth} of bf16: {rate:.0} GB/s, {:.2} of reads",
+            rate / read
+        );
+    }
+}
+
+/// Tokens one after the other: what they read of weights, to what could be read.
+fn decode(gpu: &Arc<Gpu>, read: f64) {
+    let source = model();
+    let options = Options {
+        precision: Precision::Bf16,
+        residency: Residency::Resident,
+        gpu: Some(gpu),
+        ..Options::default()
+    };
+    let model = Model::open(&source, options).unwrap();
+    for before in [0, 1024] {
+        let mut decoder = model.decoder().unwrap();
+        for token in 0..before + 1 {
+            decoder.take(token, &[]).unwrap();
+        }
+        let tokens = 32;
+        let seconds = seconds(|| (0..tokens).for_each(|token| drop(decoder.take(token, &[]).unwrap())));
+        let rate = f64::from(tokens) / seconds;
+        let moved = model.pass_bytes() as f64 * rate / 1e9;
+        println!(
+            "decode, bf16: {rate:.0} tokens/s of {LAYERS} layers and the head behind {before} others, {moved:.0} GB/s of weights, {:.2} of reads",
+            moved / read
+        );
+    }
+}
+
 /// A Llama with random bf16 weights.
 fn model() -> MemorySource {
     let config = json!({
@@ -163,13 +209,14 @@ fn sequences(length: usize, count: usize) -> Vec<Sequence> {
 fn ask(
     source: &MemorySource,
     gpu: Option<&Arc<Gpu>>,
-    precision: Precision,
+    (precision, matrix_units): (Precision, bool),
     sequences: &[Sequence],
 ) -> (f64, Vec<Vec<Answer>>) {
     let options = Options {
         precision,
         residency: Residency::Resident,
         gpu,
+        matrix_units,
         ..Options::default()
     };
     let model = Model::open(source, options).unwrap();
@@ -183,15 +230,30 @@ fn forward(gpu: &Arc<Gpu>, fused: f64, matrix: f64) {
     let source = model();
     let few = sequences(33, 2);
     let layer = HIDDEN * (2 * HEADS + 2 * KV_HEADS) * HEAD + 3 * HIDDEN * INNER;
-    for (precision, name) in [(Precision::F32, "f32"), (Precision::Bf16, "bf16")] {
-        let (_, found) = ask(&source, Some(gpu), precision, &few);
-        assert_eq!(
-            found,
-            ask(&source, None, precision, &few).1,
-            "a GPU says what the CPU says"
-        );
+    let numbers = |answers: &[Vec<Answer>]| -> Vec<f64> {
+        let all = answers.iter().flatten();
+        all.flat_map(|answer| answer.log_probabilities.clone()).collect()
+    };
+    for (way, name) in [
+        ((Precision::F32, false), "f32"),
+        ((Precision::Bf16, false), "bf16"),
+        ((Precision::Bf16, true), "bf16 by matrix units"),
+    ] {
+        let (_, found) = ask(&source, Some(gpu), way, &few);
+        let (_, expected) = ask(&source, None, way, &few);
+        if way.1 {
+            let off = numbers(&found)
+                .iter()
+                .zip(numbers(&expected))
+                .map(|(found, expected)| (found - expected).abs())
+                .fold(0.0, f64::max);
+            println!("language, {name}: {off:.1e} nats from the CPU at most");
+            assert!(off < 0.1, "a GPU says nearly what the CPU says");
+        } else {
+            assert_eq!(found, expected, "a GPU says what the CPU says");
+        }
         let count = 4;
-        let (seconds, _) = ask(&source, Some(gpu), precision, &sequences(LENGTH, count));
+        let (seconds, _) = ask(&source, Some(gpu), way, &sequences(LENGTH, count));
         let attention = HEADS * HEAD * LENGTH;
         let operations = (2 * (LAYERS * (layer + attention) + HIDDEN * VOCABULARY) * LENGTH * count) as f64;
         let rate = operations / 1e12 / seconds;
@@ -239,5 +301,7 @@ fn main() {
         "limits: reads {read:.0} GB/s, fused multiply-adds {fused:.1} TFLOP/s, matrix units in bf16 {matrix:.0} TFLOP/s"
     );
     sections(&gpu, read);
+    rows(&gpu, read);
+    decode(&gpu, read);
     forward(&gpu, fused, matrix);
 }

@@ -4,7 +4,7 @@
     python kernels/cuda/generate.py            # writes
     python kernels/cuda/generate.py --check    # compares bytes, and says what differs
 
-Refuses other versions of NVRTC, since they would give other bytes, and kernels that spill registers.
+Refuses other versions of NVRTC, since they would give other bytes, and kernels that spill registers or use local memory.
 """
 
 import ctypes
@@ -19,7 +19,8 @@ GENERATED = HERE / "generated"
 WHEEL = "nvidia-cuda-nvrtc-cu12"
 VERSION = "12.4.127"
 SOURCES = [
-    "numbers.cu", "functions.cu", "tally.cu", "groups.cu", "product.cu", "attention.cu", "rows.cu", "head.cu", "limits.cu",
+    "numbers.cu", "units.cu", "functions.cu", "tally.cu", "groups.cu", "product.cu", "few.cu", "matrix.cu", "attention.cu",
+    "kept.cu", "rows.cu", "head.cu", "limits.cu",
 ]
 OPTIONS = ["--std=c++17", "--fmad=false", "--prec-div=true", "--prec-sqrt=true", "--ftz=false"]
 
@@ -71,8 +72,9 @@ def resources(log):
         if found := re.search(r"Compiling entry function '(\w+)'", line):
             name = found[1]
             kernels[name] = {"registers": 0, "shared": 0, "spilled": 0}
-        elif name and (found := re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", line)):
-            kernels[name]["spilled"] = int(found[1]) + int(found[2])
+        elif name and (found := re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", line)):
+            # What is indexed at run time is in memory as well.
+            kernels[name]["spilled"] = max(map(int, found.groups()))
         elif name and (found := re.search(r"Used (\d+) registers", line)):
             kernels[name]["registers"] = int(found[1])
             shared = re.search(r"(\d+) bytes smem", line)

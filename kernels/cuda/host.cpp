@@ -55,6 +55,29 @@ __attribute__((noinline)) static void resume(unsigned thread) {
     swapcontext(&scheduler, &threads[thread]);
 }
 
+// Copies that a thread has begun, with the group each is in. In every second block they are made when they are begun, in the
+// others when they are waited for: neither may show.
+struct Begun {
+    void *to;
+    const void *from;
+    unsigned group;
+};
+static std::vector<Begun> begun_copies[THREADS_MAX];
+static unsigned groups[THREADS_MAX];
+// What the threads of a warp show one another for matrices.
+static const uint32_t *rows[THREADS_MAX];
+static float fragments[THREADS_MAX][12];
+
+static void make_copies(unsigned groups_left) {
+    auto &copies = begun_copies[threadIdx.x];
+    size_t kept = 0;
+    for (auto &copy : copies) {
+        if (copy.group + groups_left < groups[threadIdx.x]) memcpy(copy.to, copy.from, 16);
+        else copies[kept++] = copy;
+    }
+    copies.resize(kept);
+}
+
 static void run_block(unsigned count) {
     for (unsigned i = 0; i < count; i++) {
         getcontext(&threads[i]);
@@ -63,6 +86,8 @@ static void run_block(unsigned count) {
         threads[i].uc_link = nullptr;
         makecontext(&threads[i], enter, 0);
         begun[i] = ended[i] = false;
+        begun_copies[i].clear();
+        groups[i] = 0;
     }
     for (unsigned left = count; left > 0;)
         for (unsigned i = 0; i < count; i++) {
@@ -96,7 +121,7 @@ static To bits(From from) {
 #define __global__
 #define __device__
 #define __shared__ static
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __syncthreads device::barrier
 #define __uint_as_float device::bits<float, uint32_t>
 #define __float_as_uint device::bits<uint32_t, float>
@@ -119,11 +144,64 @@ static T __shfl_down_sync(unsigned, T own, unsigned by, unsigned width) {
 }
 
 #include "numbers.cu"
+
+// What units.cu has for a device.
+static void begin_copy(void *to, const void *from) {
+    if (((uintptr_t)to | (uintptr_t)from) % 16 != 0) {
+        fprintf(stderr, "16 bytes are copied from %p to %p\n", from, to);
+        exit(1);
+    }
+    if ((blockIdx.x + blockIdx.y + blockIdx.z) % 2 == 0) memcpy(to, from, 16);
+    else device::begun_copies[threadIdx.x].push_back({to, from, device::groups[threadIdx.x]});
+}
+static void end_group() { device::groups[threadIdx.x]++; }
+template <int GROUPS>
+static void wait_for_groups() { device::make_copies(GROUPS); }
+
+static void load_matrices(const void *row, u32 (&to)[4]) {
+    device::rows[threadIdx.x] = (const u32 *)row;
+    device::barrier();
+    unsigned lane = threadIdx.x % 32, warp = threadIdx.x - lane;
+    for (unsigned matrix = 0; matrix < 4; matrix++) to[matrix] = device::rows[warp + matrix * 8 + lane / 4][lane % 4];
+    device::barrier();
+}
+
+static void mma_bf16(float (&sums)[4], const u32 (&a)[4], u32 first, u32 second) {
+    // A thread has, of a, rows lane / 4 and 8 more, first of 8 terms and then of the others; of b, the column lane / 4; of the
+    // sums, columns from lane % 4 * 2 on.
+    const u32 own[6] = {a[0], a[1], a[2], a[3], first, second};
+    for (unsigned i = 0; i < 12; i++) device::fragments[threadIdx.x][i] = from_bf16((u16)(own[i / 2] >> i % 2 * 16));
+    device::barrier();
+    unsigned lane = threadIdx.x % 32, warp = threadIdx.x - lane;
+    auto element = [&](unsigned of, unsigned part, unsigned term) {
+        return (double)device::fragments[warp + of * 4 + term % 8 / 2][part * 2 + term % 2];
+    };
+    for (unsigned i = 0; i < 4; i++) {
+        double sum = sums[i];
+        for (unsigned term = 0; term < 16; term++)
+            sum += element(lane / 4, i / 2 + term / 8 * 2, term) * element(lane % 4 * 2 + i % 2, 4 + term / 8, term);
+        // Towards zero, as devices do.
+        float nearest = (float)sum;
+        sums[i] = fabs(nearest) > fabs(sum) ? nextafterf(nearest, 0.0f) : nearest;
+    }
+    device::barrier();
+}
+
+float from_f16(u16 bits) {
+    u32 magnitude = bits & 0x7fff;
+    float wide = magnitude >= 0x7c00 ? __uint_as_float(0x7f800000u | (magnitude << 13))
+                                     : __uint_as_float(magnitude << 13) * __uint_as_float(0x77800000u);
+    return __uint_as_float(__float_as_uint(wide) | ((u32)(bits & 0x8000) << 16));
+}
+
 #include "functions.cu"
 #include "tally.cu"
 #include "groups.cu"
 #include "product.cu"
+#include "few.cu"
+#include "matrix.cu"
 #include "attention.cu"
+#include "kept.cu"
 #include "rows.cu"
 #include "head.cu"
 
@@ -151,8 +229,11 @@ struct Call<KERNEL> {
 static const std::map<std::string, void (*)()> kernels = {
     KERNEL(tally_bf16), KERNEL(tally_f16), KERNEL(tally_f32), KERNEL(count_bytes), KERNEL(groups_bf16), KERNEL(groups_f16),
     KERNEL(groups_f32), KERNEL(groups_f8), KERNEL(product_bf16), KERNEL(product_f16), KERNEL(product_f32),
-    KERNEL(attention_scores), KERNEL(attention_weights), KERNEL(attention_values), KERNEL(normalise), KERNEL(rotate),
-    KERNEL(activate), KERNEL(add), KERNEL(copy), KERNEL(head_seen), KERNEL(head_asked),
+    KERNEL(row_bf16), KERNEL(row_f16), KERNEL(row_f32), KERNEL(few_bf16), KERNEL(few_f16), KERNEL(few_f32),
+    KERNEL(to_halves), KERNEL(matrix_bf16),
+    KERNEL(attention_scores), KERNEL(attention_weights), KERNEL(attention_values), KERNEL(keep), KERNEL(kept_scores),
+    KERNEL(kept_weights), KERNEL(kept_sums), KERNEL(kept_values), KERNEL(kept_heads), KERNEL(normalise), KERNEL(rotate),
+    KERNEL(activate), KERNEL(add), KERNEL(copy), KERNEL(head_tops), KERNEL(head_seen), KERNEL(head_asked),
 };
 
 static void get(void *to, size_t bytes) {

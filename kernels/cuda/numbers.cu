@@ -15,6 +15,11 @@ struct alignas(16) Words {
     u32 at[4];
 };
 
+// Four numbers that are loaded at once.
+struct alignas(16) Floats {
+    float at[4];
+};
+
 // Formats of weights, as the host numbers them.
 enum Format { BF16 = 0, F16 = 1, F32 = 2 };
 
@@ -26,12 +31,8 @@ __device__ inline float from_finite_f16(u16 bits) {
     return __uint_as_float(__float_as_uint(magnitude) | ((u32)(bits & 0x8000) << 16));
 }
 
-__device__ inline float from_f16(u16 bits) {
-    u32 magnitude = bits & 0x7fff;
-    float wide = magnitude >= 0x7c00 ? __uint_as_float(0x7f800000u | (magnitude << 13))
-                                     : __uint_as_float(magnitude << 13) * __uint_as_float(0x77800000u);
-    return __uint_as_float(__float_as_uint(wide) | ((u32)(bits & 0x8000) << 16));
-}
+// Reads an F16: units.cu.
+__device__ inline float from_f16(u16 bits);
 
 // Reads an element of weights.
 template <int FORMAT>

@@ -41,13 +41,13 @@ extern "C" __global__ void normalise(float *x, const float *weight, const float 
     }
 }
 
-// Rotates the heads of rows at their positions; the table has a position's cosines, then its sines.
+// Rotates the heads of rows at their positions, or all at the first one; the table has a position's cosines, then its sines.
 extern "C" __global__ void rotate(float *x, const float *table, const u32 *positions, u32 rows, u32 heads, u32 half) {
     u64 all = (u64)rows * heads * half;
     for (u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x; at < all; at += (u64)gridDim.x * blockDim.x) {
         u32 i = at % half;
         u64 head = at / half;
-        const float *angles = table + (u64)positions[head / heads] * half * 2;
+        const float *angles = table + (positions ? (u64)positions[head / heads] * half * 2 : 0);
         float *first = x + head * half * 2 + i;
         float a = first[0], b = first[half], cosine = angles[i], sine = angles[half + i];
         first[0] = a * cosine - b * sine;

@@ -7,11 +7,14 @@ use std::sync::Arc;
 
 use super::error::GpuError;
 use super::gpu::{Buffer, Gpu};
+use super::kept::Kept;
 use super::library;
+use super::loss::Asked;
 use super::machine::Arguments;
+use super::product::{BF16, Deep, F16, F32, Placed};
 use crate::backend::Backend;
 use crate::cpu::attention::Attention;
-use crate::cpu::head::{Loss, TILE as VOCABULARY_TILE};
+use crate::cpu::head::Loss;
 use crate::cpu::matrix::Elements;
 use crate::cpu::precision::Precision;
 use crate::cpu::product::Linear;
@@ -19,38 +22,29 @@ use crate::cpu::rows::{Activation, Norm, NormKind, Rotation};
 
 /// Rows and columns of a block's products.
 const TILE: usize = 128;
+/// Terms in one chain.
+pub(super) const CHAIN: usize = 256;
 /// Scores of attention that are held at a time, as long as one head's are not more.
 const SCORES_BYTES_MAX: usize = 512 << 20;
 
 /// A GPU that computes.
 #[derive(Debug, Clone)]
-pub(crate) struct Cuda(pub(crate) Arc<Gpu>);
+pub(crate) struct Cuda {
+    pub(super) gpu: Arc<Gpu>,
+    /// Whether products of bfloat16 go through matrix units, whose sums are the device's own.
+    pub(super) matrix_units: bool,
+}
 
 /// Numbers on the GPU.
 pub(crate) struct Numbers {
-    buffer: Buffer,
-    count: usize,
+    pub(super) buffer: Buffer,
+    pub(super) count: usize,
 }
 
 impl Numbers {
-    fn address(&self) -> u64 {
+    pub(super) fn address(&self) -> u64 {
         self.buffer.address()
     }
-}
-
-/// Rows of a depth.
-pub(crate) struct Deep {
-    numbers: Numbers,
-    depth: usize,
-}
-
-/// A matrix on the GPU, in the width of the file.
-pub(crate) struct Placed {
-    kernel: &'static str,
-    elements: Buffer,
-    bias: Option<Buffer>,
-    outputs: usize,
-    depth: usize,
 }
 
 /// A norm on the GPU.
@@ -68,90 +62,53 @@ pub(crate) struct Table {
     table: Buffer,
 }
 
-/// Keys and values of rows, with room for more of them.
-#[derive(Default)]
-pub(crate) struct Kept {
-    rows: usize,
-    held: Option<(Numbers, Numbers)>,
-}
-
-/// Rows that are asked, and what they have seen so far.
-pub(crate) struct Asked {
-    losses: Vec<Loss>,
-    rows: Deep,
-    /// Pairs of a row and a token, in the order of the losses' targets.
-    pairs: Buffer,
-    count: usize,
-    kept: Buffer,
-    greatest: Buffer,
-}
-
 /// Returns a size as kernels take it. What is larger did not fit into the memory of any device.
-fn word(size: usize) -> u32 {
+pub(super) fn word(size: usize) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX)
 }
 
-fn tiles(size: usize) -> u32 {
+pub(super) fn tiles(size: usize) -> u32 {
     word(size.div_ceil(TILE))
 }
 
-fn is_bf16(precision: Precision) -> u32 {
+pub(super) fn is_bf16(precision: Precision) -> u32 {
     u32::from(precision == Precision::Bf16)
 }
 
 impl Cuda {
-    fn numbers(&self, count: usize) -> Result<Numbers, GpuError> {
-        let buffer = self.0.allocate(count, 4)?;
+    pub(crate) fn new(gpu: Arc<Gpu>, matrix_units: bool) -> Self {
+        Self { gpu, matrix_units }
+    }
+
+    /// The same without matrix units.
+    pub(crate) fn in_chains(&self) -> Self {
+        Self::new(Arc::clone(&self.gpu), false)
+    }
+
+    pub(super) fn numbers(&self, count: usize) -> Result<Numbers, GpuError> {
+        let buffer = self.gpu.allocate(count, 4)?;
         Ok(Numbers { buffer, count })
     }
 
-    fn floats(&self, numbers: &[f32]) -> Result<Buffer, GpuError> {
-        let buffer = self.0.allocate(numbers.len(), 4)?;
+    pub(super) fn floats(&self, numbers: &[f32]) -> Result<Buffer, GpuError> {
+        let buffer = self.gpu.allocate(numbers.len(), 4)?;
         buffer.write_floats(numbers)?;
         Ok(buffer)
     }
 
-    fn words(&self, numbers: &[u32]) -> Result<Buffer, GpuError> {
-        let buffer = self.0.allocate(numbers.len(), 4)?;
+    pub(super) fn words(&self, numbers: &[u32]) -> Result<Buffer, GpuError> {
+        let buffer = self.gpu.allocate(numbers.len(), 4)?;
         buffer.write_words(numbers)?;
         Ok(buffer)
     }
 
-    /// Copies the first numbers of one to a place in another.
-    fn copy_to(&self, to: &Numbers, first: usize, from: &Numbers, count: usize) -> Result<(), GpuError> {
+    /// Copies the first numbers of one to another.
+    pub(super) fn copy_to(&self, to: &Numbers, from: &Numbers, count: usize) -> Result<(), GpuError> {
         let arguments = Arguments::default()
-            .long(to.address() + 4 * first as u64)
+            .long(to.address())
             .long(from.address())
             .long(count as u64);
-        self.0.launch_over("copy", count, arguments)
-    }
-
-    /// Multiplies rows with `count` of a matrix's rows from `first` on.
-    fn multiply(
-        &self,
-        x: &Deep,
-        linear: &Placed,
-        outputs: Range<usize>,
-        precision: Precision,
-        y: &Numbers,
-    ) -> Result<(), GpuError> {
-        let rows = x.numbers.count / x.depth.max(1);
-        let size = if linear.kernel == "product_f32" { 4 } else { 2 };
-        let arguments = Arguments::default()
-            .long(x.numbers.address())
-            .long(linear.elements.address() + (outputs.start * linear.depth * size) as u64)
-            .long(linear.bias.as_ref().map_or(0, Buffer::address))
-            .long(y.address())
-            .word(word(rows))
-            .word(word(outputs.len()))
-            .word(word(linear.depth))
-            .word(is_bf16(precision));
-        self.0.launch(
-            linear.kernel,
-            [tiles(outputs.len()), tiles(rows), 1],
-            256,
-            arguments,
-        )
+        self.gpu.launch_over("copy", count, arguments)
     }
 }
 
@@ -166,7 +123,7 @@ impl Backend for Cuda {
 
     fn place(&self, numbers: Vec<f32>) -> Result<Numbers, GpuError> {
         let buffer = self.floats(&numbers)?;
-        self.0.join()?;
+        self.gpu.join()?;
         Ok(Numbers {
             buffer,
             count: numbers.len(),
@@ -179,15 +136,15 @@ impl Backend for Cuda {
 
     fn linear(&self, linear: Linear) -> Result<Placed, GpuError> {
         let matrix = &linear.matrix;
-        let (kernel, bytes) = match &matrix.elements {
-            Elements::Bf16(elements) => ("product_bf16", library::bytes_of(elements)),
-            Elements::F16(elements) => ("product_f16", library::bytes_of(elements)),
-            Elements::F32(elements) => ("product_f32", library::bytes_of(elements)),
+        let (format, bytes) = match &matrix.elements {
+            Elements::Bf16(elements) => (BF16, library::bytes_of(elements)),
+            Elements::F16(elements) => (F16, library::bytes_of(elements)),
+            Elements::F32(elements) => (F32, library::bytes_of(elements)),
         };
-        let elements = self.0.allocate(bytes.len(), 1)?;
+        let elements = self.gpu.allocate(bytes.len(), 1)?;
         elements.write(0, bytes)?;
         Ok(Placed {
-            kernel,
+            format,
             elements,
             bias: linear.bias.as_deref().map(|bias| self.floats(bias)).transpose()?,
             outputs: matrix.rows,
@@ -213,7 +170,7 @@ impl Backend for Cuda {
     }
 
     fn arrive(&self) -> Result<(), GpuError> {
-        self.0.join()
+        self.gpu.join()
     }
 
     fn copy(&self, rows: &Numbers, numbers: Range<usize>) -> Result<Numbers, GpuError> {
@@ -222,7 +179,7 @@ impl Backend for Cuda {
             .long(copy.address())
             .long(rows.address() + 4 * numbers.start as u64)
             .long(numbers.len() as u64);
-        self.0.launch_over("copy", numbers.len(), arguments)?;
+        self.gpu.launch_over("copy", numbers.len(), arguments)?;
         Ok(copy)
     }
 
@@ -241,12 +198,12 @@ impl Backend for Cuda {
             .word(by_mean)
             .float(offset)
             .double(norm.epsilon);
-        self.0
+        self.gpu
             .launch("normalise", [word(count.div_ceil(32)), 1, 1], 256, arguments)
     }
 
-    fn pack(&self, numbers: Numbers, depth: usize, _precision: Precision) -> Result<Deep, GpuError> {
-        Ok(Deep { numbers, depth })
+    fn pack(&self, numbers: Numbers, depth: usize, precision: Precision) -> Result<Deep, GpuError> {
+        self.deep(numbers, depth, precision)
     }
 
     fn product(&self, x: &Deep, linear: &Placed, precision: Precision) -> Result<Numbers, GpuError> {
@@ -258,16 +215,22 @@ impl Backend for Cuda {
     fn rotate(&self, rows: &mut Numbers, rotation: &Table, lengths: &[usize]) -> Result<(), GpuError> {
         let places: Vec<u32> = lengths.iter().flat_map(|length| 0..word(*length)).collect();
         let heads = rows.count / places.len().max(1) / (2 * rotation.half).max(1);
-        let positions = self.words(&places)?;
-        self.0.join()?;
+        // A row alone is at the first place, which need not be told.
+        let positions = if places.len() > 1 {
+            let positions = self.words(&places)?;
+            self.gpu.join()?;
+            Some(positions)
+        } else {
+            None
+        };
         let arguments = Arguments::default()
             .long(rows.address())
             .long(rotation.table.address())
-            .long(positions.address())
+            .long(positions.as_ref().map_or(0, Buffer::address))
             .word(word(places.len()))
             .word(word(heads))
             .word(word(rotation.half));
-        self.0.launch_over("rotate", rows.count / 2, arguments)
+        self.gpu.launch_over("rotate", rows.count / 2, arguments)
     }
 
     fn attend(
@@ -286,7 +249,7 @@ impl Backend for Cuda {
         let longest = lengths.iter().copied().max().unwrap_or(0);
         let square = longest.saturating_mul(longest).max(1);
         let together = (SCORES_BYTES_MAX / 4 / square).clamp(1, attention.heads.max(1));
-        let scores = self.0.allocate(square.saturating_mul(together), 4)?;
+        let scores = self.gpu.allocate(square.saturating_mul(together), 4)?;
         let mut start = 0;
         for &length in lengths {
             let (rows, keys) = ((start * q_width * 4) as u64, (start * kv_width * 4) as u64);
@@ -312,14 +275,14 @@ impl Backend for Cuda {
                     .long(k.address() + keys)
                     .long(scores.address())
                     .structure(&sequence);
-                self.0.launch(
+                self.gpu.launch(
                     "attention_scores",
                     [tiles(length), tiles_of_rows, heads],
                     256,
                     arguments,
                 )?;
                 let arguments = Arguments::default().long(scores.address()).structure(&sequence);
-                self.0
+                self.gpu
                     .launch("attention_weights", [word(length), heads, 1], 128, arguments)?;
                 let arguments = Arguments::default()
                     .long(scores.address())
@@ -327,13 +290,12 @@ impl Backend for Cuda {
                     .long(out.address() + rows)
                     .structure(&sequence);
                 let grid = [tiles(attention.width), tiles_of_rows, heads];
-                self.0.launch("attention_values", grid, 256, arguments)?;
+                self.gpu.launch("attention_values", grid, 256, arguments)?;
             }
         }
         Ok(out)
     }
 
-    /// All rows are computed, since kernels take whole tiles of them; the last one is what was wanted.
     fn attend_kept(
         &self,
         attention: &Attention,
@@ -342,28 +304,7 @@ impl Backend for Cuda {
         v: &Numbers,
         kept: &mut Kept,
     ) -> Result<Numbers, GpuError> {
-        let rows = kept.rows + 1;
-        let (keys, values) = match kept.held.take() {
-            Some(held) if held.0.count >= rows * k.count => held,
-            held => {
-                let room = || self.numbers(rows.next_multiple_of(TILE) * k.count);
-                let more = (room()?, room()?);
-                if let Some((keys, values)) = held {
-                    self.copy_to(&more.0, 0, &keys, kept.rows * k.count)?;
-                    self.copy_to(&more.1, 0, &values, kept.rows * k.count)?;
-                }
-                more
-            }
-        };
-        self.copy_to(&keys, kept.rows * k.count, k, k.count)?;
-        self.copy_to(&values, kept.rows * k.count, v, k.count)?;
-        let before = kept.rows * q.count;
-        let all = self.numbers(before + q.count)?;
-        self.copy_to(&all, before, q, q.count)?;
-        let heads = self.attend(attention, &all, &keys, &values, &[rows])?;
-        kept.rows = rows;
-        kept.held = Some((keys, values));
-        self.copy(&heads, before..before + q.count)
+        self.attend_row(attention, q, k, v, kept)
     }
 
     fn activate(
@@ -382,7 +323,7 @@ impl Backend for Cuda {
             .long(partner.map_or(0, Numbers::address))
             .long(x.count as u64)
             .word(kind);
-        self.0.launch_over("activate", x.count, arguments)
+        self.gpu.launch_over("activate", x.count, arguments)
     }
 
     fn add(&self, to: &mut Numbers, first: usize, from: &Numbers) -> Result<(), GpuError> {
@@ -390,7 +331,7 @@ impl Backend for Cuda {
             .long(to.address() + 4 * first as u64)
             .long(from.address())
             .long(from.count as u64);
-        self.0.launch_over("add", from.count, arguments)
+        self.gpu.launch_over("add", from.count, arguments)
     }
 
     fn ask(
@@ -398,25 +339,9 @@ impl Backend for Cuda {
         losses: Vec<Loss>,
         rows: Vec<f32>,
         width: usize,
-        _precision: Precision,
+        precision: Precision,
     ) -> Result<Asked, GpuError> {
-        let pairs: Vec<u32> = (0_u32..)
-            .zip(&losses)
-            .flat_map(|(row, loss)| loss.tokens().flat_map(move |token| [row, word(token)]))
-            .collect();
-        let asked = Asked {
-            greatest: self.floats(&vec![f32::NEG_INFINITY; losses.len()])?,
-            kept: self.floats(&vec![f32::NAN; pairs.len() / 2])?,
-            count: pairs.len() / 2,
-            pairs: self.words(&pairs)?,
-            rows: Deep {
-                numbers: self.place(rows)?,
-                depth: width,
-            },
-            losses,
-        };
-        self.0.join()?;
-        Ok(asked)
+        self.ask_rows(losses, rows, width, precision)
     }
 
     fn show(
@@ -427,52 +352,11 @@ impl Backend for Cuda {
         cap: Option<f32>,
         precision: Precision,
     ) -> Result<(), GpuError> {
-        let rows = asked.losses.len();
-        let logits = self.numbers(rows * VOCABULARY_TILE.min(part.outputs))?;
-        let tiles = part.outputs.div_ceil(VOCABULARY_TILE);
-        // What a tile leaves of a row: 24 bytes.
-        let seen = self.0.allocate(tiles * rows * 3, 8)?;
-        for tile in 0..tiles {
-            let start = tile * VOCABULARY_TILE;
-            let end = part.outputs.min(start + VOCABULARY_TILE);
-            self.multiply(&asked.rows, part, start..end, precision, &logits)?;
-            let arguments = Arguments::default()
-                .long(logits.address())
-                .long(asked.greatest.address())
-                .long(seen.address() + (tile * rows * 24) as u64)
-                .word(word(end - start))
-                .word(u32::from(cap.is_some()))
-                .float(cap.unwrap_or(0.0));
-            self.0.launch("head_seen", [word(rows), 1, 1], 128, arguments)?;
-            let arguments = Arguments::default()
-                .long(logits.address())
-                .long(asked.pairs.address())
-                .long(asked.kept.address())
-                .word(word(asked.count))
-                .word(word(first + start))
-                .word(word(end - start));
-            self.0.launch_over("head_asked", asked.count, arguments)?;
-        }
-        let seen = seen.read_longs(tiles * rows * 3)?;
-        for (tile, seen) in seen.chunks_exact((rows * 3).max(1)).enumerate() {
-            for (loss, seen) in asked.losses.iter_mut().zip(seen.as_chunks().0) {
-                let [sum, greatest_and_best, nan] = *seen;
-                let best = (greatest_and_best >> 32) as u32;
-                let best = (best != u32::MAX).then(|| first + tile * VOCABULARY_TILE + best as usize);
-                let greatest = f32::from_bits(greatest_and_best as u32);
-                loss.fold(greatest, best, nan as u32 != 0, f64::from_bits(sum));
-            }
-        }
-        Ok(())
+        self.show_part(asked, part, first, cap, precision)
     }
 
-    fn answer(&self, mut asked: Asked) -> Result<Vec<Loss>, GpuError> {
-        let kept = asked.kept.read_floats(asked.count)?;
-        let mut kept = kept.into_iter();
-        for loss in &mut asked.losses {
-            loss.keep(&mut kept);
-        }
-        Ok(asked.losses)
+    fn answer(&self, asked: Asked) -> Result<Vec<Loss>, GpuError> {
+        asked.answered()
     }
 }
 

@@ -3,7 +3,8 @@
 //! Scores need none of it. It is here so that what a model costs to use can be measured with the arithmetic that scores are
 //! made of.
 //!
-//! Invariant: a token's answer has the bits that [`Model::ask`] gives it in the whole sequence.
+//! Invariant: a token's answer has the bits that [`Model::ask`] gives it in the whole sequence, where that goes without matrix
+//! units: there is nothing for these to do with one row.
 
 use super::error::{NotMeasured, Stop};
 use super::forward::{Answer, Engine, Model, Resident, Sequence};
@@ -21,7 +22,7 @@ pub struct Decoder<'m, 'a> {
 /// Keys and values of each layer, where the model's weights are.
 enum Kept<'m> {
     Cpu(Option<&'m Resident<Cpu>>, Vec<<Cpu as Backend>::Kept>),
-    Gpu(&'m Cuda, Option<&'m Resident<Cuda>>, Vec<<Cuda as Backend>::Kept>),
+    Gpu(Cuda, Option<&'m Resident<Cuda>>, Vec<<Cuda as Backend>::Kept>),
 }
 
 impl<'a> Model<'a> {
@@ -37,7 +38,7 @@ impl<'a> Model<'a> {
         let layers = self.shape.layers.len();
         let kept = match &self.engine {
             Engine::Cpu(resident) => Kept::Cpu(resident.as_ref(), nothing(layers)),
-            Engine::Gpu(cuda, resident) => Kept::Gpu(cuda, resident.as_ref(), nothing(layers)),
+            Engine::Gpu(cuda, resident) => Kept::Gpu(cuda.in_chains(), resident.as_ref(), nothing(layers)),
         };
         Ok(Decoder {
             model: self,
@@ -66,10 +67,10 @@ impl Decoder<'_, '_> {
         let row = model.embed(&sequence, self.tokens)?;
         let row = match &mut self.kept {
             Kept::Cpu(resident, kept) => model.follow(&Cpu, *resident, row, self.tokens, kept)?,
-            Kept::Gpu(cuda, resident, kept) => model.follow(*cuda, *resident, row, self.tokens, kept)?,
+            Kept::Gpu(cuda, resident, kept) => model.follow(&*cuda, *resident, row, self.tokens, kept)?,
         };
         self.tokens += 1;
-        let mut answers = model.answers(&row, &sequence)?.into_iter().flatten();
+        let mut answers = model.answers(&row, &sequence, true)?.into_iter().flatten();
         Ok(answers.next().expect("one sequence asks once"))
     }
 }

@@ -45,7 +45,7 @@ pub enum Residency {
     Streaming,
 }
 
-/// How a model is measured. None of it but the precision and the longest input shows in a result.
+/// How a model is measured. None of it but the precision, matrix units and the longest input shows in a result.
 #[derive(Debug, Clone, Copy)]
 pub struct Options<'a> {
     /// The arithmetic.
@@ -58,6 +58,9 @@ pub struct Options<'a> {
     pub length_max: Option<usize>,
     /// The GPU that computes, with the same bits. Without one this processor does.
     pub gpu: Option<&'a Arc<Gpu>>,
+    /// Whether a GPU may use its matrix units in [`Precision::Bf16`], for weights that are stored in bfloat16. Their sums have
+    /// an order of their own: results are then those of a class of devices, and near the others'.
+    pub matrix_units: bool,
     /// Ends the measurement at the next layer once it is true.
     pub cancel: Option<&'a AtomicBool>,
 }
@@ -70,6 +73,7 @@ impl Default for Options<'_> {
             memory_bytes: 8 << 30,
             length_max: None,
             gpu: None,
+            matrix_units: false,
             cancel: None,
         }
     }
@@ -164,7 +168,7 @@ impl<'a> Model<'a> {
         model.engine = match options.gpu {
             None => Engine::Cpu(stays.then(|| model.resident(&Cpu)).transpose()?),
             Some(gpu) => {
-                let cuda = Cuda(Arc::clone(gpu));
+                let cuda = Cuda::new(Arc::clone(gpu), options.matrix_units);
                 let resident = match stays.then(|| model.resident(&cuda)).transpose() {
                     Err(Stop::Failed(LanguageError::Gpu(error @ GpuError::Memory { .. }))) => {
                         model.fallback = Some(error);
@@ -279,7 +283,7 @@ impl<'a> Model<'a> {
         let mut answers = Vec::with_capacity(sequences.len());
         for round in self.rounds(sequences)? {
             let hidden = self.through_layers(self.embed(round, 0)?, round)?;
-            answers.extend(self.answers(&hidden, round)?);
+            answers.extend(self.answers(&hidden, round, false)?);
         }
         Ok(answers)
     }
@@ -444,8 +448,13 @@ impl<'a> Model<'a> {
             })
     }
 
-    /// Returns the answers of sequences from their last rows.
-    pub(super) fn answers(&self, hidden: &[f32], sequences: &[Sequence]) -> Result<Vec<Vec<Answer>>, Stop> {
+    /// Returns the answers of sequences from their last rows: `in_chains` also where matrix units were asked for.
+    pub(super) fn answers(
+        &self,
+        hidden: &[f32],
+        sequences: &[Sequence],
+        in_chains: bool,
+    ) -> Result<Vec<Vec<Answer>>, Stop> {
         let width = self.shape.hidden;
         let mut rows = Vec::new();
         let mut losses = Vec::new();
@@ -468,6 +477,9 @@ impl<'a> Model<'a> {
         self.outer_norm.apply(&mut rows);
         let losses = match &self.engine {
             Engine::Cpu(resident) => self.shown(&Cpu, resident.as_ref(), losses, &rows)?,
+            Engine::Gpu(cuda, resident) if in_chains => {
+                self.shown(&cuda.in_chains(), resident.as_ref(), losses, &rows)?
+            }
             Engine::Gpu(cuda, resident) => self.shown(cuda, resident.as_ref(), losses, &rows)?,
         };
         let mut losses = losses.iter();

@@ -4,7 +4,9 @@
 use super::*;
 use crate::backend::Cpu;
 use crate::cpu::matrix::Matrix;
-use crate::language::{MemorySource, Model, Options, Residency, Sequence, Stop};
+use crate::language::{
+    Description, Language, MemorySource, Model, Options, Residency, Sequence, Stop, Suite, evaluate,
+};
 
 /// Random numbers that are the same in every run.
 struct Random(u64);
@@ -45,7 +47,7 @@ const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
 
 fn each(mut with: impl FnMut(&Cuda, &mut Random)) {
     for gpu in crate::agree::devices() {
-        with(&Cuda(gpu), &mut Random::new());
+        with(&Cuda::new(gpu, false), &mut Random::new());
     }
 }
 
@@ -109,6 +111,13 @@ fn products_agree() {
             (7, 128, 257),
             (130, 131, 520),
             (2, 3, 1025),
+            // Rows that are few: blocks of 8, 16 and 32 outputs, with whole pieces of 16 bytes and without.
+            (1, 21, 4616),
+            (1, 131, 2115),
+            (1, 140, 2120),
+            (1, 290, 264),
+            (8, 67, 1288),
+            (5, 33, 1023),
         ];
         for (rows, outputs, depth) in shapes {
             for format in 0..3 {
@@ -136,6 +145,65 @@ fn products_agree() {
                 let found = products(&Cpu, &x, &linear, Precision::F32)[outputs - 1];
                 assert_close(found, truth + bias, 1e-4, "a product");
             }
+        }
+    });
+}
+
+/// What matrix units may be off for each term, of the magnitudes that are added: 2^-22.
+const OFF: f64 = 1.0 / 4_194_304.0;
+
+#[test]
+fn products_by_matrix_units_are_near() {
+    each(|cuda, random| {
+        let units = Cuda::new(Arc::clone(&cuda.gpu), true);
+        let shapes = [(1, 3, 8), (3, 130, 40), (129, 5, 256), (130, 131, 520)];
+        for (rows, outputs, depth) in shapes {
+            let x = random.numbers(rows * depth);
+            let linear = Linear {
+                matrix: matrix(random, 0, outputs, depth),
+                bias: (rows != 3).then(|| random.numbers(outputs)),
+            };
+            let expected = products(&Cpu, &x, &linear, Precision::Bf16);
+            let found = products(&units, &x, &linear, Precision::Bf16);
+            let mut weights = vec![0.0; outputs * depth];
+            linear.matrix.elements.widen(0, &mut weights);
+            for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                let (row, output) = (at / outputs, at % outputs);
+                let terms = x[row * depth..]
+                    .iter()
+                    .zip(&weights[output * depth..])
+                    .take(depth);
+                let sum: f64 = terms.map(|(x, w)| f64::from((x * w).abs())).sum();
+                let bias = linear
+                    .bias
+                    .as_ref()
+                    .map_or(0.0, |bias| f64::from(bias[output].abs()));
+                let bound = depth as f64 * OFF * (sum + bias);
+                let what = format!("{rows} x {outputs} x {depth}, {at}");
+                assert_close(*found, f64::from(*expected), bound, &what);
+            }
+            // Neighbours do not show.
+            let last = products(&units, &x[(rows - 1) * depth..], &linear, Precision::Bf16);
+            assert_same(&last, &found[(rows - 1) * outputs..], "a row alone");
+            // And without rounding there is nothing for them to do.
+            assert_same(
+                &products(&units, &x, &linear, Precision::F32),
+                &products(&Cpu, &x, &linear, Precision::F32),
+                "in f32",
+            );
+        }
+        // What they cannot take goes in chains.
+        for (format, depth) in [(0, 44), (1, 64), (2, 64)] {
+            let x = random.numbers(20 * depth);
+            let linear = Linear {
+                matrix: matrix(random, format, 9, depth),
+                bias: None,
+            };
+            assert_same(
+                &products(&units, &x, &linear, Precision::Bf16),
+                &products(&Cpu, &x, &linear, Precision::Bf16),
+                "in chains",
+            );
         }
     });
 }
@@ -341,6 +409,72 @@ fn attention_agrees() {
     });
 }
 
+#[test]
+fn attention_to_what_was_kept_agrees() {
+    let plain = Attention {
+        heads: 4,
+        kv_heads: 2,
+        width: 16,
+        scale: 0.25,
+        cap: None,
+        causal: true,
+        window: None,
+        precision: Precision::F32,
+    };
+    let ways = [
+        (plain, 300),
+        (
+            Attention {
+                window: Some(7),
+                cap: Some(5.0),
+                ..plain
+            },
+            40,
+        ),
+        (
+            Attention {
+                window: Some(200),
+                precision: Precision::Bf16,
+                ..plain
+            },
+            540,
+        ),
+        (
+            Attention {
+                heads: 20,
+                kv_heads: 1,
+                width: 130,
+                ..plain
+            },
+            140,
+        ),
+        (
+            Attention {
+                heads: 1,
+                kv_heads: 1,
+                width: 300,
+                ..plain
+            },
+            20,
+        ),
+    ];
+    each(|cuda, random| {
+        for (attention, rows) in ways {
+            let (mut here, mut there) = (Default::default(), Kept::default());
+            for row in 0..rows {
+                let q = random.numbers(attention.heads * attention.width);
+                let k = random.numbers(attention.kv_heads * attention.width);
+                let v = random.numbers(attention.kv_heads * attention.width);
+                let expected = Cpu.attend_kept(&attention, &q, &k, &v, &mut here).unwrap();
+                let [q, k, v] = [q, k, v].map(|x| cuda.place(x).unwrap());
+                let found = cuda.attend_kept(&attention, &q, &k, &v, &mut there).unwrap();
+                let what = format!("{attention:?}, row {row}");
+                assert_same(&cuda.fetch(found).unwrap(), &expected, &what);
+            }
+        }
+    });
+}
+
 fn losses<B: Backend>(
     backend: &B,
     rows: &[f32],
@@ -377,7 +511,13 @@ fn losses<B: Backend>(
 #[test]
 fn losses_agree() {
     each(|cuda, random| {
-        for (rows, vocabulary, cap) in [(1, 5, None), (9, 1024, Some(3.0)), (5, 2500, None)] {
+        let ways = [
+            (1, 5, None),
+            (9, 1024, Some(3.0)),
+            (5, 2500, None),
+            (1, 9000, Some(2.0)),
+        ];
+        for (rows, vocabulary, cap) in ways {
             let mut head = matrix(random, 2, vocabulary, 24);
             if let Elements::F32(elements) = &mut head.elements {
                 // Two tokens that are the same: the first of them is the best, if one is.
@@ -462,6 +602,116 @@ fn every_family_of_models_says_the_same_on_a_gpu() {
                 "{name} {precision:?}"
             );
         }
+    }
+}
+
+fn read_json(file: &str) -> serde_json::Value {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+    serde_json::from_slice(&std::fs::read(format!("{folder}/{file}")).unwrap()).unwrap()
+}
+
+/// The log-probabilities of each next token of the reference's input, and the reference's in `float32`.
+fn next_tokens(name: &str, options: Options<'_>) -> (Vec<f64>, Vec<f64>) {
+    let expected = &read_json("expected.json")["families"][name];
+    let numbers = |key: &str| -> Vec<f64> {
+        let all = expected[key].as_array().unwrap();
+        all.iter().map(|x| x.as_f64().unwrap()).collect()
+    };
+    let tokens: Vec<u32> = numbers("input_ids").iter().map(|token| *token as u32).collect();
+    let asked = tokens[1..].iter().enumerate().map(|(at, next)| (at, vec![*next]));
+    let sequence = Sequence {
+        asked: asked.collect(),
+        tokens,
+    };
+    let source = fixture(name);
+    let model = Model::open(&source, options).unwrap();
+    let answers = model.ask(&[sequence]).unwrap().remove(0);
+    let found = answers.iter().map(|answer| answer.log_probabilities[0]);
+    (found.collect(), numbers("logprobs"))
+}
+
+#[test]
+fn models_by_matrix_units_are_as_near_to_f32_as_without() {
+    for gpu in crate::agree::devices() {
+        let names = [
+            "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "gpt2",
+        ];
+        for name in names {
+            let options = Options {
+                precision: Precision::Bf16,
+                residency: Residency::Resident,
+                ..Options::default()
+            };
+            let units = Options {
+                gpu: Some(&gpu),
+                matrix_units: true,
+                ..options
+            };
+            let (here, truth) = next_tokens(name, options);
+            let (found, _) = next_tokens(name, units);
+            let worst = |found: &[f64]| {
+                let off = found.iter().zip(&truth).map(|(a, b)| (a - b).abs());
+                off.fold(0.0, f64::max)
+            };
+            let mean = |found: &[f64]| {
+                let off = found.iter().zip(&truth).map(|(a, b)| (a - b).abs());
+                off.sum::<f64>() / truth.len() as f64
+            };
+            assert!(
+                worst(&found) <= 2.0 * worst(&here) && mean(&found) <= 2.0 * mean(&here),
+                "{name}: {:e} nats off, {:e} without",
+                worst(&found),
+                worst(&here)
+            );
+            assert_ne!(found, here, "{name}: nothing went through matrix units");
+        }
+    }
+}
+
+/// The texts of the reference's tasks, whose `bfloat16` says how far off one may be.
+#[test]
+fn scores_by_matrix_units_are_within_the_references_own_distance() {
+    for gpu in crate::agree::devices() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+        let read = |file: &str| std::fs::read(format!("{folder}/{file}")).unwrap();
+        let description = String::from_utf8(read("tasks/rolling.yaml")).unwrap();
+        let description = Description::parse(&description).unwrap();
+        let data = read(&description.data_files[0]);
+        let suite = Suite {
+            tasks: vec![description.with_documents(&data).unwrap()],
+        };
+        let options = Options {
+            precision: Precision::Bf16,
+            gpu: Some(&gpu),
+            matrix_units: true,
+            ..Options::default()
+        };
+        let Language::Measured(section) = evaluate(&fixture("llama"), &suite, options).unwrap() else {
+            panic!("the llama is measured");
+        };
+        let all = read_json("expected_lm_eval.json");
+        let of = |arithmetic: &str| -> Vec<f64> {
+            let requests = &all[arithmetic]["requests"]["waag_rolling"];
+            let number = |x: &serde_json::Value| x.as_f64().or_else(|| x[0].as_f64()).unwrap();
+            requests.as_array().unwrap().iter().map(number).collect()
+        };
+        let (truth, other) = (of("float32"), of("bfloat16_softmax_float32"));
+        let found: Vec<f64> = section
+            .samples
+            .iter()
+            .map(|sample| sample.loglikelihood)
+            .collect();
+        let worst = |found: &[f64]| {
+            assert_eq!(found.len(), truth.len());
+            let off = found.iter().zip(&truth).map(|(a, b)| (a - b).abs());
+            off.fold(0.0, f64::max)
+        };
+        assert!(
+            worst(&found) <= 2.0 * worst(&other),
+            "a text is {} nats off, the reference's at most {}",
+            worst(&found),
+            worst(&other)
+        );
     }
 }
 
