@@ -7,6 +7,7 @@
 //! What this site holds is what it last said of its custody in its own ledger; nothing else remembers it, and nothing
 //! is shown before. A label that was tightened and a withdrawal that erases take effect here, at the next look.
 
+mod holders;
 mod said;
 mod standing;
 mod underway;
@@ -40,7 +41,7 @@ const NO_LONGER_SHARED: &str = "its namespace is not shared with this site any m
 pub(super) struct Source<'a> {
     pub(super) member: &'a Arc<Member>,
     /// Who gives their content.
-    pub(super) peer: &'a dyn Peer,
+    pub(super) peer: Arc<dyn Peer>,
     /// Only these are fetched, where it says which.
     pub(super) only: Option<&'a HashSet<(ArtifactName, Sha256)>>,
 }
@@ -189,14 +190,16 @@ impl Federation {
     ) -> Result<(), SitesError> {
         let manifest = release.view.manifest;
         let (envelope, statement) = self.statement(followed, release).await?;
+        let holders = self.holders_of(from, followed, release).await?;
         let fetch = Fetch {
-            peer: from.peer,
+            holders: &holders,
             store: &self.store,
             content: &self.content,
             artifact: &release.artifact,
             manifest,
             release: &statement,
             bytes_per_second: release.bytes_per_second,
+            at_once: &self.batches,
             received: &self.metrics.mirrored_bytes,
         };
         let (bytes, recipes) = fetch.plan().await?;

@@ -9,13 +9,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use tokio::sync::Semaphore;
 use waag_schema::SiteId;
 use waag_schema::base::key::KeyPair;
 use waag_schema::ledger::VerifierKey;
 use waag_schema::wire::federation::MirrorRule;
 
 use super::cosigned::Cosigned;
-use super::fetch::FetchError;
+use super::fetch::{AT_ONCE, FetchError};
 use super::follow::{FollowError, Follower, FollowerParts};
 use super::mirror::{Trouble, Underway};
 use super::peer::{Peer, PeerSite};
@@ -82,6 +83,14 @@ pub(super) struct Member {
 }
 
 impl Member {
+    /// Did the last look at it fail?
+    pub(super) fn is_in_trouble(&self) -> bool {
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+    }
+
     /// Puts what the charter says now in the place of what it said. Who follows goes on: a look may be under way, and two
     /// that write one copy would take each other for strangers.
     fn renewed(&self, site: PeerSite, peer: Arc<dyn Peer>) -> Self {
@@ -141,6 +150,8 @@ pub struct Federation {
     pub(super) cosigned: Cosigned,
     pub(super) trouble: Trouble,
     pub(super) underway: Underway,
+    /// How many batches of chunks may be under way.
+    pub(super) batches: Semaphore,
 }
 
 impl Federation {
@@ -166,6 +177,7 @@ impl Federation {
             cosigned: Cosigned::default(),
             trouble: Trouble::default(),
             underway: Underway::default(),
+            batches: Semaphore::new(AT_ONCE),
         }
     }
 
@@ -260,7 +272,7 @@ impl Federation {
             .clone()
     }
 
-    fn members(&self) -> Vec<Arc<Member>> {
+    pub(super) fn members(&self) -> Vec<Arc<Member>> {
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
         members.values().cloned().collect()
     }

@@ -6,6 +6,7 @@ use crate::base::digest::Sha256;
 use crate::base::hours::Hours;
 use crate::base::name::{ArtifactName, SiteId};
 use crate::base::time::Timestamp;
+use crate::policy::place::Where;
 use crate::release::kind::Kind;
 
 /// When a release that a rule matches is fetched.
@@ -32,6 +33,10 @@ pub struct MirrorRule {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub kinds: Vec<Kind>,
+    /// Only artifacts whose own label allows to hold them at one of these places, as it is written there: a label for
+    /// `DE` is none for `EU`. All where there is none, those without a label too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub residency: Vec<Where>,
     /// When they are fetched.
     #[serde(default)]
     pub when: When,

@@ -25,7 +25,8 @@ pub(in crate::federation) const LISTED_AT_ONCE: usize = 1000;
 pub(in crate::federation) struct Wanted {
     pub(in crate::federation) artifact: ArtifactName,
     pub(in crate::federation) view: ReleaseView,
-    pub(in crate::federation) kind: Option<Kind>,
+    /// A rule matches it.
+    pub(in crate::federation) matched: bool,
     pub(super) labels: Vec<Label>,
     pub(super) erase: bool,
     /// Its namespace is private, and may be read here no more.
@@ -44,7 +45,7 @@ impl Wanted {
         Self {
             artifact,
             view,
-            kind: None,
+            matched: false,
             labels: Vec::new(),
             erase: false,
             closed: false,
@@ -106,8 +107,9 @@ impl Federation {
                 }
                 let row = q.artifact(&artifact)?;
                 let kind: Option<Kind> = row.as_ref().and_then(|row| row.kind);
+                let label = row.as_ref().and_then(|row| row.label.as_ref());
                 let custody = held.get(&(artifact.clone(), view.manifest)).cloned();
-                let rule = rules.iter().find(|rule| takes(rule, &artifact, kind));
+                let rule = rules.iter().find(|rule| takes(rule, &artifact, kind, label));
                 let keeps = custody.as_ref().is_some_and(|row| row.state == Keeping::Holds);
                 let begun =
                     !begun.is_empty() && begun.contains(&Key::fetching_prefix(&artifact, &view.manifest));
@@ -125,13 +127,13 @@ impl Federation {
                     }
                 };
                 found.push(Wanted {
-                    kind,
                     labels: labels_of(q, &artifact)?,
                     erase: q.is_to_be_erased(&artifact, &view.manifest)?,
                     closed,
                     when: rule.map_or(When::OnDemand, |rule| rule.when),
                     bytes_per_second: rule.and_then(|rule| rule.bytes_per_second),
                     hours: rule.and_then(|rule| rule.hours),
+                    matched: rule.is_some(),
                     artifact,
                     view,
                     custody,

@@ -102,7 +102,7 @@ impl Federation {
         };
         let from = Source {
             member: &member,
-            peer: member.peer.as_ref(),
+            peer: Arc::clone(&member.peer),
             only: None,
         };
         self.mirror_from(&from, &followed, &rules).await
@@ -133,6 +133,7 @@ impl Federation {
             site: site.to_string(),
             artifacts: names.into_iter().collect(),
             kinds: Vec::new(),
+            residency: Vec::new(),
             when: When::Always,
             bytes_per_second: None,
             hours: None,
@@ -142,7 +143,7 @@ impl Federation {
         let followed = followed()?;
         let from = Source {
             member: &member,
-            peer: carrier.as_ref(),
+            peer: carrier,
             only: Some(only),
         };
         let mirrored = self.mirror_from(&from, &followed, rules).await?;
