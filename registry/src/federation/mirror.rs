@@ -9,11 +9,12 @@
 
 mod holders;
 mod said;
+mod settled;
 mod standing;
 mod underway;
 mod wanted;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use waag_schema::wire::federation::{MirrorRule, When};
 use waag_schema::{ArtifactName, Sha256, SiteId, Timestamp};
 
 pub(super) use self::said::release_in;
+pub(super) use self::settled::Settled;
 pub(super) use self::standing::Trouble;
 pub(super) use self::underway::Underway;
 pub(super) use self::wanted::{LISTED_AT_ONCE, Wanted};
@@ -72,16 +74,18 @@ impl Federation {
         (!hours.contain(self.clock.now())).then(|| format!("fetched at {hours} UTC"))
     }
 
-    /// Does for each release of a site what rules, labels and withdrawals ask for.
+    /// Does for each release of a site, or of these artifacts of it, what rules, labels and withdrawals ask for. Says
+    /// also what has to be looked at again though nothing changes.
     pub(super) async fn mirror_from(
         &self,
         from: &Source<'_>,
         followed: &Followed,
         rules: &[MirrorRule],
-    ) -> Result<Mirrored, SitesError> {
-        let mut done = Mirrored::default();
+        among: Option<&BTreeSet<ArtifactName>>,
+    ) -> Result<(Mirrored, BTreeSet<ArtifactName>), SitesError> {
+        let (mut done, mut open) = (Mirrored::default(), BTreeSet::new());
         let member = from.member;
-        let mut wanted = self.wanted(&member.site, followed, rules).await?;
+        let mut wanted = self.wanted(&member.site, followed, rules, among).await?;
         if let Some(only) = from.only {
             wanted.retain(|one| one.is_held() || only.contains(&(one.artifact.clone(), one.view.manifest)));
             // What has to go, last: what was carried may go on from its chunks.
@@ -94,6 +98,7 @@ impl Federation {
         if from.only.is_none() {
             self.demand.offer(
                 &member.site.id,
+                among,
                 on_demand.map(|one| (one.artifact.clone(), one.view.manifest)),
             );
         }
@@ -103,6 +108,7 @@ impl Federation {
                     self.trouble.note(&release, None);
                     match step {
                         Step::Nothing => {}
+                        Step::Open => drop(open.insert(release.artifact)),
                         Step::Fetched => done.fetched += 1,
                         Step::Refused => done.refused += 1,
                         Step::Erased => done.erased += 1,
@@ -113,10 +119,11 @@ impl Federation {
                     self.metrics.mirror_failures.inc();
                     tracing::warn!(site = %member.site.id, %error, "a release could not be mirrored");
                     self.trouble.note(&release, Some(error.to_string()));
+                    open.insert(release.artifact);
                 }
             }
         }
-        Ok(done)
+        Ok((done, open))
     }
 
     async fn settle(
@@ -174,11 +181,11 @@ impl Federation {
             return Ok(Step::Nothing);
         }
         if self.not_yet(release).is_some() {
-            return Ok(Step::Nothing);
+            return Ok(Step::Open);
         }
-        self.fetch(from, followed, release).await?;
+        let step = self.fetch(from, followed, release).await?;
         self.demand.done(&release.artifact, &release.view.manifest);
-        Ok(Step::Fetched)
+        Ok(step)
     }
 
     /// Fetches the closure of a release, and says that it is held.
@@ -187,7 +194,7 @@ impl Federation {
         from: &Source<'_>,
         followed: &Followed,
         release: &Wanted,
-    ) -> Result<(), SitesError> {
+    ) -> Result<Step, SitesError> {
         let manifest = release.view.manifest;
         let (envelope, statement) = self.statement(followed, release).await?;
         let holders = self.holders_of(from, followed, release).await?;
@@ -209,7 +216,8 @@ impl Federation {
             if release.begun {
                 self.discard(followed, release).await?;
             }
-            return Ok(());
+            // That label may be another one day, and nothing here says then what was made from it.
+            return Ok(Step::Open);
         }
         // From here on nobody deletes these chunks, whoever else needs them no more.
         let underway = self.underway.begin(chunks_of(&recipes)).await;
@@ -249,7 +257,8 @@ impl Federation {
                 verdict.to_string()
             };
             drop(underway);
-            return self.erase(followed, release, &reason).await;
+            self.erase(followed, release, &reason).await?;
+            return Ok(Step::Erased);
         }
         self.say(followed, release, Keeping::Holds, None).await?;
         drop(underway);
@@ -257,7 +266,8 @@ impl Federation {
         let prepared = prepare(self.store.as_ref(), envelope).await?;
         from.member
             .arrived(release.view.entry, release.view.at, prepared)
-            .await
+            .await?;
+        Ok(Step::Fetched)
     }
 
     /// Does a label of what a release was made from forbid to hold it? Then that is on record.
@@ -305,6 +315,8 @@ fn labels_of(q: &Questions<'_>, artifact: &ArtifactName) -> Result<Vec<Label>, I
 /// What was done for one release.
 enum Step {
     Nothing,
+    /// Nothing yet: it has to be looked at again.
+    Open,
     Fetched,
     Refused,
     Erased,

@@ -45,7 +45,9 @@ pub fn check(rule: &MirrorRule) -> Result<(), RuleError> {
         )));
     }
     if rule.residency.len() > PLACES_MAX {
-        return Err(RuleError::Bad(format!("at most {PLACES_MAX} places are accepted")));
+        return Err(RuleError::Bad(format!(
+            "at most {PLACES_MAX} places are accepted"
+        )));
     }
     if rule.bytes_per_second == Some(0) {
         return Err(RuleError::Bad("0 bytes a second never end".to_owned()));
@@ -202,7 +204,11 @@ mod tests {
                 hours: None,
             };
             let artifact = "acme/tiny".parse().unwrap();
-            assert_eq!(takes(&rule, &artifact, None, label.as_ref()), expected, "{at:?} {label:?}");
+            assert_eq!(
+                takes(&rule, &artifact, None, label.as_ref()),
+                expected,
+                "{at:?} {label:?}"
+            );
         }
     }
 

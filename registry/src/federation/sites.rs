@@ -18,7 +18,7 @@ use waag_schema::wire::federation::MirrorRule;
 use super::cosigned::Cosigned;
 use super::fetch::{AT_ONCE, FetchError};
 use super::follow::{FollowError, Follower, FollowerParts};
-use super::mirror::{Trouble, Underway};
+use super::mirror::{Settled, Trouble, Underway};
 use super::peer::{Peer, PeerSite};
 use super::rules::{AddedRules, RuleError};
 use super::signed::Signed;
@@ -38,6 +38,9 @@ pub enum SitesError {
     /// The charter names no such site, or this one.
     #[error("the charter names no other site {0}")]
     NoPeer(String),
+    /// A site is compared with itself.
+    #[error("{0} is compared with itself; name two sites")]
+    Itself(SiteId),
     /// A ledger could not be followed.
     #[error(transparent)]
     Follow(#[from] FollowError),
@@ -78,8 +81,8 @@ pub(super) struct Member {
     trouble: Arc<Mutex<Option<String>>>,
     /// The note that it was last handed, and held while it is handed another.
     pub(super) told: tokio::sync::Mutex<Option<String>>,
-    /// Held while its releases are mirrored.
-    mirroring: Arc<tokio::sync::Mutex<()>>,
+    /// Held while its releases are mirrored; what is settled of them.
+    mirroring: Arc<tokio::sync::Mutex<Option<Settled>>>,
 }
 
 impl Member {

@@ -2,6 +2,7 @@
 
 mod bent;
 mod bundles;
+mod comparing;
 mod following;
 mod holders;
 mod mirroring;

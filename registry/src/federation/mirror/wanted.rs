@@ -1,6 +1,6 @@
 //! Which releases of another site are looked at: those that rules match, that are held, or whose fetch began.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use waag_schema::policy::Label;
 use waag_schema::release::kind::Kind;
@@ -13,7 +13,7 @@ use super::labels_of;
 use crate::federation::peer::PeerSite;
 use crate::federation::rules::{is_of, takes};
 use crate::federation::sites::{Federation, SitesError};
-use crate::index::CustodyRow;
+use crate::index::{CustodyRow, IndexError, Questions};
 use crate::ledger::Followed;
 use crate::store::{Key, Store, StoreError};
 
@@ -80,17 +80,43 @@ pub(super) async fn begun(copy: &dyn Store) -> Result<HashSet<String>, StoreErro
     }
 }
 
+/// Returns the releases of artifacts, in the ledger's order.
+fn releases_of(
+    q: &Questions<'_>,
+    artifacts: BTreeSet<ArtifactName>,
+) -> Result<Vec<(ArtifactName, ReleaseView)>, IndexError> {
+    let mut found = Vec::new();
+    for artifact in artifacts {
+        let releases = q.releases(&artifact)?;
+        found.extend(releases.into_iter().map(|view| (artifact.clone(), view)));
+    }
+    found.sort_by_key(|(_, view)| view.entry);
+    Ok(found)
+}
+
 impl Federation {
     /// Returns the releases of a site that rules match or that are held, each with how the home's ledger and this
-    /// site's stand to it.
+    /// site's stand to it: of these artifacts, or of all.
     pub(in crate::federation) async fn wanted(
         &self,
         site: &PeerSite,
         followed: &Followed,
         rules: &[MirrorRule],
+        among: Option<&BTreeSet<ArtifactName>>,
     ) -> Result<Vec<Wanted>, SitesError> {
+        if among.is_some_and(BTreeSet::is_empty) {
+            return Ok(Vec::new());
+        }
         let rules: Vec<MirrorRule> = rules.iter().filter(|rule| is_of(rule, site)).cloned().collect();
-        let custody = self.reader.ask(|q| q.custody(None)).await?;
+        let artifacts = among.cloned();
+        let custody = self.reader.ask(move |q| match &artifacts {
+            None => q.custody(None),
+            Some(artifacts) => {
+                let rows = artifacts.iter().map(|artifact| q.custody(Some(artifact)));
+                Ok(rows.collect::<Result<Vec<_>, _>>()?.concat())
+            }
+        });
+        let custody = custody.await?;
         let held: BTreeMap<(ArtifactName, Sha256), CustodyRow> = custody
             .into_iter()
             .filter(|row| row.site == self.here.site)
@@ -98,10 +124,15 @@ impl Federation {
             .collect();
         let begun = begun(followed.store.as_ref()).await?;
         let (owner, here) = (site.clone(), self.here.site.clone());
+        let artifacts = among.cloned();
         let found = followed.index.ask(move |q| {
+            let releases = match artifacts {
+                None => q.all_releases()?,
+                Some(artifacts) => releases_of(q, artifacts)?,
+            };
             let mut found = Vec::new();
             let mut shut: BTreeMap<Namespace, bool> = BTreeMap::new();
-            for (artifact, view) in q.all_releases()? {
+            for (artifact, view) in releases {
                 if !owner.owns(&artifact.namespace()) {
                     continue;
                 }

@@ -61,7 +61,7 @@ impl Federation {
                 && let Some(followed) = self.ledgers.of(&member.site.id)
             {
                 let alone = [rule.clone()];
-                let found = self.wanted(&member.site, &followed, &alone).await?;
+                let found = self.wanted(&member.site, &followed, &alone, None).await?;
                 matches = found.iter().filter(|one| one.matched).count() as u64;
             }
             let unknown = unknown_group(&rule, &self.here.adopted.groups());
