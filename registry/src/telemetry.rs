@@ -69,6 +69,8 @@ pub struct Metrics {
     pub silence: Family<OfPeer, Gauge>,
     /// Raw bytes of chunks that were fetched from other sites.
     pub mirrored_bytes: Counter,
+    /// Answers of sites that were asked for a release and sent what was not signed.
+    pub mirror_lies: Counter,
     /// Releases of other sites that could not be fetched or deleted, each time it was tried.
     pub mirror_failures: Counter,
 }
@@ -155,6 +157,11 @@ impl Metrics {
             "mirrored_bytes",
             "Raw bytes of chunks that were fetched from other sites",
             self.mirrored_bytes.clone(),
+        );
+        registry.register(
+            "mirror_lies",
+            "Answers of sites that were asked for a release and sent what was not signed",
+            self.mirror_lies.clone(),
         );
         registry.register(
             "mirror_failures",

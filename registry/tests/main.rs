@@ -19,6 +19,7 @@ mod packed;
 mod publish;
 mod rebuild;
 mod rollback;
+mod sets;
 mod simulation;
 mod store;
 mod suites;

@@ -1,6 +1,7 @@
 //! Mirrors: copies of other sites' releases, and who holds what.
 
 use clap::{Args, Subcommand};
+use waag_schema::policy::place::Where;
 use waag_schema::release::kind::Kind;
 use waag_schema::{Hours, Reference};
 
@@ -32,6 +33,9 @@ pub(crate) struct MirrorAdd {
     /// Only this kind: model, dataset or suite
     #[arg(long, value_name = "KIND")]
     pub(crate) kind: Vec<Kind>,
+    /// Only artifacts whose own label allows to hold them at one of these places, as it is written in the label
+    #[arg(long, value_name = "PLACE,...", value_delimiter = ',')]
+    pub(crate) residency: Vec<Where>,
     /// Copy a release only once somebody has asked this site for it
     #[arg(long)]
     pub(crate) on_demand: bool,

@@ -49,6 +49,7 @@ fn rule(args: MirrorAdd) -> MirrorRule {
         site: args.other,
         artifacts: args.artifacts,
         kinds: args.kind,
+        residency: args.residency,
         when: if args.on_demand {
             When::OnDemand
         } else {
@@ -127,6 +128,10 @@ fn described(rule: &MirrorRule) -> String {
     };
     for kind in &rule.kinds {
         text.push_str(&format!(", {kind}s"));
+    }
+    if !rule.residency.is_empty() {
+        let places: Vec<String> = rule.residency.iter().map(ToString::to_string).collect();
+        text.push_str(&format!(", labelled for {}", places.join(" or ")));
     }
     if rule.when == When::OnDemand {
         text.push_str(", once somebody asks");

@@ -66,6 +66,7 @@ pub(crate) fn everything_of(site: &str) -> MirrorRule {
         site: site.to_owned(),
         artifacts: Vec::new(),
         kinds: Vec::new(),
+        residency: Vec::new(),
         when: When::Always,
         bytes_per_second: None,
         hours: None,

@@ -230,6 +230,7 @@ impl Follower {
             index: self.reader.clone(),
             heard: self.heard.unwrap_or(Timestamp::from_unix(0)),
             standing: self.standing.clone(),
+            changes: self.index.changes(),
             store: Arc::clone(&self.copy),
         }
     }

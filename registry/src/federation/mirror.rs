@@ -7,12 +7,14 @@
 //! What this site holds is what it last said of its custody in its own ledger; nothing else remembers it, and nothing
 //! is shown before. A label that was tightened and a withdrawal that erases take effect here, at the next look.
 
+mod holders;
 mod said;
+mod settled;
 mod standing;
 mod underway;
 mod wanted;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,6 +25,7 @@ use waag_schema::wire::federation::{MirrorRule, When};
 use waag_schema::{ArtifactName, Sha256, SiteId, Timestamp};
 
 pub(super) use self::said::release_in;
+pub(super) use self::settled::Settled;
 pub(super) use self::standing::Trouble;
 pub(super) use self::underway::Underway;
 pub(super) use self::wanted::{LISTED_AT_ONCE, Wanted};
@@ -40,7 +43,7 @@ const NO_LONGER_SHARED: &str = "its namespace is not shared with this site any m
 pub(super) struct Source<'a> {
     pub(super) member: &'a Arc<Member>,
     /// Who gives their content.
-    pub(super) peer: &'a dyn Peer,
+    pub(super) peer: Arc<dyn Peer>,
     /// Only these are fetched, where it says which.
     pub(super) only: Option<&'a HashSet<(ArtifactName, Sha256)>>,
 }
@@ -71,16 +74,18 @@ impl Federation {
         (!hours.contain(self.clock.now())).then(|| format!("fetched at {hours} UTC"))
     }
 
-    /// Does for each release of a site what rules, labels and withdrawals ask for.
+    /// Does for each release of a site, or of these artifacts of it, what rules, labels and withdrawals ask for. Says
+    /// also what has to be looked at again though nothing changes.
     pub(super) async fn mirror_from(
         &self,
         from: &Source<'_>,
         followed: &Followed,
         rules: &[MirrorRule],
-    ) -> Result<Mirrored, SitesError> {
-        let mut done = Mirrored::default();
+        among: Option<&BTreeSet<ArtifactName>>,
+    ) -> Result<(Mirrored, BTreeSet<ArtifactName>), SitesError> {
+        let (mut done, mut open) = (Mirrored::default(), BTreeSet::new());
         let member = from.member;
-        let mut wanted = self.wanted(&member.site, followed, rules).await?;
+        let mut wanted = self.wanted(&member.site, followed, rules, among).await?;
         if let Some(only) = from.only {
             wanted.retain(|one| one.is_held() || only.contains(&(one.artifact.clone(), one.view.manifest)));
             // What has to go, last: what was carried may go on from its chunks.
@@ -93,6 +98,7 @@ impl Federation {
         if from.only.is_none() {
             self.demand.offer(
                 &member.site.id,
+                among,
                 on_demand.map(|one| (one.artifact.clone(), one.view.manifest)),
             );
         }
@@ -102,6 +108,7 @@ impl Federation {
                     self.trouble.note(&release, None);
                     match step {
                         Step::Nothing => {}
+                        Step::Open => drop(open.insert(release.artifact)),
                         Step::Fetched => done.fetched += 1,
                         Step::Refused => done.refused += 1,
                         Step::Erased => done.erased += 1,
@@ -112,10 +119,11 @@ impl Federation {
                     self.metrics.mirror_failures.inc();
                     tracing::warn!(site = %member.site.id, %error, "a release could not be mirrored");
                     self.trouble.note(&release, Some(error.to_string()));
+                    open.insert(release.artifact);
                 }
             }
         }
-        Ok(done)
+        Ok((done, open))
     }
 
     async fn settle(
@@ -173,11 +181,11 @@ impl Federation {
             return Ok(Step::Nothing);
         }
         if self.not_yet(release).is_some() {
-            return Ok(Step::Nothing);
+            return Ok(Step::Open);
         }
-        self.fetch(from, followed, release).await?;
+        let step = self.fetch(from, followed, release).await?;
         self.demand.done(&release.artifact, &release.view.manifest);
-        Ok(Step::Fetched)
+        Ok(step)
     }
 
     /// Fetches the closure of a release, and says that it is held.
@@ -186,17 +194,19 @@ impl Federation {
         from: &Source<'_>,
         followed: &Followed,
         release: &Wanted,
-    ) -> Result<(), SitesError> {
+    ) -> Result<Step, SitesError> {
         let manifest = release.view.manifest;
         let (envelope, statement) = self.statement(followed, release).await?;
+        let holders = self.holders_of(from, followed, release).await?;
         let fetch = Fetch {
-            peer: from.peer,
+            holders: &holders,
             store: &self.store,
             content: &self.content,
             artifact: &release.artifact,
             manifest,
             release: &statement,
             bytes_per_second: release.bytes_per_second,
+            at_once: &self.batches,
             received: &self.metrics.mirrored_bytes,
         };
         let (bytes, recipes) = fetch.plan().await?;
@@ -206,7 +216,8 @@ impl Federation {
             if release.begun {
                 self.discard(followed, release).await?;
             }
-            return Ok(());
+            // That label may be another one day, and nothing here says then what was made from it.
+            return Ok(Step::Open);
         }
         // From here on nobody deletes these chunks, whoever else needs them no more.
         let underway = self.underway.begin(chunks_of(&recipes)).await;
@@ -246,7 +257,8 @@ impl Federation {
                 verdict.to_string()
             };
             drop(underway);
-            return self.erase(followed, release, &reason).await;
+            self.erase(followed, release, &reason).await?;
+            return Ok(Step::Erased);
         }
         self.say(followed, release, Keeping::Holds, None).await?;
         drop(underway);
@@ -254,7 +266,8 @@ impl Federation {
         let prepared = prepare(self.store.as_ref(), envelope).await?;
         from.member
             .arrived(release.view.entry, release.view.at, prepared)
-            .await
+            .await?;
+        Ok(Step::Fetched)
     }
 
     /// Does a label of what a release was made from forbid to hold it? Then that is on record.
@@ -302,6 +315,8 @@ fn labels_of(q: &Questions<'_>, artifact: &ArtifactName) -> Result<Vec<Label>, I
 /// What was done for one release.
 enum Step {
     Nothing,
+    /// Nothing yet: it has to be looked at again.
+    Open,
     Fetched,
     Refused,
     Erased,

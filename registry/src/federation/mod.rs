@@ -13,6 +13,7 @@
 
 mod bundle;
 mod charter;
+mod compare;
 mod cosigned;
 mod erase;
 mod fetch;

@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use waag_schema::ArtifactName;
+use waag_schema::policy::group::GroupTerms;
+use waag_schema::policy::label::{Effect, RULES_MAX as PLACES_MAX};
+use waag_schema::policy::place::Where;
+use waag_schema::policy::{Action, Label};
 use waag_schema::release::kind::Kind;
 use waag_schema::wire::federation::{MirrorRule, When};
 
@@ -40,6 +44,11 @@ pub fn check(rule: &MirrorRule) -> Result<(), RuleError> {
             "a site and at most {RULES_MAX} globs, each of 1 to {TEXT_MAX} bytes, are accepted"
         )));
     }
+    if rule.residency.len() > PLACES_MAX {
+        return Err(RuleError::Bad(format!(
+            "at most {PLACES_MAX} places are accepted"
+        )));
+    }
     if rule.bytes_per_second == Some(0) {
         return Err(RuleError::Bad("0 bytes a second never end".to_owned()));
     }
@@ -56,14 +65,40 @@ pub(super) fn is_of(rule: &MirrorRule, site: &PeerSite) -> bool {
     rule.site == site.id.as_str() || rule.site == site.name
 }
 
-/// Is this artifact meant?
-pub(super) fn takes(rule: &MirrorRule, artifact: &ArtifactName, kind: Option<Kind>) -> bool {
+/// Names a group of the rule's places that the charter does not have.
+pub(super) fn unknown_group(rule: &MirrorRule, groups: &[GroupTerms]) -> Option<String> {
+    rule.residency.iter().find_map(|place| match place {
+        Where::Named(name) if groups.iter().all(|group| group.name != *name) => {
+            Some(format!("the charter names no group `{name}`"))
+        }
+        _ => None,
+    })
+}
+
+/// Is this artifact meant, under this label of its own?
+pub(super) fn takes(
+    rule: &MirrorRule,
+    artifact: &ArtifactName,
+    kind: Option<Kind>,
+    label: Option<&Label>,
+) -> bool {
     let globs = &rule.artifacts;
     let named = globs.is_empty()
         || globs
             .iter()
             .any(|glob| matches(glob.as_bytes(), artifact.as_str().as_bytes()));
-    named && (rule.kinds.is_empty() || kind.is_some_and(|kind| rule.kinds.contains(&kind)))
+    named
+        && (rule.kinds.is_empty() || kind.is_some_and(|kind| rule.kinds.contains(&kind)))
+        && (rule.residency.is_empty() || label.is_some_and(|label| is_at(label, &rule.residency)))
+}
+
+/// Does a label allow to hold at one of these places, as they are written in it?
+fn is_at(label: &Label, places: &[Where]) -> bool {
+    let holds = label
+        .rules()
+        .iter()
+        .filter(|rule| rule.effect == Effect::Allow && rule.actions.contains(&Action::Hold));
+    holds.into_iter().any(|rule| places.contains(&rule.scope))
 }
 
 /// Does a text match a glob? In time that is the product of their lengths at most.
@@ -134,6 +169,59 @@ impl AddedRules {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn places(texts: &[&str]) -> Vec<Where> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_rule_with_places_takes_what_a_label_allows_to_hold_at_one_of_them() {
+        let label = |at: &[&str], allow: &[Action], deny: &[Action]| {
+            Some(Label::from_cli(&places(at), allow, deny).unwrap())
+        };
+        let (all, hold, serve) = (Action::ALL, [Action::Hold], [Action::Serve]);
+        for (at, label, expected) in [
+            (&["EU", "NO"][..], label(&["EU"], &all, &[]), true),
+            (&["EU", "NO"], label(&["NO", "US"], &all, &[]), true),
+            (&["EU", "NO"], label(&["DE"], &all, &[]), false),
+            (&["EU"], label(&["*"], &all, &[]), false),
+            (&["*"], label(&["*"], &all, &[]), true),
+            (&["EU"], label(&["EU"], &hold, &[]), true),
+            (&["EU"], label(&["EU"], &serve, &[]), false),
+            // What a label denies is for the verdict.
+            (&["EU"], label(&["EU"], &all, &serve), true),
+            (&["EU"], None, false),
+            (&[], None, true),
+            (&[], label(&["US"], &all, &[]), true),
+        ] {
+            let rule = MirrorRule {
+                site: "home".to_owned(),
+                artifacts: Vec::new(),
+                kinds: Vec::new(),
+                residency: places(at),
+                when: When::Always,
+                bytes_per_second: None,
+                hours: None,
+            };
+            let artifact = "acme/tiny".parse().unwrap();
+            assert_eq!(
+                takes(&rule, &artifact, None, label.as_ref()),
+                expected,
+                "{at:?} {label:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_rule_that_was_stored_without_places_is_read_and_written_as_it_was() {
+        let text = r#"{"site":"home","artifacts":[],"kinds":[],"when":"always"}"#;
+        let rule: MirrorRule = serde_json::from_str(text).unwrap();
+        assert_eq!(rule.residency, []);
+        assert_eq!(serde_json::to_string(&rule).unwrap(), text);
+        let unknown = r#"{"site":"home","residency":["UK"]}"#;
+        let error = serde_json::from_str::<MirrorRule>(unknown).unwrap_err();
+        assert!(error.to_string().contains("UK"), "{error}");
+    }
 
     #[test]
     fn a_star_stands_for_anything() {

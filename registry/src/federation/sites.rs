@@ -9,15 +9,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use tokio::sync::Semaphore;
 use waag_schema::SiteId;
 use waag_schema::base::key::KeyPair;
 use waag_schema::ledger::VerifierKey;
 use waag_schema::wire::federation::MirrorRule;
 
 use super::cosigned::Cosigned;
-use super::fetch::FetchError;
+use super::fetch::{AT_ONCE, FetchError};
 use super::follow::{FollowError, Follower, FollowerParts};
-use super::mirror::{Trouble, Underway};
+use super::mirror::{Settled, Trouble, Underway};
 use super::peer::{Peer, PeerSite};
 use super::rules::{AddedRules, RuleError};
 use super::signed::Signed;
@@ -37,6 +38,9 @@ pub enum SitesError {
     /// The charter names no such site, or this one.
     #[error("the charter names no other site {0}")]
     NoPeer(String),
+    /// A site is compared with itself.
+    #[error("{0} is compared with itself; name two sites")]
+    Itself(SiteId),
     /// A ledger could not be followed.
     #[error(transparent)]
     Follow(#[from] FollowError),
@@ -77,11 +81,19 @@ pub(super) struct Member {
     trouble: Arc<Mutex<Option<String>>>,
     /// The note that it was last handed, and held while it is handed another.
     pub(super) told: tokio::sync::Mutex<Option<String>>,
-    /// Held while its releases are mirrored.
-    mirroring: Arc<tokio::sync::Mutex<()>>,
+    /// Held while its releases are mirrored; what is settled of them.
+    mirroring: Arc<tokio::sync::Mutex<Option<Settled>>>,
 }
 
 impl Member {
+    /// Did the last look at it fail?
+    pub(super) fn is_in_trouble(&self) -> bool {
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+    }
+
     /// Puts what the charter says now in the place of what it said. Who follows goes on: a look may be under way, and two
     /// that write one copy would take each other for strangers.
     fn renewed(&self, site: PeerSite, peer: Arc<dyn Peer>) -> Self {
@@ -141,6 +153,8 @@ pub struct Federation {
     pub(super) cosigned: Cosigned,
     pub(super) trouble: Trouble,
     pub(super) underway: Underway,
+    /// How many batches of chunks may be under way.
+    pub(super) batches: Semaphore,
 }
 
 impl Federation {
@@ -166,6 +180,7 @@ impl Federation {
             cosigned: Cosigned::default(),
             trouble: Trouble::default(),
             underway: Underway::default(),
+            batches: Semaphore::new(AT_ONCE),
         }
     }
 
@@ -260,7 +275,7 @@ impl Federation {
             .clone()
     }
 
-    fn members(&self) -> Vec<Arc<Member>> {
+    pub(super) fn members(&self) -> Vec<Arc<Member>> {
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
         members.values().cloned().collect()
     }

@@ -80,6 +80,7 @@ fn native_routes() -> (Router<Arc<Site>>, OpenApi) {
         .routes(routes!(native::federation::status, native::federation::add))
         .routes(routes!(native::federation::run))
         .routes(routes!(native::federation::trust))
+        .routes(routes!(native::federation::held))
         .routes(routes!(native::federation::holders))
         .routes(routes!(native::ledger::erase))
         .routes(routes!(native::transfer::recipes))

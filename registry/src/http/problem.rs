@@ -296,7 +296,7 @@ impl From<SitesError> for Refusal {
     fn from(error: SitesError) -> Self {
         match error {
             SitesError::NoPeer(_) => Self::new(Code::NotFound, error.to_string()),
-            SitesError::Rule(RuleError::Bad(_)) => Self::invalid(error),
+            SitesError::Rule(RuleError::Bad(_)) | SitesError::Itself(_) => Self::invalid(error),
             SitesError::Rule(RuleError::Busy) => Self::new(Code::Conflict, error.to_string()),
             SitesError::Rule(RuleError::Store(error)) | SitesError::Store(error) => error.into(),
             SitesError::Append(error) => error.into(),

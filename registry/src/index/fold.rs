@@ -13,7 +13,7 @@ use waag_schema::statement::{
 };
 use waag_schema::{ArtifactName, ChunkDigest, Namespace, Sha256, Timestamp};
 
-use super::{Index, IndexError};
+use super::{Index, IndexError, element};
 
 /// An envelope with what its fold needs: parsed, and the recipes that it names.
 #[derive(Debug)]
@@ -85,6 +85,7 @@ impl Index {
     ) -> Result<(), IndexError> {
         let Statement { subject, predicate } = &prepared.statement;
         let recorded = Recorded { position, at };
+        self.batch.note(&prepared.statement);
         self.run(
             "INSERT INTO entry (position, envelope, predicate, subject, stream, seq, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
             params![
@@ -130,21 +131,24 @@ impl Index {
                     ],
                 )
             }
-            (Predicate::Custody(custody), Subject::Site(site)) => self.run(
-                "INSERT INTO custody (position, site, artifact, manifest, state, reason, home, size, at)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                params![
-                    position,
-                    site.as_str(),
-                    custody.artifact.as_str(),
-                    custody.manifest.as_bytes(),
-                    custody.state.as_str(),
-                    custody.reason,
-                    custody.home.to_string(),
-                    custody.size,
-                    at.unix()
-                ],
-            ),
+            (Predicate::Custody(custody), Subject::Site(site)) => {
+                self.run(
+                    "INSERT INTO custody (position, site, artifact, manifest, state, reason, home, size, at)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    params![
+                        position,
+                        site.as_str(),
+                        custody.artifact.as_str(),
+                        custody.manifest.as_bytes(),
+                        custody.state.as_str(),
+                        custody.reason,
+                        custody.home.to_string(),
+                        custody.size,
+                        at.unix()
+                    ],
+                )?;
+                self.fold_holding(position, site, custody)
+            }
             (_, Subject::Artifact(artifact) | Subject::Manifest(artifact, _)) => {
                 self.extend_chain(artifact, prepared)?;
                 match (predicate, subject) {
@@ -238,6 +242,7 @@ impl Index {
         else {
             return Ok(());
         };
+        self.batch.note(&prepared.statement);
         let newest = self.questions().releases(artifact)?.first().map(|r| r.entry);
         if newest == Some(position) {
             self.describe(artifact, release, prepared.config.as_ref())?;
@@ -271,7 +276,7 @@ impl Index {
         self.run("DELETE FROM stream", params![])
     }
 
-    fn run(&self, sql: &str, parameters: &[&dyn rusqlite::ToSql]) -> Result<(), IndexError> {
+    pub(super) fn run(&self, sql: &str, parameters: &[&dyn rusqlite::ToSql]) -> Result<(), IndexError> {
         self.connection.prepare_cached(sql)?.execute(parameters)?;
         Ok(())
     }
@@ -450,14 +455,16 @@ impl Index {
             params![release.kind.to_string(), artifact.as_str()],
         )?;
         self.run(
-            "INSERT OR IGNORE INTO release (artifact, manifest, position, at, files, bytes) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO release (artifact, manifest, position, at, files, bytes, element)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
             params![
                 artifact.as_str(),
                 manifest.as_bytes(),
                 recorded.position,
                 recorded.at.unix(),
                 files,
-                bytes
+                bytes,
+                element(artifact, manifest).as_bytes()
             ],
         )?;
         for content in release.content.iter().chain([&release.config]) {

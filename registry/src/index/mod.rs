@@ -7,9 +7,11 @@
 //! One [`Index`] writes, owned by the sequencer; many [`Questions`] read, each seeing whole batches only.
 
 mod admit;
+mod changes;
 mod fold;
 mod questions;
 mod reader;
+mod sets;
 
 use std::path::Path;
 
@@ -17,12 +19,14 @@ use rusqlite::{Connection, OptionalExtension, params};
 use waag_schema::Sha256;
 
 pub use admit::{Home, Rejection};
+pub use changes::{Changed, Changes};
 pub use fold::Prepared;
 pub use questions::{ContentRow, CustodyRow, LabelRow, Located, Questions, Wanted};
 pub use reader::Reader;
+pub use sets::{Difference, NAMED_MAX, Named, SetDigest, element};
 
 /// The version of schema and fold together. Raise it when either changes.
-const VERSION: i64 = 10;
+const VERSION: i64 = 11;
 
 /// What SQLite keeps of the file in memory; more of it while many entries are folded at once.
 const CACHE_KIB: i64 = 32 << 10;
@@ -59,6 +63,9 @@ pub enum IndexError {
 pub struct Index {
     connection: Connection,
     origin: String,
+    /// What this batch changes.
+    batch: Changed,
+    changes: Changes,
 }
 
 impl Index {
@@ -113,6 +120,8 @@ impl Index {
         let index = Self {
             connection,
             origin: origin.to_owned(),
+            batch: Changed::nothing(),
+            changes: Changes::default(),
         };
         Ok((known.as_deref() == Some(origin)).then_some(index))
     }
@@ -130,6 +139,8 @@ impl Index {
         Ok(Self {
             connection,
             origin: origin.to_owned(),
+            batch: Changed::nothing(),
+            changes: Changes::default(),
         })
     }
 
@@ -146,6 +157,12 @@ impl Index {
                     root: r.get(1)?,
                 })
             })?)
+    }
+
+    /// Returns the notes of what is folded from now on.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        self.changes.clone()
     }
 
     /// Answers questions from within the writer's own transaction.
@@ -173,7 +190,10 @@ impl Index {
         )?;
         // The index is disposable, so the write-ahead log is not synced: a power loss costs a refold of the
         // tail, never a wrong row.
-        Ok(self.connection.execute_batch("COMMIT")?)
+        self.connection.execute_batch("COMMIT")?;
+        self.changes
+            .add(std::mem::replace(&mut self.batch, Changed::nothing()));
+        Ok(())
     }
 
     /// Drops a batch.
@@ -181,6 +201,7 @@ impl Index {
     /// # Errors
     /// When SQLite fails.
     pub fn rollback(&mut self) -> Result<(), IndexError> {
+        self.batch = Changed::nothing();
         if !self.connection.is_autocommit() {
             self.connection.execute_batch("ROLLBACK")?;
         }
@@ -242,7 +263,9 @@ impl Index {
             "INSERT INTO ledger (origin, size, root) VALUES (?, 0, ?)",
             params![self.origin, Sha256::of(b"").as_bytes()],
         )?;
-        Ok(self.connection.execute_batch("COMMIT")?)
+        self.connection.execute_batch("COMMIT")?;
+        self.changes.add(Changed::Everything);
+        Ok(())
     }
 
     /// Rewrites the file and empties the write-ahead log, so that no deleted row can be found in either.

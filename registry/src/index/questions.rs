@@ -5,6 +5,7 @@ mod content;
 mod custody;
 mod entries;
 mod scorecards;
+mod sets;
 
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, Row, ToSql};

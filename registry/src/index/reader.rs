@@ -37,17 +37,26 @@ impl Reader {
         F: FnOnce(&Questions<'_>) -> Result<T, IndexError> + Send + 'static,
     {
         let reader = self.clone();
-        tokio::task::spawn_blocking(move || {
-            let connection = reader.connection()?;
-            // One read transaction: all questions see the same batch.
-            connection.execute_batch("BEGIN")?;
-            let answer = questions(&Questions::new(&connection));
-            connection.execute_batch("ROLLBACK")?;
-            reader.give_back(connection);
-            answer
-        })
-        .await
-        .expect("questions do not panic")
+        tokio::task::spawn_blocking(move || reader.answer(questions))
+            .await
+            .expect("questions do not panic")
+    }
+
+    /// The same, on this thread, which may block.
+    ///
+    /// # Errors
+    /// What the questions return, or that SQLite failed.
+    pub fn answer<T>(
+        &self,
+        questions: impl FnOnce(&Questions<'_>) -> Result<T, IndexError>,
+    ) -> Result<T, IndexError> {
+        let connection = self.connection()?;
+        // One read transaction: all questions see the same batch.
+        connection.execute_batch("BEGIN")?;
+        let answer = questions(&Questions::new(&connection));
+        connection.execute_batch("ROLLBACK")?;
+        self.give_back(connection);
+        answer
     }
 
     /// Returns every row of every table as text; see [`super::Index::dump`].

@@ -84,8 +84,11 @@ CREATE TABLE release (
     withdrawn          TEXT,
     withdrawn_position INTEGER,
     erase              INTEGER NOT NULL DEFAULT 0,
+    -- what stands for it in sets: see sets.rs
+    element            BLOB NOT NULL,
     PRIMARY KEY (artifact, manifest)
 ) STRICT;
+CREATE INDEX release_by_element ON release (element, withdrawn) WHERE withdrawn IS NULL;
 CREATE INDEX release_by_position ON release (position);
 
 -- scorecard: what a site has measured on a release
@@ -120,6 +123,15 @@ CREATE TABLE custody (
 ) STRICT;
 CREATE INDEX custody_by_release ON custody (artifact, manifest, site, position);
 
+-- custody: what a site holds of a home's releases by what it said last, in the order of sets
+CREATE TABLE holding (
+    site     TEXT NOT NULL,
+    home     TEXT NOT NULL,
+    element  BLOB NOT NULL,
+    position INTEGER NOT NULL,
+    PRIMARY KEY (site, home, element)
+) STRICT, WITHOUT ROWID;
+
 -- tag
 CREATE TABLE tag (
     artifact TEXT NOT NULL,
@@ -145,6 +157,7 @@ CREATE TABLE lineage (
     ancestor TEXT NOT NULL,
     PRIMARY KEY (artifact, ancestor)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX lineage_by_ancestor ON lineage (ancestor);
 
 -- release: each distinct layer with its recipe
 CREATE TABLE content (

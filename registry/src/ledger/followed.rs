@@ -12,7 +12,7 @@ use waag_schema::{Namespace, SiteId, Timestamp};
 
 use super::AppendError;
 use super::reader::LedgerReader;
-use crate::index::{IndexError, Reader};
+use crate::index::{Changes, IndexError, Reader};
 use crate::store::Store;
 
 /// How long a site that holds copies may go without hearing from their home before it stops giving them out.
@@ -46,6 +46,8 @@ pub struct Followed {
     pub heard: Timestamp,
     /// What is to be thought of it.
     pub standing: Standing,
+    /// What was folded since it was last looked.
+    pub(crate) changes: Changes,
     /// The copy.
     pub(crate) store: Arc<dyn Store>,
 }

@@ -1,6 +1,6 @@
 //! What consumers ask for that is fetched from other sites only once somebody asks.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -28,10 +28,21 @@ impl Demand {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says which releases of a site are fetched if somebody asks.
-    pub(crate) fn offer(&self, site: &SiteId, releases: impl Iterator<Item = (ArtifactName, Sha256)>) {
+    /// Says which releases of a site are fetched if somebody asks: of these artifacts, or of all.
+    pub(crate) fn offer(
+        &self,
+        site: &SiteId,
+        among: Option<&BTreeSet<ArtifactName>>,
+        releases: impl Iterator<Item = (ArtifactName, Sha256)>,
+    ) {
+        if among.is_some_and(BTreeSet::is_empty) {
+            return;
+        }
         let mut state = self.state();
-        state.offered.retain(|(of, ..)| of != site);
+        let said = |artifact: &ArtifactName| among.is_none_or(|among| among.contains(artifact));
+        state
+            .offered
+            .retain(|(of, artifact, _)| of != site || !said(artifact));
         state
             .offered
             .extend(releases.map(|(artifact, manifest)| (site.clone(), artifact, manifest)));
@@ -55,6 +66,12 @@ impl Demand {
     /// Waits until somebody asks.
     pub(crate) async fn asked(&self) {
         self.asked.notified().await;
+    }
+
+    /// Returns the artifacts that somebody asked for.
+    pub(crate) fn asked_for(&self) -> Vec<ArtifactName> {
+        let state = self.state();
+        state.asked.iter().map(|(artifact, _)| artifact.clone()).collect()
     }
 
     /// Has somebody asked for it?

@@ -51,8 +51,12 @@ pub(crate) struct Bent {
     inner: Arc<Mutex<LocalPeer>>,
     bend: Arc<Mutex<Bend>>,
     gate: watch::Sender<Gate>,
+    /// Only what is asked of artifacts whose names begin so is held up, where it says how.
+    own: Option<&'static str>,
     /// How many chunks were given.
     pub(crate) given: Arc<AtomicU64>,
+    /// How often it was asked for anything of an artifact.
+    pub(crate) asked: Arc<AtomicU64>,
 }
 
 impl Bent {
@@ -61,7 +65,17 @@ impl Bent {
             inner: Arc::new(Mutex::new(inner)),
             bend: Arc::default(),
             gate: watch::Sender::new(Gate::Open),
+            own: None,
             given: Arc::default(),
+            asked: Arc::default(),
+        }
+    }
+
+    /// Whoever asks it for a copy of another site's artifact is not held up.
+    pub(crate) fn holding_up_only(self, own: &'static str) -> Self {
+        Self {
+            own: Some(own),
+            ..self
         }
     }
 
@@ -98,6 +112,20 @@ impl Bent {
 
     /// Returns the site that is asked, and what is wrong with it, once the request may go on.
     async fn bent(&self) -> Result<(LocalPeer, Bend), PeerError> {
+        self.pass().await;
+        self.now()
+    }
+
+    /// The same, for what is asked of an artifact.
+    async fn bent_for(&self, artifact: &ArtifactName) -> Result<(LocalPeer, Bend), PeerError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        if self.own.is_none_or(|own| artifact.as_str().starts_with(own)) {
+            self.pass().await;
+        }
+        self.now()
+    }
+
+    async fn pass(&self) {
         self.gate.send_modify(|gate| {
             *gate = match *gate {
                 Gate::After(0) => Gate::Closed,
@@ -107,6 +135,9 @@ impl Bent {
         });
         let mut gate = self.gate.subscribe();
         let _ = gate.wait_for(|gate| !matches!(gate, Gate::Closed)).await;
+    }
+
+    fn now(&self) -> Result<(LocalPeer, Bend), PeerError> {
         match self.bend.lock().unwrap().clone() {
             Bend::Away => Err(away()),
             bend => Ok((self.inner.lock().unwrap().clone(), bend)),
@@ -193,17 +224,17 @@ impl Peer for Bent {
     }
 
     async fn manifest(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<Bytes, PeerError> {
-        let (inner, _) = self.bent().await?;
+        let (inner, _) = self.bent_for(artifact).await?;
         inner.manifest(artifact, manifest).await
     }
 
     async fn scorecard(&self, artifact: &ArtifactName, details: &Sha256) -> Result<Bytes, PeerError> {
-        let (inner, _) = self.bent().await?;
+        let (inner, _) = self.bent_for(artifact).await?;
         inner.scorecard(artifact, details).await
     }
 
     async fn recipes(&self, artifact: &ArtifactName, files: &[Sha256]) -> Result<Vec<Bytes>, PeerError> {
-        let (inner, _) = self.bent().await?;
+        let (inner, _) = self.bent_for(artifact).await?;
         inner.recipes(artifact, files).await
     }
 
@@ -212,7 +243,7 @@ impl Peer for Bent {
         artifact: &ArtifactName,
         request: &ChunksRequest,
     ) -> Result<Vec<SentChunk>, PeerError> {
-        let (inner, bend) = self.bent().await?;
+        let (inner, bend) = self.bent_for(artifact).await?;
         let mut request = request.clone();
         if let Bend::BreaksOff(left) = bend {
             if left == 0 {

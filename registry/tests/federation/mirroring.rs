@@ -191,7 +191,9 @@ async fn what_broke_off_goes_on_where_it_was() {
     sites.turn(1, 0).await;
     assert_eq!(states(sites.world(1)).await, [(State::Held, None)]);
     let given = [&bent, &bent_again].map(|bent| bent.given.load(Ordering::Relaxed));
-    assert_eq!(given, [2, all as u64 - 2]);
+    // A third request was made once the first was answered; the second may have been given up then.
+    assert!((1..=2).contains(&given[0]));
+    assert_eq!(given[0] + given[1], all as u64);
 }
 
 #[tokio::test]

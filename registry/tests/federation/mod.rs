@@ -2,10 +2,13 @@
 
 mod bent;
 mod bundles;
+mod comparing;
 mod following;
+mod holders;
 mod mirroring;
 mod over_http;
 mod privacy;
+mod rules;
 mod sharing;
 mod simulation;
 mod threats;
@@ -52,6 +55,7 @@ pub(crate) fn rule(site: &str) -> MirrorRule {
         site: site.to_owned(),
         artifacts: Vec::new(),
         kinds: Vec::new(),
+        residency: Vec::new(),
         when: When::Always,
         bytes_per_second: None,
         hours: None,

@@ -248,6 +248,8 @@ async fn strangers_at_home_and_at_the_mirror_and_a_third_site_have_the_same_what
             "/api/v1/namespaces/home-secret/proof",
             "/api/v1/namespaces/home-nobodys",
             "/api/v1/federation/mirrors",
+            "/api/v1/federation/sites/home/held",
+            "/api/v1/federation/sites/mirror/held",
             "/metrics",
             "/ledger/streams",
             "/ledger/1/body/open/000",

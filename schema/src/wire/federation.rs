@@ -6,6 +6,7 @@ use crate::base::digest::Sha256;
 use crate::base::hours::Hours;
 use crate::base::name::{ArtifactName, SiteId};
 use crate::base::time::Timestamp;
+use crate::policy::place::Where;
 use crate::release::kind::Kind;
 
 /// When a release that a rule matches is fetched.
@@ -32,6 +33,10 @@ pub struct MirrorRule {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub kinds: Vec<Kind>,
+    /// Only artifacts whose own label allows to hold them at one of these places, as it is written there: a label for
+    /// `DE` is none for `EU`. All where there is none, those without a label too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub residency: Vec<Where>,
     /// When they are fetched.
     #[serde(default)]
     pub when: When,
@@ -137,6 +142,52 @@ pub struct MirrorStatus {
     pub rules: Vec<RuleView>,
     /// The releases.
     pub releases: Vec<MirroredView>,
+}
+
+/// A set of releases: how many, and its digest by what is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SetView {
+    /// How many.
+    pub releases: u64,
+    /// SHA-256 of `waag set 1`, a line feed, and for each release, in ascending order, the SHA-256 of its artifact's
+    /// name, a zero byte and the 32 bytes of its manifest's SHA-256.
+    pub digest: Sha256,
+    /// As of how many entries of the ledger.
+    pub entries: u64,
+}
+
+/// A release that is in one of two sets only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct DifferingView {
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// The release.
+    pub manifest: Sha256,
+    /// It is held, and counts no more at its home; else it is missing.
+    pub held: bool,
+    /// What the holder said of it last, or why it was withdrawn.
+    pub reason: Option<String>,
+}
+
+/// Answer to `GET /api/v1/federation/sites/{site}/held`: what a site holds of another one's releases, beside them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ComparisonView {
+    /// Whose releases they are.
+    pub home: SiteId,
+    /// Who holds them.
+    pub holder: SiteId,
+    /// The releases that stand in the home's ledger and are not withdrawn.
+    pub released: SetView,
+    /// Those of which the holder's ledger says that it holds them.
+    pub held: SetView,
+    /// Is none missing?
+    pub complete: bool,
+    /// How many are missing.
+    pub missing: u64,
+    /// How many are held that count no more.
+    pub surplus: u64,
+    /// Which they are: at most 1000 of each.
+    pub differing: Vec<DifferingView>,
 }
 
 /// A site that holds a release, refused it or has erased it.

@@ -41,7 +41,7 @@ impl Federation {
         followed: &Followed,
         rules: &[MirrorRule],
     ) -> Result<Vec<MirroredView>, SitesError> {
-        let all = self.wanted(site, followed, rules).await?;
+        let all = self.wanted(site, followed, rules, None).await?;
         Ok(all
             .into_iter()
             .map(|release| self.standing(followed, release))

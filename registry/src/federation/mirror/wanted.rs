@@ -1,6 +1,6 @@
 //! Which releases of another site are looked at: those that rules match, that are held, or whose fetch began.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use waag_schema::policy::Label;
 use waag_schema::release::kind::Kind;
@@ -13,7 +13,7 @@ use super::labels_of;
 use crate::federation::peer::PeerSite;
 use crate::federation::rules::{is_of, takes};
 use crate::federation::sites::{Federation, SitesError};
-use crate::index::CustodyRow;
+use crate::index::{CustodyRow, IndexError, Questions};
 use crate::ledger::Followed;
 use crate::store::{Key, Store, StoreError};
 
@@ -25,7 +25,8 @@ pub(in crate::federation) const LISTED_AT_ONCE: usize = 1000;
 pub(in crate::federation) struct Wanted {
     pub(in crate::federation) artifact: ArtifactName,
     pub(in crate::federation) view: ReleaseView,
-    pub(in crate::federation) kind: Option<Kind>,
+    /// A rule matches it.
+    pub(in crate::federation) matched: bool,
     pub(super) labels: Vec<Label>,
     pub(super) erase: bool,
     /// Its namespace is private, and may be read here no more.
@@ -44,7 +45,7 @@ impl Wanted {
         Self {
             artifact,
             view,
-            kind: None,
+            matched: false,
             labels: Vec::new(),
             erase: false,
             closed: false,
@@ -79,17 +80,43 @@ pub(super) async fn begun(copy: &dyn Store) -> Result<HashSet<String>, StoreErro
     }
 }
 
+/// Returns the releases of artifacts, in the ledger's order.
+fn releases_of(
+    q: &Questions<'_>,
+    artifacts: BTreeSet<ArtifactName>,
+) -> Result<Vec<(ArtifactName, ReleaseView)>, IndexError> {
+    let mut found = Vec::new();
+    for artifact in artifacts {
+        let releases = q.releases(&artifact)?;
+        found.extend(releases.into_iter().map(|view| (artifact.clone(), view)));
+    }
+    found.sort_by_key(|(_, view)| view.entry);
+    Ok(found)
+}
+
 impl Federation {
     /// Returns the releases of a site that rules match or that are held, each with how the home's ledger and this
-    /// site's stand to it.
+    /// site's stand to it: of these artifacts, or of all.
     pub(in crate::federation) async fn wanted(
         &self,
         site: &PeerSite,
         followed: &Followed,
         rules: &[MirrorRule],
+        among: Option<&BTreeSet<ArtifactName>>,
     ) -> Result<Vec<Wanted>, SitesError> {
+        if among.is_some_and(BTreeSet::is_empty) {
+            return Ok(Vec::new());
+        }
         let rules: Vec<MirrorRule> = rules.iter().filter(|rule| is_of(rule, site)).cloned().collect();
-        let custody = self.reader.ask(|q| q.custody(None)).await?;
+        let artifacts = among.cloned();
+        let custody = self.reader.ask(move |q| match &artifacts {
+            None => q.custody(None),
+            Some(artifacts) => {
+                let rows = artifacts.iter().map(|artifact| q.custody(Some(artifact)));
+                Ok(rows.collect::<Result<Vec<_>, _>>()?.concat())
+            }
+        });
+        let custody = custody.await?;
         let held: BTreeMap<(ArtifactName, Sha256), CustodyRow> = custody
             .into_iter()
             .filter(|row| row.site == self.here.site)
@@ -97,17 +124,23 @@ impl Federation {
             .collect();
         let begun = begun(followed.store.as_ref()).await?;
         let (owner, here) = (site.clone(), self.here.site.clone());
+        let artifacts = among.cloned();
         let found = followed.index.ask(move |q| {
+            let releases = match artifacts {
+                None => q.all_releases()?,
+                Some(artifacts) => releases_of(q, artifacts)?,
+            };
             let mut found = Vec::new();
             let mut shut: BTreeMap<Namespace, bool> = BTreeMap::new();
-            for (artifact, view) in q.all_releases()? {
+            for (artifact, view) in releases {
                 if !owner.owns(&artifact.namespace()) {
                     continue;
                 }
                 let row = q.artifact(&artifact)?;
                 let kind: Option<Kind> = row.as_ref().and_then(|row| row.kind);
+                let label = row.as_ref().and_then(|row| row.label.as_ref());
                 let custody = held.get(&(artifact.clone(), view.manifest)).cloned();
-                let rule = rules.iter().find(|rule| takes(rule, &artifact, kind));
+                let rule = rules.iter().find(|rule| takes(rule, &artifact, kind, label));
                 let keeps = custody.as_ref().is_some_and(|row| row.state == Keeping::Holds);
                 let begun =
                     !begun.is_empty() && begun.contains(&Key::fetching_prefix(&artifact, &view.manifest));
@@ -125,13 +158,13 @@ impl Federation {
                     }
                 };
                 found.push(Wanted {
-                    kind,
                     labels: labels_of(q, &artifact)?,
                     erase: q.is_to_be_erased(&artifact, &view.manifest)?,
                     closed,
                     when: rule.map_or(When::OnDemand, |rule| rule.when),
                     bytes_per_second: rule.and_then(|rule| rule.bytes_per_second),
                     hours: rule.and_then(|rule| rule.hours),
+                    matched: rule.is_some(),
                     artifact,
                     view,
                     custody,

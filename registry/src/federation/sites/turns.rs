@@ -95,17 +95,17 @@ impl Federation {
     /// When there is no such site, or an index fails. What cannot be done for one release is noted and counted.
     pub async fn mirror(&self, site: &SiteId) -> Result<Mirrored, SitesError> {
         let member = self.member(site)?;
-        let _alone = member.mirroring.lock().await;
+        let mut settled = member.mirroring.lock().await;
         let rules = self.rules().await?;
         let Some(followed) = self.ledgers.of(site) else {
             return Ok(Mirrored::default());
         };
         let from = Source {
             member: &member,
-            peer: member.peer.as_ref(),
+            peer: Arc::clone(&member.peer),
             only: None,
         };
-        self.mirror_from(&from, &followed, &rules).await
+        self.mirror_changed(&from, &followed, &rules, &mut settled).await
     }
 
     /// Follows a site's ledger as far as it was carried here, and fetches these of its releases from what was carried;
@@ -133,6 +133,7 @@ impl Federation {
             site: site.to_string(),
             artifacts: names.into_iter().collect(),
             kinds: Vec::new(),
+            residency: Vec::new(),
             when: When::Always,
             bytes_per_second: None,
             hours: None,
@@ -142,10 +143,10 @@ impl Federation {
         let followed = followed()?;
         let from = Source {
             member: &member,
-            peer: carrier.as_ref(),
+            peer: carrier,
             only: Some(only),
         };
-        let mirrored = self.mirror_from(&from, &followed, rules).await?;
+        let (mirrored, _) = self.mirror_from(&from, &followed, rules, None).await?;
         let mut views = self.standings(&member.site, &followed, rules).await?;
         views.retain(|view| only.contains(&(view.artifact.clone(), view.manifest)));
         Ok((looked, mirrored, views))

@@ -7,7 +7,7 @@ use waag_schema::wire::federation::{HolderView, MirrorRule, MirrorStatus, PeerVi
 
 use super::{Federation, SitesError};
 use crate::access::Here;
-use crate::federation::rules::{is_of, takes};
+use crate::federation::rules::{RuleError, is_of, unknown_group};
 use crate::index::CustodyRow;
 use crate::ledger::Standing;
 use crate::store::Key;
@@ -29,6 +29,9 @@ impl Federation {
     /// When the charter names no such site, or the rule is no good.
     pub async fn add_rule(&self, rule: MirrorRule) -> Result<(), SitesError> {
         self.find(&rule.site)?;
+        if let Some(unknown) = unknown_group(&rule, &self.here.adopted.groups()) {
+            return Err(RuleError::Bad(unknown).into());
+        }
         Ok(self.added.add(rule).await?)
     }
 
@@ -58,14 +61,13 @@ impl Federation {
                 && let Some(followed) = self.ledgers.of(&member.site.id)
             {
                 let alone = [rule.clone()];
-                let found = self.wanted(&member.site, &followed, &alone).await?;
-                matches = found
-                    .iter()
-                    .filter(|one| takes(&rule, &one.artifact, one.kind))
-                    .count() as u64;
+                let found = self.wanted(&member.site, &followed, &alone, None).await?;
+                matches = found.iter().filter(|one| one.matched).count() as u64;
             }
+            let unknown = unknown_group(&rule, &self.here.adopted.groups());
             let error = match of {
                 None => Some(format!("the charter names no other site `{}`", rule.site)),
+                Some(_) if unknown.is_some() => unknown,
                 Some(_) if matches == 0 => Some("it matches no release".to_owned()),
                 Some(_) => None,
             };

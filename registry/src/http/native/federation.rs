@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use serde::Deserialize;
+use utoipa::IntoParams;
 use waag_schema::wire::Problem;
-use waag_schema::wire::federation::{HolderView, MirrorRule, MirrorStatus, RunAnswer, RunRequest};
+use waag_schema::wire::federation::{
+    ComparisonView, HolderView, MirrorRule, MirrorStatus, RunAnswer, RunRequest,
+};
 
 use super::{Body, artifact_name};
 use crate::access::Caller;
@@ -72,6 +77,30 @@ pub(in crate::http) async fn trust(
     let of = site.federation().find(&of)?;
     site.federation().absolve(&of).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Who holds what is compared.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct Held {
+    /// A site's id, or its name in the charter; without one, this site.
+    by: Option<String>,
+}
+
+/// What a site holds of another one's releases, beside these: both sets' digests, and exactly what differs. Needs an
+/// admin token.
+#[utoipa::path(get, path = "/api/v1/federation/sites/{site}/held", tag = "federation",
+    params(("site" = String, Path, description = "The home: its id, or its name in the charter"), Held),
+    responses((status = 200, body = ComparisonView), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn held(
+    State(site): State<Arc<Site>>,
+    Asking(caller): Asking,
+    Path(of): Path<String>,
+    query: Result<Query<Held>, QueryRejection>,
+) -> Result<Json<ComparisonView>, Refusal> {
+    admin(&caller)?;
+    let Query(Held { by }) = query?;
+    Ok(Json(site.federation().compare(&of, by.as_deref()).await?))
 }
 
 /// Which sites hold, have refused or have erased the artifact's releases, by their own ledgers as followed here.

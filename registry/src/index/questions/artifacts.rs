@@ -222,6 +222,17 @@ impl Questions<'_> {
         self.one(sql, params![artifact.as_str(), manifest.as_bytes()], release)
     }
 
+    /// Which artifacts were made from this one, or from what was made from it, as far as that is known here?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn made_from(&self, artifact: &ArtifactName) -> Result<Vec<ArtifactName>, IndexError> {
+        let sql = "WITH RECURSIVE line (name) AS (
+                 SELECT ?1 UNION SELECT l.artifact FROM lineage l JOIN line ON l.ancestor = line.name)
+             SELECT name FROM line WHERE name <> ?1";
+        self.all(sql, params![artifact.as_str()], |row| parsed(row, "name"))
+    }
+
     /// Which releases stand in the ledger that are not withdrawn, of which artifact, in its order?
     ///
     /// # Errors

@@ -177,6 +177,8 @@ impl Simulation {
         for asking in 0..count {
             for asked in (0..count).filter(|asked| *asked != asking) {
                 let bent = Bent::new(simulation.sites.peer(asked, asking));
+                // A turn is held up where it asks a home; whom else it asks is held up by turns of others.
+                let bent = bent.holding_up_only(SITES[asked].0);
                 simulation.links.insert((asking, asked), bent);
             }
         }
