@@ -3,7 +3,9 @@
 //! What a site says here is its own word; custody that shall be believed stands in ledgers.
 
 use waag_schema::ArtifactName;
-use waag_schema::wire::federation::{HolderView, MirrorRule, MirrorStatus, RunAnswer, RunRequest};
+use waag_schema::wire::federation::{
+    ComparisonView, HolderView, MirrorRule, MirrorStatus, RunAnswer, RunRequest,
+};
 
 use crate::ask::Ask;
 use crate::error::Result;
@@ -49,16 +51,37 @@ pub async fn run(site: &Site, other: Option<String>) -> Result<RunAnswer> {
 /// # Errors
 /// When the token is no admin's, or the charter names no such site.
 pub async fn trust(site: &Site, other: &str) -> Result<()> {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-    if other.is_empty() || other.len() > 64 || !other.bytes().all(plain) {
-        let text = format!("`{}` is no site's id or name", other.escape_debug());
-        return Err(crate::ClientError::Usage(text));
-    }
+    check_name(other)?;
     let ask = Ask::post(
         format!("/api/v1/federation/sites/{other}/trust"),
         &RunRequest::default(),
     );
     site.transport().bytes(ask, ANSWER_MAX).await.map(drop)
+}
+
+/// Compares the releases of a site with those that another one holds, or the site that is asked.
+///
+/// # Errors
+/// When the token is no admin's, or the charter names no such site.
+pub async fn compare(site: &Site, home: &str, holder: Option<&str>) -> Result<ComparisonView> {
+    check_name(home)?;
+    let mut path = format!("/api/v1/federation/sites/{home}/held");
+    if let Some(holder) = holder {
+        check_name(holder)?;
+        path.push_str("?by=");
+        path.push_str(holder);
+    }
+    site.transport().json(Ask::get(path)).await
+}
+
+/// Checks that a text can be a site's id or name.
+fn check_name(text: &str) -> Result<()> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
+        let text = format!("`{}` is no site's id or name", text.escape_debug());
+        return Err(crate::ClientError::Usage(text));
+    }
+    Ok(())
 }
 
 /// Says which sites hold an artifact's releases, have refused them or have erased them.

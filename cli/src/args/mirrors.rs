@@ -13,6 +13,7 @@ pub(crate) enum Mirror {
     Add(MirrorAdd),
     List(MirrorList),
     Status(MirrorStatus),
+    Compare(MirrorCompare),
     Run(MirrorRun),
     Trust(MirrorTrust),
 }
@@ -58,6 +59,22 @@ pub(crate) struct MirrorList {}
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct MirrorStatus {}
+
+/// Show whether a site holds every release of another one, and exactly which it lacks
+///
+/// Compared are two sets: the releases in the home's ledger that are not withdrawn, and those of which the holder's
+/// ledger says that it holds them, both as far as this site has followed them. One digest means one set. At most 1000
+/// differing releases are named of each kind; what was withdrawn without being erased may be held beside.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct MirrorCompare {
+    /// The home, by its name in the charter or by its id
+    #[arg(value_name = "SITE")]
+    pub(crate) other: String,
+    /// Who holds copies of it; without one, the site that is asked
+    #[arg(value_name = "HOLDER")]
+    pub(crate) holder: Option<String>,
+}
 
 /// Look at other sites and copy from them now
 #[derive(Debug, Args)]

@@ -1,10 +1,12 @@
-//! `waag mirror add | list | status | run | trust`, `waag where`
+//! `waag mirror add | list | status | compare | run | trust`, `waag where`
 
 use serde::Serialize;
 use waag_client::mirror;
 use waag_schema::Sha256;
 use waag_schema::base::name::Version;
-use waag_schema::wire::federation::{HolderView, MirrorRule, MirrorStatus, RunAnswer, State, When};
+use waag_schema::wire::federation::{
+    ComparisonView, DifferingView, HolderView, MirrorRule, MirrorStatus, RunAnswer, SetView, State, When,
+};
 
 use super::open_site;
 use crate::args::{Mirror, MirrorAdd, Whereabouts};
@@ -32,6 +34,10 @@ pub(crate) async fn run(command: Mirror, config: &Config, ui: Ui) -> Result<(), 
                 Some(text) => Err(Failure::failed(text)),
                 None => Ok(()),
             }
+        }
+        Mirror::Compare(args) => {
+            let found = mirror::compare(&site, &args.other, args.holder.as_deref()).await?;
+            ui.report(&Compared(found))
         }
         Mirror::Run(args) => {
             let answer = mirror::run(&site, args.other).await?;
@@ -209,6 +215,44 @@ impl Report for Status {
             .filter(|view| view.state == State::Held)
             .count();
         format!("{held} of {}", self.0.releases.len())
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Compared(ComparisonView);
+
+impl Report for Compared {
+    fn page(&self, page: &mut Page) {
+        let found = &self.0;
+        let set = |set: &SetView| {
+            format!(
+                "{} releases, {}, by {} entries",
+                set.releases, set.digest, set.entries
+            )
+        };
+        page.fact("home", &found.home);
+        page.fact("  released", set(&found.released));
+        page.fact("holder", &found.holder);
+        page.fact("  held", set(&found.held));
+        page.fact("missing", found.missing);
+        page.fact("held beside", found.surplus);
+        let row = |view: &DifferingView| {
+            [
+                view.artifact.to_string(),
+                view.manifest.to_string().chars().take(19).collect(),
+                if view.held { "held beside" } else { "missing" }.to_owned(),
+                view.reason.clone().unwrap_or_default(),
+            ]
+        };
+        page.table(
+            ["artifact", "release", "", "reason"],
+            found.differing.iter().map(row),
+        );
+    }
+
+    fn essential(&self) -> String {
+        if self.0.complete { "complete" } else { "incomplete" }.to_owned()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Every command, by the words that lead to it.
-const COMMANDS: [&str; 63] = [
+const COMMANDS: [&str; 64] = [
     "",
     "serve",
     "login",
@@ -39,6 +39,7 @@ const COMMANDS: [&str; 63] = [
     "mirror add",
     "mirror list",
     "mirror status",
+    "mirror compare",
     "mirror run",
     "mirror trust",
     "where",
