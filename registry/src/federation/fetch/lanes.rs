@@ -156,7 +156,7 @@ impl Fetch<'_> {
     /// Asks a holder for chunks, and waits for them as long as it is worth it.
     async fn ask(&self, at: usize, request: &ChunksRequest) -> Result<Vec<SentChunk>, FetchError> {
         let answer = self.holders.peer(at).chunks(self.artifact, request);
-        let too_long = || tokio::time::sleep(STALL);
+        let too_long = || tokio::time::sleep_until(Instant::now() + STALL);
         patiently(answer, too_long, || self.holders.has_others(at))
             .await
             .ok_or(FetchError::Stalls(STALL))?
