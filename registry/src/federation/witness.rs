@@ -181,7 +181,7 @@ impl Federation {
         Ok(Some(signed.checkpoint().size))
     }
 
-    fn copy_of(&self, member: &Member) -> Within {
+    pub(super) fn copy_of(&self, member: &Member) -> Within {
         Within::new(Arc::clone(&self.store), Key::of_site(&member.site.id))
     }
 
