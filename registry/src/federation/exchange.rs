@@ -6,8 +6,10 @@
 //!     larger -> do the tiles that P has of it show that it goes on from that?  no: evidence, S is believed no more
 //!            -> S has to show as much here within some looks; held against it then, trouble that is shown until then
 //! ```
-//! So whoever shows two sites different histories is found out as soon as these two hear each other, directly or through
-//! others: what convicts is told as well. A site is convicted by its own signatures only.
+//! So whoever shows two sites different histories is found out as soon as these two hear each other. What convicts is told as
+//! well: who has the longer history, or one of the same length, knows then without hearing of the other from anybody else;
+//! who has the shorter one needs the tiles of the longer, from somebody who follows it. A site is convicted by its own
+//! signatures only.
 //!
 //! Budget: one request at each thorough look, its answer at most 4 MiB and 1,024 notes; the same answer again costs nothing.
 

@@ -2,6 +2,8 @@
 
 mod bent;
 mod bundles;
+mod custody;
+mod exchange;
 mod following;
 mod mirroring;
 mod over_http;

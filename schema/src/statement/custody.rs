@@ -76,6 +76,10 @@ pub struct Custody {
     pub home: Origin,
     /// How many entries of it.
     pub size: u64,
+    /// The entry of the site's own ledger with the word that this one takes the place of; none for the first on a release.
+    /// So the same may be said again: no two statements are one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
 }
 
 impl Custody {
