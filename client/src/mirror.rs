@@ -60,7 +60,10 @@ pub async fn give_up(site: &Site, reference: &Reference, copies: u32) -> Result<
     };
     let ask = Ask::post("/api/v1/federation/drop", &request);
     site.transport()
-        .json(ask.work(DROP_WORK_BYTES).called("other sites to prove what they have"))
+        .json(
+            ask.work(DROP_WORK_BYTES)
+                .called("other sites to prove what they have"),
+        )
         .await
 }
 

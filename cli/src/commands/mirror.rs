@@ -5,7 +5,8 @@ use waag_client::{ClientError, mirror};
 use waag_schema::Sha256;
 use waag_schema::base::name::Version;
 use waag_schema::wire::federation::{
-    DropAnswer, HolderView, MirrorRule, MirrorStatus, RunAnswer, State, When};
+    DropAnswer, HolderView, MirrorRule, MirrorStatus, RunAnswer, State, When,
+};
 
 use super::open_site;
 use crate::args::{Mirror, MirrorAdd, Whereabouts};

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Every command, by the words that lead to it.
-const COMMANDS: [&str; 63] = [
+const COMMANDS: [&str; 64] = [
     "",
     "serve",
     "login",
@@ -40,6 +40,7 @@ const COMMANDS: [&str; 63] = [
     "mirror list",
     "mirror status",
     "mirror run",
+    "mirror drop",
     "mirror trust",
     "where",
     "bundle",

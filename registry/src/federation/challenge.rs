@@ -92,7 +92,11 @@ impl Federation {
             tracing::warn!(%site, %artifact, %manifest, %reason, "a site did not prove that it has what it says");
         }
         let peer = site.to_string();
-        let counter = self.metrics.challenges.get_or_create(&Challenged { peer, outcome }).clone();
+        let counter = self
+            .metrics
+            .challenges
+            .get_or_create(&Challenged { peer, outcome })
+            .clone();
         counter.inc();
         self.note_checked(&member, (artifact, manifest), failed).await
     }
@@ -266,7 +270,9 @@ impl Federation {
 
     /// The same, if it is time for that.
     pub(super) async fn challenge_when_due(&self) {
-        let Some(seconds) = self.challenge_seconds else { return };
+        let Some(seconds) = self.challenge_seconds else {
+            return;
+        };
         let now = self.clock.now();
         // Not all sites at one moment, nor one at the same moment of each minute.
         let next = now.plus(seconds / 2 + self.lot(seconds.max(1)));
@@ -333,9 +339,12 @@ impl Federation {
             return Ok(false);
         }
         let (artifact, manifest) = (row.artifact.clone(), row.manifest);
-        let asked = followed
-            .index
-            .ask(move |q| Ok((q.release(&artifact, &manifest)?, q.custody_of(&artifact, &manifest)?)));
+        let asked = followed.index.ask(move |q| {
+            Ok((
+                q.release(&artifact, &manifest)?,
+                q.custody_of(&artifact, &manifest)?,
+            ))
+        });
         let (release, custody) = asked.await?;
         let erased = custody.is_some_and(|row| row.state == Keeping::Erased);
         Ok(release.is_some() && !erased)

@@ -27,7 +27,8 @@ impl Federation {
         self.delete(Some(followed.store.as_ref()), release, &statement)
             .await?;
         self.say(followed, release, state, Some(reason)).await?;
-        self.forget_checked(&release.artifact, &release.view.manifest).await?;
+        self.forget_checked(&release.artifact, &release.view.manifest)
+            .await?;
         self.end_fetch(followed.store.as_ref(), release).await
     }
 
@@ -65,7 +66,8 @@ impl Federation {
             // The ledger knows itself who may read what is said of its own namespaces.
             self.say_as_of((home, size), &release, (Keeping::Erased, Some(&why)), None)
                 .await?;
-            self.forget_checked(&release.artifact, &release.view.manifest).await?;
+            self.forget_checked(&release.artifact, &release.view.manifest)
+                .await?;
         }
         Ok(number)
     }

@@ -178,7 +178,10 @@ impl Federation {
             }
             _ => {}
         }
-        if followed.newest().is_some_and(|newest| newest.checkpoint().origin.series() > series) {
+        if followed
+            .newest()
+            .is_some_and(|newest| newest.checkpoint().origin.series() > series)
+        {
             // Its end was lost, and a later series goes on: that says the ledger itself.
             return Ok(Held::Settled);
         }
@@ -193,7 +196,9 @@ impl Federation {
         }
         let (found, peer) = (signed.clone(), Arc::clone(&teller.peer));
         let held = self
-            .follower_if_free(&of, async move |follower| follower.hold_against(&found, peer).await)
+            .follower_if_free(&of, async move |follower| {
+                follower.hold_against(&found, peer).await
+            })
             .await;
         match held {
             Ok(Some(())) | Err(FollowError::Stopped(_)) => Ok(Held::Settled),
@@ -264,11 +269,7 @@ impl Federation {
     }
 
     /// Was it decided that a contradiction as far as this is not held against the site any more?
-    async fn is_pardoned(
-        &self,
-        member: &Member,
-        notes: [&SignedCheckpoint; 2],
-    ) -> Result<bool, SitesError> {
+    async fn is_pardoned(&self, member: &Member, notes: [&SignedCheckpoint; 2]) -> Result<bool, SitesError> {
         let Some(cell) = self.copy_of(member).read_cell(&Key::pardoned()).await? else {
             return Ok(false);
         };
@@ -313,7 +314,9 @@ pub(super) fn read_pardoned(cell: &Cell) -> BTreeMap<u32, u64> {
 /// Adds what convicted a site to what is not held against it any more.
 pub(super) fn pardon(mut pardoned: BTreeMap<u32, u64>, against: &Cell) -> Option<Bytes> {
     for note in evidence(against) {
-        let Ok(signed) = SignedCheckpoint::parse(note.as_bytes()) else { continue };
+        let Ok(signed) = SignedCheckpoint::parse(note.as_bytes()) else {
+            continue;
+        };
         let tree = signed.checkpoint();
         let until = pardoned.entry(tree.origin.series()).or_default();
         *until = tree.size.max(*until);

@@ -53,7 +53,10 @@ impl Federation {
         }
         let not_held = || SitesError::NotHeld(format!("{version} of {artifact}"));
         let (_, followed) = self.ledgers.home_of(&name).await?.ok_or_else(not_held)?;
-        let manifest = self.named(&followed, artifact, version).await?.ok_or_else(not_held)?;
+        let manifest = self
+            .named(&followed, artifact, version)
+            .await?
+            .ok_or_else(not_held)?;
         self.held_here(artifact, &manifest).await?.ok_or_else(not_held)?;
         // From here on this site proves nothing about it to anybody.
         let hushed = self.answers.hush(artifact, &manifest);
@@ -226,7 +229,9 @@ impl Federation {
         for row in dropped {
             let home = self.ledgers.home_of(&row.artifact.namespace()).await?;
             let Some((_, followed)) = home else { continue };
-            let Ok(member) = self.member(&followed.site) else { continue };
+            let Ok(member) = self.member(&followed.site) else {
+                continue;
+            };
             let wanted = row.artifact.clone();
             let artifact = followed.index.ask(move |q| q.artifact(&wanted)).await?;
             let kind = artifact.and_then(|artifact| artifact.kind);
@@ -239,11 +244,7 @@ impl Federation {
     }
 
     /// Was a release given up here, and not asked for since?
-    pub(super) async fn stays_away(
-        &self,
-        followed: &Followed,
-        release: &Wanted,
-    ) -> Result<bool, StoreError> {
+    pub(super) async fn stays_away(&self, followed: &Followed, release: &Wanted) -> Result<bool, StoreError> {
         if !release.is_dropped() {
             return Ok(false);
         }

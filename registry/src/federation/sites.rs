@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use waag_schema::{ArtifactName, Sha256, SiteId};
 use waag_schema::base::key::KeyPair;
 use waag_schema::ledger::VerifierKey;
 use waag_schema::wire::federation::MirrorRule;
+use waag_schema::{ArtifactName, Sha256, SiteId};
 
 use super::challenge::Due;
 use super::cosigned::Cosigned;

@@ -65,11 +65,20 @@ async fn home_at(sites: &Sites, site: usize) -> PeerView {
 }
 
 async fn is_convicted(sites: &Sites, site: usize) -> bool {
-    let followed = sites.world(site).site.catalogue().ledgers.of(sites.world(0).site.id());
+    let followed = sites
+        .world(site)
+        .site
+        .catalogue()
+        .ledgers
+        .of(sites.world(0).site.id());
     let stopped = matches!(followed.unwrap().standing, Standing::Stopped(_));
     let view = home_at(sites, site).await;
     assert_eq!(view.stopped.is_some(), stopped);
-    assert_eq!(view.evidence.is_some_and(|evidence| evidence.checkpoints.len() == 2), stopped);
+    assert_eq!(
+        view.evidence
+            .is_some_and(|evidence| evidence.checkpoints.len() == 2),
+        stopped
+    );
     stopped
 }
 
@@ -123,8 +132,17 @@ async fn what_was_never_signed_hurts_nobody() {
     // Signed by the one who tells, by nobody, of nobody, and what is no note at all.
     let stranger = SignedCheckpoint::sign(of(1, 9), &sites.log_key(2)).to_string();
     let moved = honest.to_string().replacen("\n1\n", "\n7\n", 1);
-    let nobody = honest.to_string().replace(sites.world(0).site.id().as_str(), &"a".repeat(32));
-    let notes = vec![stranger, moved, nobody, "?".to_owned(), "x".repeat(100_000), honest.to_string()];
+    let nobody = honest
+        .to_string()
+        .replace(sites.world(0).site.id().as_str(), &"a".repeat(32));
+    let notes = vec![
+        stranger,
+        moved,
+        nobody,
+        "?".to_owned(),
+        "x".repeat(100_000),
+        honest.to_string(),
+    ];
     way.bend(Bend::Tells(notes));
     hear(&sites, 1, 2).await;
     for _ in 0..20 {

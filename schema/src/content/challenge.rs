@@ -131,7 +131,10 @@ impl Challenge {
         lots: &[u64; RANGES_MAX],
     ) -> Option<Self> {
         let total: u128 = files.iter().map(|(_, size)| u128::from(*size)).sum();
-        let parts: Vec<Part> = lots.iter().filter_map(|lot| part_at(files, total, *lot)).collect();
+        let parts: Vec<Part> = lots
+            .iter()
+            .filter_map(|lot| part_at(files, total, *lot))
+            .collect();
         (!parts.is_empty()).then_some(Self {
             manifest,
             nonce,

@@ -352,7 +352,9 @@ impl Peer for Carrier {
     }
 
     async fn challenge(&self, _: &ArtifactName, _: &Challenge) -> Result<Answer, PeerError> {
-        Err(PeerError::Unreachable("a file proves nothing of a site".to_owned()))
+        Err(PeerError::Unreachable(
+            "a file proves nothing of a site".to_owned(),
+        ))
     }
 
     async fn checkpoints(&self) -> Result<Vec<String>, PeerError> {

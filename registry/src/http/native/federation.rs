@@ -110,7 +110,9 @@ pub(in crate::http) async fn give_up(
         version,
         copies,
     } = request;
-    Ok(Json(site.federation().give_up(&artifact, &version, copies).await?))
+    Ok(Json(
+        site.federation().give_up(&artifact, &version, copies).await?,
+    ))
 }
 
 /// What this site has verified of other sites' ledgers, and what convicts some: checkpoints, as they were signed.

@@ -518,7 +518,12 @@ impl Simulation {
         for site in 0..self.count() {
             let federation = self.sites.world(site).site.federation();
             for view in federation.peers().await.unwrap() {
-                assert_eq!((view.stopped, view.trouble), (None, None), "{} at {site}", view.name);
+                assert_eq!(
+                    (view.stopped, view.trouble),
+                    (None, None),
+                    "{} at {site}",
+                    view.name
+                );
             }
             if let Some((other, checked)) = federation.challenge_one().await.unwrap() {
                 assert_eq!(checked.failed, None, "{other} at {site}");
