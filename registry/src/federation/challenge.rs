@@ -23,6 +23,7 @@ use super::sites::{Federation, Member, SitesError};
 use crate::content::ContentError;
 use crate::index::{CustodyRow, Reader};
 use crate::ledger::{AppendError, Standing};
+use crate::publish::PIECES_MAX;
 use crate::store::{Key, Store, StoreError};
 use crate::telemetry::Challenged;
 
@@ -115,9 +116,9 @@ impl Federation {
         }
         let nonce = Nonce::from_bytes(self.random.bytes());
         let empty = || SitesError::NotHeld(format!("file of {manifest} that holds anything"));
-        let challenge = Challenge::draw(*manifest, &sizes, nonce, &lots).ok_or_else(empty)?;
-        let mut bytes = Vec::with_capacity(challenge.parts.len());
-        for part in &challenge.parts {
+        let mut challenge = Challenge::draw(*manifest, &sizes, nonce, &lots).ok_or_else(empty)?;
+        let (mut parts, mut bytes) = (Vec::new(), Vec::new());
+        for part in std::mem::take(&mut challenge.parts) {
             let named = own.files.iter().find(|(file, ..)| *file == part.file);
             let (_, _, recipe) = named.ok_or_else(empty)?;
             let damaged = ContentError::Damaged {
@@ -125,9 +126,14 @@ impl Federation {
                 digest: *recipe,
             };
             let recipe = self.content.recipe(recipe).await?.ok_or(damaged)?;
-            let end = part.offset.saturating_add(u64::from(part.length));
-            bytes.push(self.content.reread(&recipe, part.offset..end).await?);
+            let range = part.offset..part.offset.saturating_add(u64::from(part.length));
+            // Nobody answers for what is cut to such shreds.
+            if recipe.pieces_for(range.clone()).nth(PIECES_MAX).is_none() {
+                bytes.push(self.content.reread(&recipe, range).await?);
+                parts.push(part);
+            }
         }
+        challenge.parts = parts;
         let expected = challenge.answer(site, &bytes).ok_or_else(empty)?;
         Ok((challenge, expected))
     }

@@ -21,6 +21,8 @@ use crate::store::{Key, StoreError};
 
 /// Challenges of one site that are answered in a minute: at most 128 chunks of 4 MiB are read for one.
 const A_MINUTE_MAX: u32 = 60;
+/// The most pieces of a file that a range may take from. Planners cut in such a way that it is hardly ever more than two.
+pub(crate) const PIECES_MAX: usize = 8;
 
 #[derive(Debug, Default)]
 struct State {
@@ -165,6 +167,9 @@ impl Catalogue {
             return Ok(None);
         };
         match self.content.recipe(&row.recipe).await {
+            Ok(Some(recipe)) if recipe.pieces_for(part.offset..end).nth(PIECES_MAX).is_some() => Err(
+                PublishError::Mismatch("a range of too many pieces is not answered".to_owned()),
+            ),
             Ok(Some(recipe)) => match self.content.reread(&recipe, part.offset..end).await {
                 Ok(bytes) => Ok(Some(bytes)),
                 Err(error) => lacking(name, error),

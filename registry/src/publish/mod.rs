@@ -19,6 +19,7 @@ use waag_schema::statement::StatementError;
 use waag_schema::{ArtifactName, Namespace, Sha256, SiteId, Timestamp};
 
 pub use answers::Answers;
+pub(crate) use answers::PIECES_MAX;
 pub use catalogue::{Catalogue, FileBytes};
 pub use demand::Demand;
 pub use intake::Intake;

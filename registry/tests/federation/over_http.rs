@@ -77,7 +77,15 @@ async fn a_site_mirrors_over_http_what_its_signature_entitles_it_to() {
     let home_federation = home.site.federation();
     let mirror = sites.world(1).site.federation();
     home_federation.look(sites.world(1).site.id()).await.unwrap();
-    let release = sites.world(1).site.federation().status().await.unwrap().releases.remove(0);
+    let release = sites
+        .world(1)
+        .site
+        .federation()
+        .status()
+        .await
+        .unwrap()
+        .releases
+        .remove(0);
     for (asking, asked) in [(home_federation, sites.world(1)), (mirror, home)] {
         let checked = asking
             .challenge(asked.site.id(), &release.artifact, &release.manifest)
