@@ -236,10 +236,13 @@ fn recipe(planner: PlannerId, files: &[&[u8]]) -> Recipe {
     builder.finish()
 }
 
+/// Offsets, and the bytes there.
+type Ranges = [(u64, Vec<u8>)];
+
 /// What a site answers that has these bytes.
 fn challenges() -> Vec<Value> {
     let site: SiteId = "dh6xxvclp4rnybaxwrxuolsabmygermx".parse().unwrap();
-    let rows: [(&str, u64, &[(u64, Vec<u8>)]); 2] = [
+    let rows: [(&str, u64, &Ranges); 2] = [
         ("one byte", 0, &[(0, vec![b'w'])]),
         (
             "two ranges, of which one is as long as any",
@@ -247,7 +250,7 @@ fn challenges() -> Vec<Value> {
             &[(1 << 33, noise(4, 16 << 10)), (7, noise(5, 40))],
         ),
     ];
-    let row = |(why, seed, ranges): (&str, u64, &[(u64, Vec<u8>)])| {
+    let row = |(why, seed, ranges): (&str, u64, &Ranges)| {
         let parts = ranges.iter().map(|(offset, bytes)| Part {
             file: Sha256::of(bytes),
             offset: *offset,
