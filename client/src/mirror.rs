@@ -2,10 +2,10 @@
 //!
 //! What a site says here is its own word; custody that shall be believed stands in ledgers.
 
-use waag_schema::ArtifactName;
 use waag_schema::wire::federation::{
-    ComparisonView, HolderView, MirrorRule, MirrorStatus, RunAnswer, RunRequest,
+    ComparisonView, DropAnswer, DropRequest, HolderView, MirrorRule, MirrorStatus, RunAnswer, RunRequest,
 };
+use waag_schema::{ArtifactName, Reference};
 
 use crate::ask::Ask;
 use crate::error::Result;
@@ -13,6 +13,8 @@ use crate::site::Site;
 
 /// How long the site may take to fetch what it lacks, in bytes that a request is patient for.
 const RUN_WORK_BYTES: u64 = 64 << 30;
+/// The same for asking others and deleting a copy.
+const DROP_WORK_BYTES: u64 = 8 << 30;
 /// A refusal or nothing.
 const ANSWER_MAX: usize = 1 << 20;
 
@@ -43,6 +45,25 @@ pub async fn run(site: &Site, other: Option<String>) -> Result<RunAnswer> {
     let ask = Ask::post("/api/v1/federation/run", &RunRequest { site: other });
     site.transport()
         .json(ask.work(RUN_WORK_BYTES).called("releases to be fetched"))
+        .await
+}
+
+/// Has the site give up its copy of a release, once as many other sites have proved that they have it.
+///
+/// # Errors
+/// When the token is no admin's, there is no copy, or too few prove it.
+pub async fn give_up(site: &Site, reference: &Reference, copies: u32) -> Result<DropAnswer> {
+    let request = DropRequest {
+        artifact: reference.artifact.clone(),
+        version: reference.version.clone(),
+        copies,
+    };
+    let ask = Ask::post("/api/v1/federation/drop", &request);
+    site.transport()
+        .json(
+            ask.work(DROP_WORK_BYTES)
+                .called("other sites to prove what they have"),
+        )
         .await
 }
 

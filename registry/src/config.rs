@@ -40,6 +40,8 @@ pub struct Config {
     pub formats: Formats,
     /// Which releases of other sites are copied here.
     pub mirror: Vec<MirrorRule>,
+    /// Whether and how often other sites are asked for proof of what they hold.
+    pub custody: Custody,
     /// `text` or `json`.
     pub log_format: LogFormat,
 }
@@ -166,6 +168,22 @@ pub struct Formats {
     pub allow: Vec<Unsafe>,
 }
 
+/// Whether and how often other sites are asked for proof of what they hold.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Custody {
+    /// How often one of them is, about one release, in seconds; 0: never.
+    pub challenge_seconds: u64,
+}
+
+impl Default for Custody {
+    fn default() -> Self {
+        Self {
+            challenge_seconds: 60,
+        }
+    }
+}
+
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -187,6 +205,7 @@ impl Default for Config {
             weigh: Weigh::default(),
             formats: Formats::default(),
             mirror: Vec::new(),
+            custody: Custody::default(),
             log_format: LogFormat::Text,
         }
     }
@@ -266,6 +285,9 @@ impl Config {
         }
         if !(2..=86_400).contains(&config.weigh.lease_seconds) {
             return Err("[weigh]: lease_seconds is a number from 2 to 86,400".to_owned());
+        }
+        if config.custody.challenge_seconds > 86_400 {
+            return Err("[custody]: challenge_seconds is a number from 0 to 86,400".to_owned());
         }
         for rule in &config.mirror {
             crate::federation::check_rule(rule).map_err(|error| format!("[[mirror]]: {error}"))?;

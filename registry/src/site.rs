@@ -21,7 +21,7 @@ use crate::federation::{
 use crate::index::{Index, IndexError, Reader};
 use crate::ledger::{self, AppendError, FollowedLedgers, Ledger, Parts, Restored};
 use crate::pool::Pool;
-use crate::publish::{Catalogue, Demand, Intake, PackedFiles};
+use crate::publish::{Answers, Catalogue, Demand, Intake, PackedFiles};
 use crate::random::Random;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
@@ -165,6 +165,7 @@ impl Site {
         };
         let weighing = Progress::default();
         let (ledgers, demand) = (FollowedLedgers::default(), Demand::default());
+        let answers = Answers::default();
         let catalogue = Catalogue {
             here: here.clone(),
             store: Arc::clone(&parts.store),
@@ -174,6 +175,7 @@ impl Site {
             ledgers: ledgers.clone(),
             demand: demand.clone(),
             content: content.clone(),
+            answers: answers.clone(),
             packed: PackedFiles::default(),
             weighing: weighing.clone(),
             clock: Arc::clone(&parts.clock),
@@ -188,10 +190,14 @@ impl Site {
             ledger: opened.ledger.clone(),
             ledgers,
             demand,
+            answers,
+            random: parts.random.clone(),
             clock: Arc::clone(&parts.clock),
             metrics: metrics.clone(),
             peers: vault.peers_path(),
             rules: config.mirror.clone(),
+            challenge_seconds: (config.custody.challenge_seconds > 0)
+                .then_some(config.custody.challenge_seconds),
         });
         let ledger = opened.ledger;
         let charters = Charters::new(

@@ -32,6 +32,15 @@ pub struct OfPeer {
     pub peer: String,
 }
 
+/// Labels of what is counted for each challenge.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Challenged {
+    /// The site that was asked.
+    pub peer: String,
+    /// `ok` or `failed`.
+    pub outcome: &'static str,
+}
+
 /// The counters of one site. Cheap to clone; clones count together.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
@@ -73,6 +82,8 @@ pub struct Metrics {
     pub mirror_lies: Counter,
     /// Releases of other sites that could not be fetched or deleted, each time it was tried.
     pub mirror_failures: Counter,
+    /// Sites that were asked for proof of what they hold.
+    pub challenges: Family<Challenged, Counter>,
 }
 
 impl Metrics {
@@ -167,6 +178,11 @@ impl Metrics {
             "mirror_failures",
             "Tries to fetch or delete a copy of a release that failed",
             self.mirror_failures.clone(),
+        );
+        registry.register(
+            "custody_challenges",
+            "Challenges of other sites that say that they hold a release",
+            self.challenges.clone(),
         );
         let mut text = String::new();
         encode(&mut text, &registry).expect("writing to a string does not fail");

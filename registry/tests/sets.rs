@@ -91,6 +91,7 @@ impl Two {
                     reason: (state != Keeping::Holds).then(|| "it may not".to_owned()),
                     home: Origin::of(&site("home"), 1),
                     size: self.number,
+                    after: None,
                 };
                 let subject = Subject::Site(site("holder"));
                 (&mut self.holder, subject, Predicate::Custody(custody))

@@ -15,6 +15,7 @@ pub(crate) enum Mirror {
     Status(MirrorStatus),
     Compare(MirrorCompare),
     Run(MirrorRun),
+    Drop(MirrorDrop),
     Trust(MirrorTrust),
 }
 
@@ -83,6 +84,25 @@ pub(crate) struct MirrorRun {
     /// Only this site, by its name in the charter or by its id
     #[arg(value_name = "SITE")]
     pub(crate) other: Option<String>,
+}
+
+/// Give up this site's copy of a release, once other sites have proved that they have it
+///
+/// Each is asked for a hash over random ranges of its bytes, now. The copy is deleted and stays away, although a rule
+/// matches it, until a rule that matches it is added again, or somebody asks for what is copied on demand. What is at home
+/// here goes with `waag withdraw --erase`.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct MirrorDrop {
+    /// Which release; without a tag or digest, the one that `latest` names
+    #[arg(value_name = "NAMESPACE/NAME[:TAG|@DIGEST]")]
+    pub(crate) reference: Reference,
+    /// How many other sites have to prove that they have it; its home is one
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub(crate) copies: u32,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 /// Believe a site again that has signed two histories

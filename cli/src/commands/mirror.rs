@@ -1,17 +1,18 @@
-//! `waag mirror add | list | status | compare | run | trust`, `waag where`
+//! `waag mirror add | list | status | compare | run | drop | trust`, `waag where`
 
 use serde::Serialize;
-use waag_client::mirror;
+use waag_client::{ClientError, mirror};
 use waag_schema::Sha256;
 use waag_schema::base::name::Version;
 use waag_schema::wire::federation::{
-    ComparisonView, DifferingView, HolderView, MirrorRule, MirrorStatus, RunAnswer, SetView, State, When,
+    ComparisonView, DifferingView, DropAnswer, HolderView, MirrorRule, MirrorStatus, RunAnswer, SetView,
+    State, When,
 };
 
 use super::open_site;
 use crate::args::{Mirror, MirrorAdd, Whereabouts};
 use crate::config::Config;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::ui::{Bytes, Page, Report, Ui};
 
 pub(crate) async fn run(command: Mirror, config: &Config, ui: Ui) -> Result<(), Failure> {
@@ -42,6 +43,26 @@ pub(crate) async fn run(command: Mirror, config: &Config, ui: Ui) -> Result<(), 
         Mirror::Run(args) => {
             let answer = mirror::run(&site, args.other).await?;
             ui.report(&Ran(answer))
+        }
+        Mirror::Drop(args) => {
+            if !args.yes {
+                if !ui.can_ask() {
+                    let text = "a copy is deleted by this, and nobody is there to be asked";
+                    return Err(Failure::usage(text).hint("--yes if you are sure"));
+                }
+                let question = format!("give up this site's copy of {}?", args.reference);
+                if !ui.confirm(&question)? {
+                    return Err(Failure::failed("the copy stays"));
+                }
+            }
+            match mirror::give_up(&site, &args.reference, args.copies).await {
+                Ok(dropped) => ui.report(&Dropped(dropped)),
+                Err(ClientError::Denied { message, reasons }) => {
+                    let failure = Failure::new(Exit::Refused, message).details(reasons);
+                    Err(failure.hint("`waag where` shows who says that it has a copy, and who has proved it"))
+                }
+                Err(error) => Err(error.into()),
+            }
         }
         Mirror::Trust(args) => {
             mirror::trust(&site, &args.other).await?;
@@ -108,6 +129,23 @@ impl Report for Added {
 
     fn essential(&self) -> String {
         self.added.site.clone()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Dropped(DropAnswer);
+
+impl Report for Dropped {
+    fn page(&self, page: &mut Page) {
+        page.fact("dropped", format_args!("{}@{}", self.0.artifact, self.0.manifest));
+        for site in &self.0.others {
+            page.fact("proved", format_args!("{site} has it"));
+        }
+    }
+
+    fn essential(&self) -> String {
+        self.0.manifest.to_string()
     }
 }
 
@@ -265,6 +303,7 @@ const fn word(state: &State) -> &'static str {
         State::Failed => "failed",
         State::Withdrawn => "withdrawn",
         State::Erased => "erased",
+        State::Dropped => "dropped",
     }
 }
 
@@ -304,11 +343,21 @@ impl Report for Holders {
                 view.manifest.to_string().chars().take(19).collect(),
                 view.since.to_string(),
                 view.verified.to_string(),
+                checked(view),
                 view.reason.clone().unwrap_or_default(),
             ]
         };
         page.table(
-            ["site", "in", "state", "release", "since", "as known at", "reason"],
+            [
+                "site",
+                "in",
+                "state",
+                "release",
+                "since",
+                "as known at",
+                "checked",
+                "reason",
+            ],
             self.holders.iter().map(row),
         );
     }
@@ -322,5 +371,18 @@ impl Report for Holders {
             .map(|view| view.site.to_string())
             .collect::<Vec<_>>()
             .join("\n")
+    }
+}
+
+/// What came of it when the site that tells this last asked for proof of the bytes.
+fn checked(view: &HolderView) -> String {
+    match &view.checked {
+        Some(checked) => match (&checked.failed, checked.ok) {
+            (None, _) => format!("ok at {}", checked.at),
+            (Some(reason), None) => format!("failed: {reason}"),
+            (Some(reason), Some(ok)) => format!("failed: {reason}; ok at {ok}"),
+        },
+        None if matches!(view.state.as_str(), "home" | "holds") => "never".to_owned(),
+        None => "-".to_owned(),
     }
 }

@@ -147,6 +147,54 @@ fn a_release_is_mirrored_and_a_consumer_who_pulls_from_the_mirror_proves_it_by_i
         .collect();
     assert_eq!(states, ["holds", "home"]);
 
+    // Each proves to the other that it has it; then the mirror gives its copy up, and fetches it only when that is said.
+    let drop = |copies: &str| {
+        let words = [
+            "mirror",
+            "drop",
+            "acme/tiny:1.0",
+            "--copies",
+            copies,
+            "--yes",
+            "--json",
+        ];
+        ben.run(words)
+    };
+    assert_eq!(
+        ben.run(["mirror", "drop", "acme/tiny:1.0"]).code(),
+        2,
+        "nobody is asked"
+    );
+    let refused = drop("2");
+    assert_eq!(refused.code(), 3);
+    let dropped = drop("1").json();
+    assert_eq!(dropped["manifest"], verified["digest"]);
+    assert_eq!(dropped["others"].as_array().unwrap().len(), 1);
+    ben.run(["mirror", "run"]).ok();
+    let state = || {
+        let status = ben.run(["mirror", "status", "--json"]).json();
+        let releases = status["releases"].as_array().unwrap().clone();
+        let tiny = releases.into_iter().find(|view| view["artifact"] == "acme/tiny");
+        tiny.unwrap()["state"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(state(), "dropped");
+    let shown = ben.run(["where", "acme/tiny"]).ok();
+    assert!(
+        shown.contains("dropped by its operator; 1 other holds it"),
+        "{shown}"
+    );
+    ben.run(["mirror", "add", "stuttgart", "acme/*"]).ok();
+    ben.run(["mirror", "run"]).ok();
+    assert_eq!(state(), "held");
+    assert_eq!(drop("2").code(), 3);
+    let holders = ben.run(["where", "acme/tiny", "--json"]).json();
+    let home = holders["holders"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|view| view["state"] == "home");
+    assert!(home.unwrap()["checked"]["ok"].is_string(), "{holders}");
+
     // What has to go goes.
     ada.run([
         "withdraw",

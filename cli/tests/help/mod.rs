@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Every command, by the words that lead to it.
-const COMMANDS: [&str; 64] = [
+const COMMANDS: [&str; 65] = [
     "",
     "serve",
     "login",
@@ -41,6 +41,7 @@ const COMMANDS: [&str; 64] = [
     "mirror status",
     "mirror compare",
     "mirror run",
+    "mirror drop",
     "mirror trust",
     "where",
     "bundle",

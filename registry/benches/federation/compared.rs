@@ -88,6 +88,7 @@ pub(crate) fn compared(directory: &Path, releases: usize) {
             reason: None,
             home: Origin::of(&home, 1),
             size: number as u64,
+            after: None,
         };
         held.push(sign(Subject::Site(holder.clone()), Predicate::Custody(custody)));
     }

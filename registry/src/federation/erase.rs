@@ -21,12 +21,14 @@ impl Federation {
         &self,
         followed: &Followed,
         release: &Wanted,
-        reason: &str,
+        (state, reason): (Keeping, &str),
     ) -> Result<(), SitesError> {
         let (_, statement) = self.statement(followed, release).await?;
         self.delete(Some(followed.store.as_ref()), release, &statement)
             .await?;
-        self.say(followed, release, Keeping::Erased, Some(reason)).await?;
+        self.say(followed, release, state, Some(reason)).await?;
+        self.forget_checked(&release.artifact, &release.view.manifest)
+            .await?;
         self.end_fetch(followed.store.as_ref(), release).await
     }
 
@@ -56,9 +58,7 @@ impl Federation {
         for (artifact, view) in waiting {
             let reason = view.withdrawn.clone().unwrap_or_default();
             let release = Wanted::of(artifact, view);
-            let proof = self.ledger.prove(&[release.view.entry]).await?;
-            let found = release_in(&proof, &release.artifact, &release.view.manifest)?;
-            let (_, statement) = found.ok_or(AppendError::NoEntry(release.view.entry))?;
+            let statement = self.own_statement(&release).await?;
             self.delete(None, &release, &statement).await?;
             let newest = self.ledger.checkpoint();
             let (home, size) = (newest.checkpoint().origin.clone(), newest.checkpoint().size);
@@ -66,8 +66,19 @@ impl Federation {
             // The ledger knows itself who may read what is said of its own namespaces.
             self.say_as_of((home, size), &release, (Keeping::Erased, Some(&why)), None)
                 .await?;
+            self.forget_checked(&release.artifact, &release.view.manifest)
+                .await?;
         }
         Ok(number)
+    }
+
+    /// Reads the signed statement of a release of this site's own.
+    pub(super) async fn own_statement(&self, release: &Wanted) -> Result<Release, SitesError> {
+        let entry = release.view.entry;
+        let proof = self.ledger.prove(&[entry]).await?;
+        let found = release_in(&proof, &release.artifact, &release.view.manifest)?;
+        let (_, statement) = found.ok_or(AppendError::NoEntry(entry))?;
+        Ok(statement)
     }
 
     /// Deletes what nothing else needs of a release, and looks that it is gone. The copy of its home's ledger says what

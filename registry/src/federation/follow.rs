@@ -17,6 +17,7 @@
 mod conviction;
 mod entries;
 mod streams;
+mod told;
 mod trees;
 
 use std::collections::BTreeSet;
@@ -128,6 +129,8 @@ pub(super) struct Follower {
     kept: Kept,
     /// Rows were folded from openings that are erased since.
     stale: bool,
+    /// Who gives tiles instead of the site itself.
+    teller: Option<Arc<dyn Peer>>,
     /// What is looked at was carried here, so nobody is heard: time is what the ledger itself says.
     carried: bool,
 }
@@ -172,6 +175,7 @@ impl Follower {
             blank: BTreeSet::new(),
             kept: Kept::default(),
             stale: false,
+            teller: None,
             carried: false,
         };
         follower.load().await?;

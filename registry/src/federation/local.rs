@@ -5,16 +5,17 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use bytes::Bytes;
 use waag_schema::base::name::Version;
+use waag_schema::content::challenge::{Answer, Challenge};
 use waag_schema::ledger::{PackPath, TilePath};
 use waag_schema::wire::artifact::ChunksRequest;
 use waag_schema::wire::ledger::StreamView;
-use waag_schema::{ArtifactName, Sha256};
+use waag_schema::{ArtifactName, Sha256, SiteId};
 
 use super::peer::{Peer, PeerError, SentChunk};
 use crate::access::{Caller, Here};
 use crate::publish::PublishError;
 use crate::site::Site;
-use crate::store::StoreError;
+use crate::store::{Key, StoreError};
 
 /// A site in this process, and who asks it.
 #[derive(Clone)]
@@ -144,5 +145,22 @@ impl Peer for LocalPeer {
             chunks.push((*chunk, stored));
         }
         Ok(chunks)
+    }
+
+    async fn challenge(&self, artifact: &ArtifactName, challenge: &Challenge) -> Result<Answer, PeerError> {
+        let site = self.site()?;
+        let answered = site.catalogue().answer(&self.caller, artifact, challenge).await;
+        answered.map_err(refused)
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<String>, PeerError> {
+        let told = self.site()?.federation().told().await;
+        told.map_err(|error| PeerError::Unreachable(error.to_string()))
+    }
+
+    async fn tile_of(&self, site: &SiteId, series: u32, path: &TilePath) -> Result<Bytes, PeerError> {
+        let followed = self.site()?.catalogue().ledgers.of(site);
+        let followed = followed.ok_or_else(|| PeerError::Absent(format!("ledger of {site}")))?;
+        followed.store.get(&Key::tile(series, path)).await.map_err(store)
     }
 }

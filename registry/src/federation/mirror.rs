@@ -91,6 +91,7 @@ impl Federation {
             // What has to go, last: what was carried may go on from its chunks.
             wanted.sort_by_key(Wanted::is_held);
         }
+        done.erased += self.end_giving_up(followed, &mut wanted).await?;
         let on_demand = wanted
             .iter()
             .filter(|one| one.when == When::OnDemand && !one.is_held() && !one.closed);
@@ -146,7 +147,7 @@ impl Federation {
             };
             return match reason {
                 Some(reason) => {
-                    self.erase(followed, release, &reason).await?;
+                    self.erase(followed, release, (Keeping::Erased, &reason)).await?;
                     Ok(Step::Erased)
                 }
                 None => Ok(Step::Nothing),
@@ -164,12 +165,12 @@ impl Federation {
                 .custody
                 .as_ref()
                 .is_some_and(|row| row.state == Keeping::Refused);
-            // Erased because a label forbids it is refused already.
+            // Erased because a label forbids it is refused already; what was given up goes on being that.
             let erased = release
                 .custody
                 .as_ref()
                 .is_some_and(|row| row.state == Keeping::Erased);
-            if said || erased {
+            if said || erased || release.is_dropped() {
                 return Ok(Step::Nothing);
             }
             self.say(followed, release, Keeping::Refused, Some(&verdict.to_string()))
@@ -183,7 +184,20 @@ impl Federation {
         if self.not_yet(release).is_some() {
             return Ok(Step::Open);
         }
+        // Who carries a file here, or asks for what is fetched on demand, wants it.
+        let unasked = release.when == When::Always && from.only.is_none();
+        if unasked && self.stays_away(followed, release).await? {
+            // It may be asked for though nothing is recorded.
+            return Ok(Step::Open);
+        }
+        // Were it left from before, what comes now would be given up again.
+        let giving_up = Key::giving_up(&release.artifact, &release.view.manifest);
+        followed.store.delete(&giving_up).await?;
         let step = self.fetch(from, followed, release).await?;
+        if release.is_dropped() {
+            let again = Key::again(&release.artifact, &release.view.manifest);
+            followed.store.delete(&again).await?;
+        }
         self.demand.done(&release.artifact, &release.view.manifest);
         Ok(step)
     }
@@ -257,7 +271,7 @@ impl Federation {
                 verdict.to_string()
             };
             drop(underway);
-            self.erase(followed, release, &reason).await?;
+            self.erase(followed, release, (Keeping::Erased, &reason)).await?;
             return Ok(Step::Erased);
         }
         self.say(followed, release, Keeping::Holds, None).await?;
@@ -308,7 +322,7 @@ fn ancestors(manifest: &Bytes) -> Vec<ArtifactName> {
 }
 
 /// The labels that an artifact is under, its own and those of what it was made from.
-fn labels_of(q: &Questions<'_>, artifact: &ArtifactName) -> Result<Vec<Label>, IndexError> {
+pub(super) fn labels_of(q: &Questions<'_>, artifact: &ArtifactName) -> Result<Vec<Label>, IndexError> {
     Ok(q.labels(artifact)?.into_iter().map(|row| row.label).collect())
 }
 

@@ -3,6 +3,8 @@
 //! ```text
 //! charter -> sites -> follow (their ledgers, checked, copied, folded) -> mirror (closure, custody) -> catalogue
 //!                        └-> witness (cosigned, handed back) -> cosigned (lines under the own checkpoints)
+//! exchange: what others have seen of third sites, held against what is followed here
+//! challenge: do others have what they say they hold? give_up: then a copy here may go
 //! bundle: the same from a file, where there is no network
 //! ```
 //!
@@ -12,12 +14,15 @@
 //! a say.
 
 mod bundle;
+mod challenge;
 mod charter;
 mod compare;
 mod cosigned;
 mod erase;
+mod exchange;
 mod fetch;
 mod follow;
+mod give_up;
 mod local;
 mod mirror;
 mod peer;

@@ -5,6 +5,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use waag_schema::base::key::PublicKey;
+use waag_schema::content::challenge::{Answer, Challenge};
 use waag_schema::federation::SiteTerms;
 use waag_schema::ledger::{PackPath, TilePath, VerifierKey};
 use waag_schema::policy::place::Country;
@@ -137,4 +138,13 @@ pub trait Peer: Send + Sync + 'static {
         artifact: &ArtifactName,
         request: &ChunksRequest,
     ) -> Result<Vec<SentChunk>, PeerError>;
+
+    /// What only who has the bytes can say.
+    async fn challenge(&self, artifact: &ArtifactName, challenge: &Challenge) -> Result<Answer, PeerError>;
+
+    /// What it has verified of other sites' ledgers, and what convicts some: checkpoints, as they were signed.
+    async fn checkpoints(&self) -> Result<Vec<String>, PeerError>;
+
+    /// A tile or an entry bundle of another site's ledger, of which it has a copy.
+    async fn tile_of(&self, site: &SiteId, series: u32, path: &TilePath) -> Result<Bytes, PeerError>;
 }

@@ -14,15 +14,18 @@ use reqwest::{Method, Response, StatusCode, Url, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use waag_schema::base::key::KeyPair;
+use waag_schema::content::challenge::{Answer, Challenge};
 use waag_schema::content::frame::FrameDecoder;
 use waag_schema::ledger::note::NOTE_BYTES_MAX;
 use waag_schema::ledger::{PackPath, TilePath};
 use waag_schema::wire::artifact::{ChunksRequest, Recipes, RecipesRequest, Resolved};
+use waag_schema::wire::federation::{Answered, Checkpoints};
 use waag_schema::wire::ledger::StreamView;
 use waag_schema::wire::request::{CONTENT_DIGEST, Claims, Covered, SIGNATURE, SIGNATURE_INPUT};
 use waag_schema::wire::{Code, FRAMES_SIZE_MAX, Problem, note_tag};
 use waag_schema::{ArtifactName, Sha256, SiteId};
 
+use super::exchange::CHECKPOINTS_BYTES_MAX;
 use super::peer::{Peer, PeerError, PeerSite, SentChunk};
 use crate::clock::Clock;
 use crate::random::Random;
@@ -277,5 +280,24 @@ impl Peer for RemotePeer {
         }
         decoder.finish().map_err(odd)?;
         Ok(chunks)
+    }
+
+    async fn challenge(&self, artifact: &ArtifactName, challenge: &Challenge) -> Result<Answer, PeerError> {
+        let path = format!("/api/v1/artifacts/{artifact}/challenge");
+        let answered: Answered = self.json(Method::POST, &path, Some(challenge)).await?;
+        Ok(answered.answer)
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<String>, PeerError> {
+        let path = "/api/v1/federation/checkpoints";
+        let bytes = self.bytes(path, CHECKPOINTS_BYTES_MAX).await?;
+        let told: Result<Checkpoints, _> = serde_json::from_slice(&bytes);
+        told.map(|told| told.checkpoints)
+            .map_err(|e| PeerError::Odd(e.to_string()))
+    }
+
+    async fn tile_of(&self, site: &SiteId, series: u32, path: &TilePath) -> Result<Bytes, PeerError> {
+        self.bytes(&format!("/ledger/of/{site}/{series}/{path}"), path.byte_len())
+            .await
     }
 }

@@ -10,12 +10,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::Semaphore;
-use waag_schema::SiteId;
 use waag_schema::base::key::KeyPair;
 use waag_schema::ledger::VerifierKey;
 use waag_schema::wire::federation::MirrorRule;
+use waag_schema::{ArtifactName, Sha256, SiteId};
 
+use super::challenge::Due;
 use super::cosigned::Cosigned;
+use super::exchange::Told;
 use super::fetch::{AT_ONCE, FetchError};
 use super::follow::{FollowError, Follower, FollowerParts};
 use super::mirror::{Settled, Trouble, Underway};
@@ -27,8 +29,9 @@ use crate::access::Here;
 use crate::clock::Clock;
 use crate::content::{Content, ContentError, Uploads};
 use crate::index::{Index, IndexError, Reader};
-use crate::ledger::{AppendError, FollowedLedgers, Ledger};
-use crate::publish::Demand;
+use crate::ledger::{AppendError, FollowedLedgers, Ledger, Standing};
+use crate::publish::{Answers, Demand};
+use crate::random::Random;
 use crate::store::{Key, Store, StoreError, Within};
 use crate::telemetry::Metrics;
 
@@ -41,6 +44,31 @@ pub enum SitesError {
     /// A site is compared with itself.
     #[error("{0} is compared with itself; name two sites")]
     Itself(SiteId),
+    /// There is no copy here of what is meant.
+    #[error("there is no {0} here")]
+    NotHeld(String),
+    /// A copy is not given up, or a site not asked for proof of it, because of what it is.
+    #[error("{0}")]
+    Drop(String),
+    /// Somebody gives up the same copy already.
+    #[error("a copy of {0} is being given up already")]
+    Going(ArtifactName),
+    /// Too few others prove that they have what is to be given up.
+    #[error(
+        "the copy of {artifact} stays: {proved} of {needed} other sites proved that they have {manifest}"
+    )]
+    TooFew {
+        /// The artifact.
+        artifact: ArtifactName,
+        /// The release.
+        manifest: Sha256,
+        /// How many had to.
+        needed: u32,
+        /// How many did.
+        proved: usize,
+        /// Why each of the others did not.
+        reasons: Vec<String>,
+    },
     /// A ledger could not be followed.
     #[error(transparent)]
     Follow(#[from] FollowError),
@@ -81,12 +109,14 @@ pub(super) struct Member {
     trouble: Arc<Mutex<Option<String>>>,
     /// The note that it was last handed, and held while it is handed another.
     pub(super) told: tokio::sync::Mutex<Option<String>>,
+    /// What others tell of it, and it of others.
+    pub(super) talk: Told,
     /// Held while its releases are mirrored; what is settled of them.
-    mirroring: Arc<tokio::sync::Mutex<Option<Settled>>>,
+    pub(super) mirroring: Arc<tokio::sync::Mutex<Option<Settled>>>,
 }
 
 impl Member {
-    /// Did the last look at it fail?
+    /// Did the last look at its ledger fail?
     pub(super) fn is_in_trouble(&self) -> bool {
         self.trouble
             .lock()
@@ -103,6 +133,7 @@ impl Member {
             follower: Arc::clone(&self.follower),
             trouble: Arc::clone(&self.trouble),
             told: tokio::sync::Mutex::default(),
+            talk: Told::default(),
             mirroring: Arc::clone(&self.mirroring),
         }
     }
@@ -122,12 +153,16 @@ pub(crate) struct SitesParts {
     pub(crate) ledger: Ledger,
     pub(crate) ledgers: FollowedLedgers,
     pub(crate) demand: Demand,
+    pub(crate) answers: Answers,
+    pub(crate) random: Random,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
     /// Where the indexes of their ledgers are.
     pub(crate) peers: PathBuf,
     /// The rules of `waag.toml`.
     pub(crate) rules: Vec<MirrorRule>,
+    /// How often a site is asked for proof of what it holds, in seconds; never where there is none.
+    pub(crate) challenge_seconds: Option<u64>,
 }
 
 /// What a site does with other sites.
@@ -140,6 +175,10 @@ pub struct Federation {
     pub(super) ledger: Ledger,
     pub(super) ledgers: FollowedLedgers,
     pub(super) demand: Demand,
+    pub(super) answers: Answers,
+    pub(super) random: Random,
+    pub(super) challenge_seconds: Option<u64>,
+    pub(super) due: Due,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
     directory: PathBuf,
@@ -170,6 +209,10 @@ impl Federation {
             ledger: parts.ledger,
             ledgers: parts.ledgers,
             demand: parts.demand,
+            answers: parts.answers,
+            random: parts.random,
+            challenge_seconds: parts.challenge_seconds,
+            due: Due::default(),
             clock: parts.clock,
             metrics: parts.metrics,
             directory: parts.peers,
@@ -249,6 +292,7 @@ impl Federation {
             follower: Arc::new(tokio::sync::Mutex::new(follower)),
             trouble: Arc::default(),
             told: tokio::sync::Mutex::default(),
+            talk: Told::default(),
             mirroring: Arc::default(),
         })
     }
@@ -273,6 +317,14 @@ impl Federation {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Says why a site is not believed, if so.
+    pub(super) fn distrusted(&self, site: &SiteId) -> Option<String> {
+        match &self.ledgers.of(site)?.standing {
+            Standing::Sound => None,
+            Standing::Stopped(reason) => Some(reason.clone()),
+        }
     }
 
     pub(super) fn members(&self) -> Vec<Arc<Member>> {

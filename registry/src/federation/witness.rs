@@ -200,7 +200,7 @@ impl Federation {
         Ok(Some((note, tree, vouched.at)))
     }
 
-    fn copy_of(&self, member: &Member) -> Within {
+    pub(super) fn copy_of(&self, member: &Member) -> Within {
         Within::new(Arc::clone(&self.store), Key::of_site(&member.site.id))
     }
 

@@ -243,7 +243,7 @@ impl From<Rejection> for Refusal {
 impl From<PublishError> for Refusal {
     fn from(error: PublishError) -> Self {
         match error {
-            PublishError::Forbidden { .. } | PublishError::NotAdmin(_) => {
+            PublishError::Forbidden { .. } | PublishError::NotAdmin(_) | PublishError::NotSite => {
                 Self::new(Code::Forbidden, error.to_string())
             }
             PublishError::OwnedElsewhere { .. } => Self::new(Code::Taken, error.to_string()),
@@ -270,7 +270,7 @@ impl From<PublishError> for Refusal {
             PublishError::Silent { .. } | PublishError::Distrusted { .. } => {
                 Self::new(Code::Denied, error.to_string())
             }
-            PublishError::Coming { .. } => Self::new(Code::Busy, error.to_string()),
+            PublishError::Coming { .. } | PublishError::TooOften => Self::new(Code::Busy, error.to_string()),
             PublishError::Format(ref refused) => Self {
                 problem: Problem {
                     code: Code::Format,
@@ -296,7 +296,19 @@ impl From<SitesError> for Refusal {
     fn from(error: SitesError) -> Self {
         match error {
             SitesError::NoPeer(_) => Self::new(Code::NotFound, error.to_string()),
-            SitesError::Rule(RuleError::Bad(_)) | SitesError::Itself(_) => Self::invalid(error),
+            SitesError::NotHeld(_) => Self::new(Code::NotFound, error.to_string()),
+            SitesError::TooFew { ref reasons, .. } => Self {
+                problem: Problem {
+                    code: Code::Denied,
+                    message: error.to_string(),
+                    reasons: reasons.clone(),
+                },
+                status: None,
+            },
+            SitesError::Going(_) => Self::new(Code::Conflict, error.to_string()),
+            SitesError::Drop(_) | SitesError::Itself(_) | SitesError::Rule(RuleError::Bad(_)) => {
+                Self::invalid(error)
+            }
             SitesError::Rule(RuleError::Busy) => Self::new(Code::Conflict, error.to_string()),
             SitesError::Rule(RuleError::Store(error)) | SitesError::Store(error) => error.into(),
             SitesError::Append(error) => error.into(),

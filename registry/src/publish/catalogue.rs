@@ -17,6 +17,7 @@ use waag_schema::{ArtifactName, Namespace};
 pub use self::bytes::FileBytes;
 pub(super) use self::scorecards::SCORECARDS_MAX;
 use super::PublishError;
+use super::answers::Answers;
 use super::demand::Demand;
 use super::packed::PackedFiles;
 use super::shelf::Shelf;
@@ -57,6 +58,8 @@ pub struct Catalogue {
     pub packed: PackedFiles,
     /// What is being weighed.
     pub weighing: Progress,
+    /// Who has asked for proof of what is stored.
+    pub answers: Answers,
     /// When it is.
     pub clock: Arc<dyn Clock>,
 }

@@ -2,6 +2,7 @@
 //! version. A face translates to and from these; what may happen is decided here, by `schema`'s pure rules
 //! and by the sequencer, and nowhere else.
 
+mod answers;
 mod catalogue;
 mod demand;
 mod gates;
@@ -18,6 +19,8 @@ use waag_schema::release::manifest::ManifestError;
 use waag_schema::statement::StatementError;
 use waag_schema::{ArtifactName, Namespace, Sha256, SiteId, Timestamp};
 
+pub use answers::Answers;
+pub(crate) use answers::PIECES_MAX;
 pub use catalogue::{Catalogue, FileBytes};
 pub use demand::Demand;
 pub use intake::Intake;
@@ -56,6 +59,12 @@ pub enum PublishError {
         /// The charter's version.
         version: u64,
     },
+    /// Only another site may ask for it.
+    #[error("only a site of the charter that signs its request is answered a challenge")]
+    NotSite,
+    /// The site has asked too often.
+    #[error("too many challenges came from this site in the last minute")]
+    TooOften,
     /// Nothing of this name, or nothing the caller may know of.
     #[error("there is no {0} here")]
     NotFound(String),

@@ -21,6 +21,10 @@
 //! federation/<site>/evidence           cell: two signed trees of that site that contradict each other
 //! federation/<site>/witnessed/<series> cell: the newest tree of that ledger that was cosigned here
 //! federation/cosigned                  cell: the newest line of each witness on the own ledger
+//! federation/<site>/checked/<sha256>   cell: what came of asking that site for proof that it holds a release
+//! federation/<site>/giving-up/<sha256> cell: a copy of a release of that site is being given up, and why
+//! federation/<site>/again/<sha256>     object: a release of that site was given up, and is to be fetched again
+//! federation/<site>/pardoned           cell: up to which size what others have seen is not held against that site
 //! federation/<site>/ledger/...         a copy of that site's ledger, laid out as the own one
 //! ```
 
@@ -179,6 +183,40 @@ impl Key {
     #[must_use]
     pub fn evidence() -> Self {
         Self("evidence".to_owned())
+    }
+
+    /// What came of asking a site for proof that it holds a release. Within that site's part of the store.
+    #[must_use]
+    pub fn checked(artifact: &ArtifactName, manifest: &Sha256) -> Self {
+        Self(format!("checked/{}", Self::of_release(artifact, manifest)))
+    }
+
+    /// A copy is being given up. Within its home's part of the store.
+    #[must_use]
+    pub fn giving_up(artifact: &ArtifactName, manifest: &Sha256) -> Self {
+        Self(format!("giving-up/{}", Self::of_release(artifact, manifest)))
+    }
+
+    /// All that are being given up.
+    #[must_use]
+    pub const fn giving_up_prefix() -> &'static str {
+        "giving-up/"
+    }
+
+    /// A copy that was given up is to be fetched again. Within its home's part of the store.
+    #[must_use]
+    pub fn again(artifact: &ArtifactName, manifest: &Sha256) -> Self {
+        Self(format!("again/{}", Self::of_release(artifact, manifest)))
+    }
+
+    /// What others have seen of a ledger and is not held against its site. Within that site's part of the store.
+    #[must_use]
+    pub fn pardoned() -> Self {
+        Self("pardoned".to_owned())
+    }
+
+    fn of_release(artifact: &ArtifactName, manifest: &Sha256) -> String {
+        Sha256::of(format!("{artifact}@{manifest}").as_bytes()).hex()
     }
 
     /// The newest tree of a ledger that was cosigned. Within that site's part of the store.

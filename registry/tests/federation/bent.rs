@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 use waag_registry::federation::{LocalPeer, Peer, PeerError, SentChunk};
+use waag_schema::content::challenge::{Answer, Challenge};
 use waag_schema::ledger::{Pack, PackPath, Stream, TileKind, TilePath};
 use waag_schema::wire::artifact::ChunksRequest;
 use waag_schema::wire::ledger::StreamView;
-use waag_schema::{ArtifactName, Sha256};
+use waag_schema::{ArtifactName, Sha256, SiteId};
 
 /// What is wrong with it.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +34,10 @@ pub(crate) enum Bend {
     Swaps(usize, usize),
     /// It shows this checkpoint.
     Shows(String),
+    /// It answers challenges with what it has made up.
+    Pretends,
+    /// It says that it has verified these checkpoints of others.
+    Tells(Vec<String>),
     /// It gives so many chunks and falls silent.
     BreaksOff(u64),
 }
@@ -260,5 +265,24 @@ impl Peer for Bent {
             }
         }
         Ok(chunks)
+    }
+
+    async fn challenge(&self, artifact: &ArtifactName, challenge: &Challenge) -> Result<Answer, PeerError> {
+        match self.bent().await? {
+            (_, Bend::Pretends) => Ok(Answer::from_bytes([7; 32])),
+            (inner, _) => inner.challenge(artifact, challenge).await,
+        }
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<String>, PeerError> {
+        match self.bent().await? {
+            (_, Bend::Tells(notes)) => Ok(notes),
+            (inner, _) => inner.checkpoints().await,
+        }
+    }
+
+    async fn tile_of(&self, site: &SiteId, series: u32, path: &TilePath) -> Result<Bytes, PeerError> {
+        let (inner, _) = self.bent().await?;
+        inner.tile_of(site, series, path).await
     }
 }

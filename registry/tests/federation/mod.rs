@@ -3,6 +3,8 @@
 mod bent;
 mod bundles;
 mod comparing;
+mod custody;
+mod exchange;
 mod following;
 mod holders;
 mod mirroring;

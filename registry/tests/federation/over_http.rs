@@ -73,6 +73,27 @@ async fn a_site_mirrors_over_http_what_its_signature_entitles_it_to() {
         .await
         .unwrap();
     assert_eq!(looked.new, 0);
+    // Each asks the other for proof, and hears what the other has verified.
+    let home_federation = home.site.federation();
+    let mirror = sites.world(1).site.federation();
+    home_federation.look(sites.world(1).site.id()).await.unwrap();
+    let release = sites
+        .world(1)
+        .site
+        .federation()
+        .status()
+        .await
+        .unwrap()
+        .releases
+        .remove(0);
+    for (asking, asked) in [(home_federation, sites.world(1)), (mirror, home)] {
+        let checked = asking
+            .challenge(asked.site.id(), &release.artifact, &release.manifest)
+            .await
+            .unwrap();
+        assert_eq!(checked.failed, None);
+        asking.hear(asked.site.id()).await.unwrap();
+    }
     // Who is in no charter is nobody: what a stranger signs is refused, and does not become a stranger's question.
     home.site.join(Vec::new()).await.unwrap();
     let error = sites

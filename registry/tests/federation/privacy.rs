@@ -102,6 +102,7 @@ async fn a_stranger_reads_the_same_whatever_a_private_namespace_holds() {
         "/api/v1/namespaces/nobodys",
         "/api/v1/ledger/witnesses",
         "/api/v1/charter",
+        "/api/v1/federation/checkpoints",
         "/api/v1/whoami",
         "/metrics",
         "/readyz",
@@ -282,6 +283,7 @@ async fn strangers_at_home_and_at_the_mirror_and_a_third_site_have_the_same_what
         let of = one.world(1 - site).site.id();
         let there = one.world(1 - site).site.ledger().checkpoint().checkpoint().size;
         masked.push(format!("/ledger/of/{of}/checkpoint"));
+        masked.push("/api/v1/federation/checkpoints".to_owned());
         masked.push(format!("/ledger/of/{of}/1/tile/entries/000.p/{there}"));
         masked.extend((0..there).map(|entry| format!("/api/v1/ledger/of/{of}/entries/{entry}")));
         for path in compared {

@@ -90,6 +90,9 @@ const TABLE: &[Threat] = &[
             "a_second_history_is_kept_as_evidence_and_ends_the_trust_until_an_admin_decides",
             "two_trees_of_one_size_are_kept_as_evidence_by_the_witness",
             "a_history_that_was_cosigned_elsewhere_convicts_whoever_shows_another_one",
+            "two_that_were_shown_different_histories_find_it_when_they_hear_each_other_whichever_is_longer",
+            "what_was_never_signed_hurts_nobody",
+            "a_tree_that_is_shown_to_others_only_is_trouble_and_what_is_shown_later_is_none",
             "two_who_ask_at_once_never_get_lines_on_trees_that_contradict_each_other",
             "whatever_happens_between_sites_labels_hold_and_views_converge",
         ],
@@ -135,8 +138,13 @@ const TABLE: &[Threat] = &[
     ),
     partly(
         "a mirror claims copies that it lacks",
-        &[],
-        "holders do not challenge each other yet; what a mirror claims is signed and stands in its ledger",
+        &[
+            "a_holder_that_has_lost_a_chunk_or_makes_its_answers_up_is_found_out_and_nothing_goes_for_it",
+            "a_copy_is_given_up_once_others_prove_that_they_have_it_and_comes_back_only_when_it_is_asked_for",
+            "two_that_give_up_the_same_copy_at_once_do_not_count_on_each_other",
+            "who_may_not_know_of_a_release_gets_the_answer_of_who_has_none",
+        ],
+        "who fetches the ranges elsewhere while it is asked has them, and is not told from who keeps them",
     ),
     threat(
         "name squatting, confusable names",

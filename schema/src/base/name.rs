@@ -342,6 +342,8 @@ impl fmt::Display for Version {
     }
 }
 
+crate::base::text::as_text!(Version, "A tag, or sha256:<64 lower-case hex digits>");
+
 impl FromStr for Version {
     type Err = NameError;
 

@@ -7,8 +7,9 @@
 //! ```
 //! [`safetensors`] and [`gguf`] read the header that tells where tensors lie, [`planner`] decides where to cut,
 //! [`recipe`] remembers the pieces, [`chunk`] is the stored form, [`encoding`] makes it small, [`frame`] is the
-//! travelling form.
+//! travelling form. [`challenge`] asks somebody who says that he has a file for a proof.
 
+pub mod challenge;
 pub mod chunk;
 pub mod encoding;
 pub mod frame;
@@ -17,6 +18,7 @@ pub mod planner;
 pub mod recipe;
 pub mod safetensors;
 
+pub use challenge::{Answer, Challenge, ChallengeError, Nonce, Part};
 pub use chunk::{ChunkError, Encoding, StoredChunk};
 pub use encoding::{EncodedChunk, encode};
 pub use frame::{Frame, FrameDecoder, FrameError};

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Sha256;
 use crate::base::hours::Hours;
-use crate::base::name::{ArtifactName, SiteId};
+use crate::base::name::{ArtifactName, SiteId, Version};
 use crate::base::time::Timestamp;
+use crate::content::challenge::Answer;
 use crate::policy::place::Where;
 use crate::release::kind::Kind;
 
@@ -67,6 +68,8 @@ pub enum State {
     Withdrawn,
     /// It was held, and is deleted.
     Erased,
+    /// It was held, and its operator gave it up; it is not fetched again before he asks for it.
+    Dropped,
 }
 
 /// A release of another site that a rule matches, and how it stands.
@@ -199,7 +202,7 @@ pub struct HolderView {
     pub jurisdiction: Option<String>,
     /// The release.
     pub manifest: Sha256,
-    /// `home`, `holds`, `refused` or `erased`.
+    /// `home`, `holds`, `refused`, `erased` or `dropped`.
     pub state: String,
     /// Why.
     pub reason: Option<String>,
@@ -209,6 +212,57 @@ pub struct HolderView {
     pub entry: u64,
     /// As of when its ledger was followed here.
     pub verified: Timestamp,
+    /// What came of it when this site last asked for proof that the bytes are there. None: it never did.
+    #[serde(default)]
+    pub checked: Option<Checked>,
+}
+
+/// What came of asking a site for proof that it has the bytes that it says it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Checked {
+    /// When it was last asked.
+    pub at: Timestamp,
+    /// Why that was in vain; none if it answered rightly.
+    pub failed: Option<String>,
+    /// When it last answered rightly.
+    pub ok: Option<Timestamp>,
+}
+
+/// Body of `POST /api/v1/federation/drop`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DropRequest {
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// A tag, or `sha256:<64 hex digits>`.
+    pub version: Version,
+    /// How many other sites have to prove that they have it, at least one.
+    pub copies: u32,
+}
+
+/// Answer to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct DropAnswer {
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// The release.
+    pub manifest: Sha256,
+    /// The sites that proved that they have it.
+    pub others: Vec<SiteId>,
+}
+
+/// What a site has verified of other ledgers, and what convicts some.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Checkpoints {
+    /// Checkpoints, as their ledgers signed them.
+    pub checkpoints: Vec<String>,
+}
+
+/// Answer to a challenge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Answered {
+    /// What only who has the bytes can say.
+    pub answer: Answer,
 }
 
 /// Body of `POST /api/v1/federation/run`.

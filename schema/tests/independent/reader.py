@@ -85,7 +85,7 @@ class Bytes:
 
 BLAKE3_IV = (0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19)
 BLAKE3_ORDER = (2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8)
-CHUNK_START, CHUNK_END, PARENT, ROOT = 1, 2, 4, 8
+CHUNK_START, CHUNK_END, PARENT, ROOT, KEYED, CONTEXT, MATERIAL = 1, 2, 4, 8, 16, 32, 64
 WORD = 0xFFFFFFFF
 
 
@@ -121,27 +121,37 @@ def blake3_compress(chain, block, counter, length, flags):
     return [v[i] ^ v[i + 8] for i in range(8)]
 
 
-def blake3_chunk(raw, number, root):
-    chain = BLAKE3_IV
+def blake3_chunk(raw, number, root, key, mode):
+    chain = key
     blocks = [raw[at:at + 64] for at in range(0, len(raw), 64)] or [b""]
     for index, block in enumerate(blocks):
         last = index == len(blocks) - 1
-        flags = (CHUNK_START if index == 0 else 0) | (CHUNK_END if last else 0) | (ROOT if last and root else 0)
+        flags = (CHUNK_START if index == 0 else 0) | (CHUNK_END if last else 0) | (ROOT if last and root else 0) | mode
         chain = blake3_compress(chain, block.ljust(64, b"\0"), number, len(block), flags)
     return chain
 
 
-def blake3_tree(raw, number, root):
+def blake3_tree(raw, number, root, key=BLAKE3_IV, mode=0):
     if len(raw) <= 1024:
-        return blake3_chunk(raw, number, root)
+        return blake3_chunk(raw, number, root, key, mode)
     chunks = (len(raw) + 1023) // 1024
     left = 1 << ((chunks - 1).bit_length() - 1)
-    halves = blake3_tree(raw[:left * 1024], number, False) + blake3_tree(raw[left * 1024:], number + left, False)
-    return blake3_compress(BLAKE3_IV, struct.pack("<16I", *halves), 0, 64, PARENT | (ROOT if root else 0))
+    halves = (blake3_tree(raw[:left * 1024], number, False, key, mode)
+              + blake3_tree(raw[left * 1024:], number + left, False, key, mode))
+    return blake3_compress(key, struct.pack("<16I", *halves), 0, 64, PARENT | (ROOT if root else 0) | mode)
 
 
 def blake3(raw):
     return struct.pack("<8I", *blake3_tree(raw, 0, True)).hex()
+
+
+def blake3_derived(context, material):
+    inner = blake3_tree(context.encode(), 0, True, BLAKE3_IV, CONTEXT)
+    return blake3_tree(material, 0, True, tuple(inner), MATERIAL)
+
+
+def blake3_keyed(key, raw):
+    return struct.pack("<8I", *blake3_tree(raw, 0, True, tuple(key), KEYED)).hex()
 
 
 def sha256(raw):
@@ -850,6 +860,15 @@ def read_recipe(raw):
     rest.end()
     need(sum(length for _, _, length in pieces) == size, "the pieces do not add up")
     return {"planner": planner, "size": size, "pieces": pieces}
+
+
+def answer_to(nonce, site, manifest, parts):
+    need(1 <= len(parts) <= 16, "too many ranges, or none")
+    said = bytes([len(site)]) + site.encode() + manifest + bytes([len(parts)])
+    for file, offset, raw in parts:
+        need(1 <= len(raw) <= 16 * KIB, "a range that is too long, or has no length")
+        said += file + struct.pack(">QI", offset, len(raw)) + raw
+    return blake3_keyed(blake3_derived("waag 2026 custody challenge v1", nonce), said)
 
 
 def write_recipe(planner, pieces):
@@ -1710,6 +1729,11 @@ def check_content(checks, v):
         chunks = {blake3(chunk.encode()): chunk for chunk in row["chunks"]}
         checks.equal("recipe's file",
                      lambda: "".join(chunks[c][offset:offset + length] for c, offset, length in pieces), row["file"])
+    for row in v["challenges"]:
+        raw = lambda text: bytes.fromhex(text.removeprefix("sha256:"))
+        parts = [(raw(part["file"]), part["offset"], raw(part["bytes"])) for part in row["parts"]]
+        checks.equal(f"challenge: {row['why']}",
+                     lambda: answer_to(raw(row["nonce"]), row["site"], raw(row["manifest"]), parts), row["answer"])
     for row in v["recipes_refused"]:
         checks.refused(f"recipe: {row['why']}", lambda: read_recipe(bytes.fromhex(row["bytes"])))
     for row in v["fastcdc"]:

@@ -2,11 +2,13 @@
 
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
-use waag_schema::ChunkDigest;
 use waag_schema::content::frame::encode_frame_header;
 use waag_schema::content::gguf::{self, Reading};
 use waag_schema::content::planner::{next_cut, plan_gguf, plan_tensors};
-use waag_schema::content::{FrameDecoder, Header, PlannerId, Recipe, RecipeBuilder, StoredChunk};
+use waag_schema::content::{
+    Challenge, FrameDecoder, Header, Nonce, Part, PlannerId, Recipe, RecipeBuilder, StoredChunk,
+};
+use waag_schema::{ChunkDigest, Sha256, SiteId};
 
 use super::{hex, noise};
 
@@ -31,6 +33,7 @@ pub(super) fn vectors() -> Value {
         "frames": frames(),
         "frames_refused": frames_refused(),
         "recipes": recipes(),
+        "challenges": challenges(),
         "recipes_refused": recipes_refused(),
         "fastcdc": fastcdc(),
         "tensors": tensors(),
@@ -231,6 +234,45 @@ fn recipe(planner: PlannerId, files: &[&[u8]]) -> Recipe {
         builder.push_chunk(ChunkDigest::of(raw), raw.len()).unwrap();
     }
     builder.finish()
+}
+
+/// Offsets, and the bytes there.
+type Ranges = [(u64, Vec<u8>)];
+
+/// What a site answers that has these bytes.
+fn challenges() -> Vec<Value> {
+    let site: SiteId = "dh6xxvclp4rnybaxwrxuolsabmygermx".parse().unwrap();
+    let rows: [(&str, u64, &Ranges); 2] = [
+        ("one byte", 0, &[(0, vec![b'w'])]),
+        (
+            "two ranges, of which one is as long as any",
+            1,
+            &[(1 << 33, noise(4, 16 << 10)), (7, noise(5, 40))],
+        ),
+    ];
+    let row = |(why, seed, ranges): (&str, u64, &Ranges)| {
+        let parts = ranges.iter().map(|(offset, bytes)| Part {
+            file: Sha256::of(bytes),
+            offset: *offset,
+            length: bytes.len() as u32,
+        });
+        let challenge = Challenge {
+            manifest: Sha256::of(b"manifest"),
+            nonce: Nonce::from_bytes(noise(seed, 32).try_into().unwrap()),
+            parts: parts.collect(),
+        };
+        let bytes: Vec<&[u8]> = ranges.iter().map(|(_, bytes)| bytes.as_slice()).collect();
+        let answer = challenge.answer(&site, &bytes).unwrap();
+        let parts: Vec<Value> = challenge
+            .parts
+            .iter()
+            .zip(&bytes)
+            .map(|(part, bytes)| json!({"file": part.file, "offset": part.offset, "bytes": hex(bytes)}))
+            .collect();
+        json!({"why": why, "site": site, "manifest": challenge.manifest, "nonce": challenge.nonce, "parts": parts,
+            "answer": answer})
+    };
+    rows.into_iter().map(row).collect()
 }
 
 fn recipes() -> Vec<Value> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use waag_schema::content::challenge::{Answer, Challenge};
 use waag_schema::federation::bundle::{
     BundleError, ContentsCheck, Cover, MAGIC_BYTES, ObjectName, RECORD_BYTES, Record, TRAILER_BYTES, Trailer,
     check_magic,
@@ -17,7 +18,7 @@ use waag_schema::federation::bundle::{
 use waag_schema::ledger::{PackPath, SignedCheckpoint, Stream, TilePath};
 use waag_schema::wire::artifact::ChunksRequest;
 use waag_schema::wire::ledger::StreamView;
-use waag_schema::{ArtifactName, ChunkDigest, Sha256};
+use waag_schema::{ArtifactName, ChunkDigest, Sha256, SiteId};
 
 use super::CarryError;
 use crate::content::Content;
@@ -348,5 +349,20 @@ impl Peer for Carrier {
             chunks.push((*chunk, stored));
         }
         Ok(chunks)
+    }
+
+    async fn challenge(&self, _: &ArtifactName, _: &Challenge) -> Result<Answer, PeerError> {
+        Err(PeerError::Unreachable(
+            "a file proves nothing of a site".to_owned(),
+        ))
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<String>, PeerError> {
+        // Those of other ledgers that it carries are followed themselves.
+        Ok(Vec::new())
+    }
+
+    async fn tile_of(&self, site: &SiteId, _: u32, _: &TilePath) -> Result<Bytes, PeerError> {
+        Err(self.absent(site))
     }
 }

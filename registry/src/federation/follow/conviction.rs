@@ -5,6 +5,7 @@ use waag_schema::ledger::SignedCheckpoint;
 use waag_schema::wire::federation::Evidence;
 
 use super::{FollowError, Follower, damaged};
+use crate::federation::exchange::{pardon, read_pardoned};
 use crate::ledger::Standing;
 use crate::store::{Key, Swap};
 
@@ -39,8 +40,18 @@ impl Follower {
         }
     }
 
-    /// Believes the site again: what was found against it stays in the log only.
+    /// Believes the site again: what was found against it stays in the log only, and is not held against it once more when
+    /// others tell of it.
     pub(in crate::federation) async fn absolve(&mut self) -> Result<(), FollowError> {
+        // If we stop in between, the evidence is there still, and it is decided again.
+        if let Some(against) = self.copy.read_cell(&Key::evidence()).await? {
+            let cell = self.copy.read_cell(&Key::pardoned()).await?;
+            let before = cell.as_ref().map(read_pardoned).unwrap_or_default();
+            let version = cell.as_ref().map(|cell| &cell.version);
+            if let Some(bytes) = pardon(before, &against) {
+                let _: Swap = self.copy.swap_cell(&Key::pardoned(), version, bytes).await?;
+            }
+        }
         self.copy.delete(&Key::evidence()).await?;
         self.standing = Standing::Sound;
         self.load().await

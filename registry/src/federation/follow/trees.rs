@@ -159,10 +159,12 @@ impl Follower {
     }
 
     pub(super) async fn tile(&self, series: u32, path: TilePath) -> Result<(TilePath, Bytes), FollowError> {
-        let (found, bytes) = match self.peer.tile(series, &path).await {
-            Err(PeerError::Absent(_)) if !path.is_full() => {
-                (path.full(), self.peer.tile(series, &path.full()).await?)
-            }
+        let ask = async |path: TilePath| match &self.teller {
+            Some(teller) => teller.tile_of(&self.site.id, series, &path).await,
+            None => self.peer.tile(series, &path).await,
+        };
+        let (found, bytes) = match ask(path).await {
+            Err(PeerError::Absent(_)) if !path.is_full() => (path.full(), ask(path.full()).await?),
             answer => (path, answer?),
         };
         if bytes.len() != found.byte_len() {

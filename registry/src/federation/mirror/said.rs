@@ -84,6 +84,8 @@ impl Federation {
         (state, reason): (Keeping, Option<&str>),
         copies_of: Option<Namespace>,
     ) -> Result<(), SitesError> {
+        let (name, manifest) = (release.artifact.clone(), release.view.manifest);
+        let before = self.reader.ask(move |q| q.custody_of(&name, &manifest)).await?;
         let custody = Custody {
             artifact: release.artifact.clone(),
             manifest: release.view.manifest,
@@ -91,6 +93,7 @@ impl Federation {
             reason: reason.map(Custody::reason),
             home,
             size,
+            after: before.map(|row| row.entry),
         };
         let statement = Statement {
             subject: Subject::Site(self.here.site.clone()),

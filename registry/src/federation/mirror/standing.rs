@@ -63,6 +63,9 @@ impl Federation {
             {
                 (State::Erased, row.and_then(|row| row.reason.clone()))
             }
+            (Some(Keeping::Dropped), _) if release.when == When::Always => {
+                (State::Dropped, row.and_then(|row| row.reason.clone()))
+            }
             _ if release.view.withdrawn.is_some() => (State::Withdrawn, release.view.withdrawn.clone()),
             _ if !verdict.allowed => (State::Refused, Some(verdict.to_string())),
             _ if release.closed => (State::Refused, Some(NO_LONGER_SHARED.to_owned())),

@@ -57,10 +57,17 @@ impl Wanted {
         }
     }
 
-    pub(super) fn is_held(&self) -> bool {
+    pub(in crate::federation) fn is_held(&self) -> bool {
         self.custody
             .as_ref()
             .is_some_and(|row| row.state == Keeping::Holds)
+    }
+
+    /// Was it held here, and given up by who runs this site?
+    pub(in crate::federation) fn is_dropped(&self) -> bool {
+        self.custody
+            .as_ref()
+            .is_some_and(|row| row.state == Keeping::Dropped)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, PoisonError};
 
+use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinSet;
 use waag_schema::wire::federation::{MirrorRule, MirroredView, RunAnswer, When};
 use waag_schema::{ArtifactName, Sha256, SiteId};
@@ -34,11 +35,15 @@ impl Federation {
         let label = OfPeer {
             peer: site.to_string(),
         };
+        let unshown = match &looked {
+            Ok(_) => self.hold_to_told(&member).await?,
+            Err(_) => None,
+        };
         let mut trouble = member.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         match &looked {
             Ok(looked) => {
                 self.metrics.followed.get_or_create(&label).inc_by(looked.new);
-                *trouble = None;
+                *trouble = unshown;
             }
             Err(error) => {
                 self.metrics.follow_failures.get_or_create(&label).inc();
@@ -61,7 +66,28 @@ impl Federation {
         member: &Arc<Member>,
         work: impl AsyncFnOnce(&mut Follower) -> Result<T, FollowError> + Send + 'static,
     ) -> Result<T, FollowError> {
-        let mut follower = Arc::clone(&member.follower).lock_owned().await;
+        let follower = Arc::clone(&member.follower).lock_owned().await;
+        self.work_with(follower, member, work).await
+    }
+
+    /// The same, unless somebody else works with it now.
+    pub(in crate::federation) async fn follower_if_free<T: Send + 'static>(
+        &self,
+        member: &Arc<Member>,
+        work: impl AsyncFnOnce(&mut Follower) -> Result<T, FollowError> + Send + 'static,
+    ) -> Result<Option<T>, FollowError> {
+        match Arc::clone(&member.follower).try_lock_owned() {
+            Ok(follower) => self.work_with(follower, member, work).await.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn work_with<T: Send + 'static>(
+        &self,
+        mut follower: OwnedMutexGuard<Follower>,
+        member: &Arc<Member>,
+        work: impl AsyncFnOnce(&mut Follower) -> Result<T, FollowError> + Send + 'static,
+    ) -> Result<T, FollowError> {
         let id = member.site.id.clone();
         let now = self.member(&id).map_err(|_| FollowError::Dropped(id.clone()))?;
         follower.go_by(now.site.clone(), Arc::clone(&now.peer));
@@ -86,6 +112,7 @@ impl Federation {
         let member = self.member(site)?;
         self.follower(&member, async |follower| follower.absolve().await)
             .await?;
+        Self::forgive_told(&member);
         self.end_contradicted(&member).await
     }
 
@@ -177,6 +204,10 @@ impl Federation {
             if let Err(error) = self.witness(&site).await {
                 answer.troubles.push(format!("{site}: {error}"));
             }
+            // Whoever is away has said so already.
+            if let Err(error) = self.hear(&site).await {
+                tracing::debug!(%site, %error, "a site does not tell what it has seen of others");
+            }
             match self.mirror(&site).await {
                 Ok(mirrored) => {
                     answer.fetched += mirrored.fetched;
@@ -198,6 +229,8 @@ impl Federation {
         // What is under way ends with this.
         let mut running: JoinSet<SiteId> = JoinSet::new();
         let mut busy: BTreeSet<SiteId> = BTreeSet::new();
+        // One challenge at a time, which holds up nothing else.
+        let mut asking: JoinSet<()> = JoinSet::new();
         let mut number: u64 = 0;
         loop {
             let thorough = tokio::select! {
@@ -216,6 +249,11 @@ impl Federation {
             };
             if thorough && let Err(error) = self.erase_own().await {
                 tracing::warn!(%error, "what was withdrawn with erasure could not be deleted");
+            }
+            while asking.try_join_next().is_some() {}
+            if thorough && asking.is_empty() {
+                let federation = Arc::clone(&self);
+                asking.spawn(async move { federation.challenge_when_due().await });
             }
             for member in self.members() {
                 let id = member.site.id.clone();
@@ -247,6 +285,9 @@ impl Federation {
         }
         if let Err(error) = cosigned {
             tracing::warn!(%site, %error, "a ledger could not be cosigned");
+        }
+        if thorough && let Err(error) = self.hear(site).await {
+            tracing::debug!(%site, %error, "a site does not tell what it has seen of others");
         }
         if let Err(error) = self.mirror(site).await {
             tracing::warn!(%site, %error, "nothing could be mirrored");

@@ -32,7 +32,9 @@ impl Federation {
         if let Some(unknown) = unknown_group(&rule, &self.here.adopted.groups()) {
             return Err(RuleError::Bad(unknown).into());
         }
-        Ok(self.added.add(rule).await?)
+        self.added.add(rule.clone()).await?;
+        // A crash between the two: add it again.
+        self.ask_again(&rule).await
     }
 
     /// Says how everything stands.
@@ -138,6 +140,7 @@ impl Federation {
                 since: release.at,
                 entry: release.entry,
                 verified,
+                checked: None,
             }));
             let said = |row: CustodyRow| HolderView {
                 site: site.site.clone(),
@@ -148,8 +151,16 @@ impl Federation {
                 since: row.at,
                 entry: row.entry,
                 verified,
+                checked: None,
             };
             holders.extend(custody.into_iter().filter(|row| row.site == site.site).map(said));
+        }
+        for view in &mut holders {
+            if matches!(view.state.as_str(), "home" | "holds")
+                && let Ok(member) = self.member(&view.site)
+            {
+                view.checked = self.checked(&member, artifact, &view.manifest).await?;
+            }
         }
         Ok(holders)
     }

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use waag_schema::wire::Problem;
 use waag_schema::wire::federation::{
-    ComparisonView, HolderView, MirrorRule, MirrorStatus, RunAnswer, RunRequest,
+    Checkpoints, ComparisonView, DropAnswer, DropRequest, HolderView, MirrorRule, MirrorStatus, RunAnswer,
+    RunRequest,
 };
 
 use super::{Body, artifact_name};
@@ -120,4 +121,34 @@ pub(in crate::http) async fn holders(
         return Err(Refusal::not_found(format_args!("artifact {name}")));
     }
     Ok(Json(holders))
+}
+
+/// Gives up a copy of another site's release, after as many other sites have proved that they have it; answers when it is
+/// deleted. Needs an admin token.
+#[utoipa::path(post, path = "/api/v1/federation/drop", tag = "federation", request_body = DropRequest,
+    responses((status = 200, body = DropAnswer), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn give_up(
+    State(site): State<Arc<Site>>,
+    Asking(caller): Asking,
+    Body(request): Body<DropRequest>,
+) -> Result<Json<DropAnswer>, Refusal> {
+    admin(&caller)?;
+    let DropRequest {
+        artifact,
+        version,
+        copies,
+    } = request;
+    Ok(Json(
+        site.federation().give_up(&artifact, &version, copies).await?,
+    ))
+}
+
+/// What this site has verified of other sites' ledgers, and what convicts some: checkpoints, as they were signed.
+#[utoipa::path(get, path = "/api/v1/federation/checkpoints", tag = "federation",
+    responses((status = 200, body = Checkpoints), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn checkpoints(
+    State(site): State<Arc<Site>>,
+) -> Result<Json<Checkpoints>, Refusal> {
+    let checkpoints = site.federation().told().await?;
+    Ok(Json(Checkpoints { checkpoints }))
 }

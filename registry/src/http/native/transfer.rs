@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Body as HttpBody;
 use axum::extract::{Path, State};
 use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE};
@@ -10,7 +11,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::TryStreamExt;
 use waag_schema::base::bytes::Base64;
+use waag_schema::content::Challenge;
 use waag_schema::wire::artifact::{ChunksRequest, Recipes, RecipesRequest};
+use waag_schema::wire::federation::Answered;
 use waag_schema::wire::{CHUNKS_ASKED_MAX, FRAMES_TYPE, Problem};
 use waag_schema::{ChunkDigest, Sha256};
 
@@ -106,6 +109,22 @@ pub(in crate::http) async fn chunks(
         })
         .inspect_err(|error| tracing::error!(%error, "an answer broke off"));
     Ok(([(CONTENT_TYPE, FRAMES_TYPE)], HttpBody::from_stream(frames)).into_response())
+}
+
+/// Proves to another site, which has the release too, that its bytes are here: one hash over ranges that it draws. Only a
+/// site of the charter that signs its request is answered.
+#[utoipa::path(post, path = "/api/v1/artifacts/{namespace}/{name}/challenge", tag = "federation",
+    params(("namespace" = String, Path), ("name" = String, Path)), request_body = Challenge,
+    responses((status = 200, body = Answered), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn challenge(
+    State(site): State<Arc<Site>>,
+    Transferring(caller, _turn): Transferring,
+    Path((namespace, name)): Path<(String, String)>,
+    Body(challenge): Body<Challenge>,
+) -> Result<Json<Answered>, Refusal> {
+    let name = artifact_name(&namespace, &name)?;
+    let answer = site.catalogue().answer(&caller, &name, &challenge).await?;
+    Ok(Json(Answered { answer }))
 }
 
 /// A file's bytes, or one range of them.

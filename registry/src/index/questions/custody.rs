@@ -4,7 +4,7 @@ use rusqlite::{Row, params};
 use waag_schema::statement::Keeping;
 use waag_schema::{ArtifactName, Sha256, SiteId, Timestamp};
 
-use super::{Questions, column, corrupt, parsed, sha256};
+use super::{Questions, column, parsed, sha256};
 use crate::index::IndexError;
 
 /// What a site said last of its custody of a release.
@@ -29,17 +29,11 @@ pub struct CustodyRow {
 }
 
 pub(super) fn custody(row: &Row<'_>) -> Result<CustodyRow, IndexError> {
-    let state: String = column(row, "state")?;
     Ok(CustodyRow {
         site: parsed(row, "site")?,
         artifact: parsed(row, "artifact")?,
         manifest: sha256(row, "manifest")?,
-        state: match state.as_str() {
-            "holds" => Keeping::Holds,
-            "refused" => Keeping::Refused,
-            "erased" => Keeping::Erased,
-            other => return Err(corrupt(&format_args!("custody {other}"))),
-        },
+        state: parsed(row, "state")?,
         reason: column(row, "reason")?,
         size: column(row, "size")?,
         entry: column(row, "position")?,
@@ -58,6 +52,18 @@ impl Questions<'_> {
                      AND n.site = c.site AND n.position > c.position)
              ORDER BY c.artifact, c.manifest, c.site";
         self.all(sql, params![artifact.map(ArtifactName::as_str)], custody)
+    }
+
+    /// Which is the first copy, by the entry that says so from this one on, that its site holds by its newest word?
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn held_from(&self, entry: u64) -> Result<Option<CustodyRow>, IndexError> {
+        let sql = "SELECT c.* FROM custody c WHERE c.position >= ? AND c.state = 'holds' AND NOT EXISTS (
+                 SELECT 1 FROM custody n WHERE n.artifact = c.artifact AND n.manifest = c.manifest
+                     AND n.site = c.site AND n.position > c.position)
+             ORDER BY c.position LIMIT 1";
+        self.one(sql, params![entry], custody)
     }
 
     /// What did a site say last of its custody of this release?

@@ -20,6 +20,7 @@ use waag_registry::store::Fault;
 use waag_schema::SiteId;
 
 use self::truth::{Pending, Seen, Truth};
+pub(crate) use self::twin::Twin;
 use super::bent::{Bend, Bent};
 use super::{Sites, at, publisher, rule, try_relabel, try_withdraw};
 use crate::world::{Draft, File, Publisher, World, name, noise};
@@ -314,6 +315,7 @@ impl Simulation {
             let looked = federation.look(&id).await;
             // What fails is tried again later; a failure changes nothing that counts.
             let _ = federation.witness(&id).await;
+            let _ = federation.hear(&id).await;
             Came {
                 looked: looked.map(|looked| looked.new).map_err(|error| error.to_string()),
                 mirrored: federation.mirror(&id).await.map_err(|error| error.to_string()),
@@ -507,6 +509,28 @@ impl Simulation {
         }
         self.truth.check_chunks(&self.sites);
         self.truth.check_views(&self.sites).await;
+        self.check_trust().await;
+    }
+}
+
+impl Simulation {
+    /// Whatever anybody has told of anybody: nobody has signed two histories yet, so everybody is believed, and whoever has
+    /// the same release proves it.
+    async fn check_trust(&self) {
+        for site in 0..self.count() {
+            let federation = self.sites.world(site).site.federation();
+            for view in federation.peers().await.unwrap() {
+                assert_eq!(
+                    (view.stopped, view.trouble),
+                    (None, None),
+                    "{} at {site}",
+                    view.name
+                );
+            }
+            if let Some((other, checked)) = federation.challenge_one().await.unwrap() {
+                assert_eq!(checked.failed, None, "{other} at {site}");
+            }
+        }
     }
 }
 
