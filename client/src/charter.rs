@@ -212,6 +212,7 @@ impl Believed {
                     site: site.id.clone(),
                     log_key: Origin::of(&site.id, 1).verifier(*first.key.key()),
                     urls: vec![site.url.as_str().parse().ok()?],
+                    ends: site.ends().collect(),
                 })
             })?
         };

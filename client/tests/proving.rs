@@ -6,9 +6,10 @@ use waag_client::{ClientError, SiteUrl};
 use waag_schema::base::key::KeyPair;
 use waag_schema::base::name::Version;
 use waag_schema::content::PlannerId;
+use waag_schema::federation::Ending;
 use waag_schema::ledger::{
     Checkpoint, Class, Commitment, EntryId, EntryProof, Frontier, Header, InclusionProof, Leaf, MemoryTree,
-    Opening, Origin, Salt, SaltedOpening, SignedCheckpoint, Stream, site_key,
+    Opening, Origin, Root, Salt, SaltedOpening, SignedCheckpoint, Stream, site_key,
 };
 use waag_schema::release::{About, Built, Kind, ManifestBuilder};
 use waag_schema::statement::namespace::{Genesis, KeySet, Rotation};
@@ -252,6 +253,34 @@ fn a_release_is_proven_with_its_tag_and_signer() {
     assert_eq!((by_digest.entry, by_digest.tag_entry), (1, None));
     refused(book.check("2.0"), "lets the tag `2.0` name");
     refused(book.check(&Sha256::of(b"other").to_string()), "was asked for");
+}
+
+#[test]
+fn what_is_signed_behind_the_end_that_a_charter_names_is_nobodys_word() {
+    let mut book = Book::new();
+    book.release(OWNER).tag("1.0");
+    let proof = book.proof();
+    let tree: Checkpoint = {
+        let signed: SignedCheckpoint = proof.checkpoint.parse().unwrap();
+        signed.checkpoint().clone()
+    };
+    let manifest = book.built.manifest.bytes();
+    let (name, version) = (&book.artifact, "1.0".parse().unwrap());
+    for (series, size, root, holds) in [
+        (1, tree.size, tree.root, true),
+        (1, tree.size + 1, Root::empty(), true),
+        (2, 1, Root::empty(), true),
+        (1, tree.size, Root::empty(), false),
+        (1, tree.size - 1, tree.root, false),
+    ] {
+        let mut pin = book.pin();
+        pin.ends = vec![(series, Ending { size, root })];
+        let checked = check_release(&pin, name, &version, manifest, &proof);
+        assert_eq!(checked.is_ok(), holds, "{series} {size}");
+        if let Err(error) = checked {
+            assert!(error.to_string().contains("the charter ends"), "{error}");
+        }
+    }
 }
 
 #[test]

@@ -14,12 +14,13 @@ use serde_json::Value;
 /// One target for all machines, so that the count below is the same on each.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// At most this many crates of others. Measured: 283; the rest is headroom for what their updates
+/// At most this many crates of others. Measured: 291; the rest is headroom for what their updates
 /// bring along. Who raises this names the dependency and what it would cost to write instead.
 ///
 /// `tokenizers` brings 42: models come with its files, and what reads them otherwise is another tokenizer.
-/// `rayon` brings 5, `saphyr-parser` (task descriptions are YAML) 5, `libm` 1.
-const CRATES_MAX: usize = 288;
+/// `nvml-wrapper` brings 4: what a GPU uses is told by its maker's library only. `rayon` brings 5,
+/// `saphyr-parser` (task descriptions are YAML) 5, `libm` 1.
+const CRATES_MAX: usize = 294;
 
 /// Crates of which two versions would be two implementations to audit, and keys or digests of one that the
 /// other does not take.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use waag_schema::base::key::PublicKey;
+use waag_schema::federation::Ending;
 use waag_schema::ledger::{KeyKind, Origin, SignedCheckpoint, VerifierKey};
 use waag_schema::wire::site::SiteView;
 use waag_schema::{Namespace, Sha256, SiteId};
@@ -31,6 +32,8 @@ pub struct Pin {
     pub log_key: VerifierKey,
     /// Where it answers.
     pub urls: Vec<SiteUrl>,
+    /// The trees with which series of its ledger end, by the charter that is believed here.
+    pub ends: Vec<(u32, Ending)>,
 }
 
 /// Who decides about a site that is seen for the first time.
@@ -83,6 +86,7 @@ impl Pin {
             // A site is pinned by its first ledger's name, whichever of its series goes on.
             log_key: Origin::of(&view.id, 1).verifier(*log_key.key()),
             urls: vec![url.clone()],
+            ends: Vec::new(),
         };
         pin.check().map_err(wrong)?;
         Ok(pin)
@@ -117,6 +121,14 @@ impl Pin {
         signed
             .verify(&[*self.key()], &[])
             .map_err(|e| refused(e.to_string()))?;
+        let tree = signed.checkpoint().tree();
+        let mut ends = self.ends.iter().filter(|(series, _)| *series == found.series());
+        if let Some((_, end)) = ends.find(|(_, end)| !end.takes(&tree)) {
+            return Err(refused(format!(
+                "the charter ends {found} at {} entries; this is another tree, of {}",
+                end.size, tree.size
+            )));
+        }
         Ok(())
     }
 }
@@ -153,8 +165,10 @@ impl Trust {
         }
         // Who believes a charter believes every site of it; a pin of one's own goes before.
         for named in Believed::new(self.home.clone()).pins()? {
-            if pins.iter().all(|pin| pin.site != named.site) {
-                pins.push(named);
+            match pins.iter_mut().find(|pin| pin.site == named.site) {
+                // With which tree a ledger ends is the charter's word all the same.
+                Some(own) => own.ends = named.ends,
+                None => pins.push(named),
             }
         }
         Ok(pins)
@@ -165,11 +179,13 @@ impl Trust {
     /// # Errors
     /// When it cannot be read, or is not what this crate writes.
     pub fn by_site(&self, site: &SiteId) -> Result<Option<Pin>> {
-        if let Some(pin) = self.pinned(site)? {
-            return Ok(Some(pin));
-        }
         let named = Believed::new(self.home.clone()).pins()?;
-        Ok(named.into_iter().find(|pin| pin.site == *site))
+        let named = named.into_iter().find(|pin| pin.site == *site);
+        let Some(mut pin) = self.pinned(site)? else {
+            return Ok(named);
+        };
+        pin.ends = named.map_or_else(Vec::new, |named| named.ends);
+        Ok(Some(pin))
     }
 
     fn pinned(&self, site: &SiteId) -> Result<Option<Pin>> {
@@ -190,6 +206,7 @@ impl Trust {
             site: json.site,
             log_key: json.log_key,
             urls,
+            ends: Vec::new(),
         };
         pin.check().map_err(damaged)?;
         if pin.site != *site {

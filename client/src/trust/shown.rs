@@ -84,6 +84,7 @@ mod tests {
             site: key.site_id(),
             log_key: Origin::of(&key.site_id(), 1).verifier(key),
             urls: vec![url.clone()],
+            ends: Vec::new(),
         };
         let nothing_there = ClientError::NotFound("no such address".to_owned());
         for answer in [Ok(Vec::new()), Ok(b"<html>".to_vec()), Err(nothing_there)] {

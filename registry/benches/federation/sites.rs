@@ -116,6 +116,7 @@ impl Home {
             site_key: site.site_key(),
             witness_key: site.view().witness_key.parse().expect("a key"),
             owns: vec![name.to_owned()],
+            ends: std::collections::BTreeMap::new(),
         };
         let genesis = Genesis {
             keys: KeySet {

@@ -59,6 +59,16 @@ pub enum FollowError {
         /// How many were seen.
         known: u64,
     },
+    /// The charter ends it with another tree than it shows.
+    #[error("the charter ends {origin} at {end} entries; it shows {shown}, or another tree of as many")]
+    Ended {
+        /// The ledger.
+        origin: Origin,
+        /// With how many entries it ends.
+        end: u64,
+        /// How many it shows.
+        shown: u64,
+    },
     /// It is not believed any more, until an admin decides.
     #[error("it is not believed any more: {0}")]
     Stopped(String),

@@ -2,12 +2,14 @@
 //!
 //! Answers are bytes as they came, bounded in size and believed by nobody here: `follow` and `mirror` check them.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use waag_schema::base::key::PublicKey;
 use waag_schema::content::challenge::{Answer, Challenge};
-use waag_schema::federation::SiteTerms;
-use waag_schema::ledger::{PackPath, TilePath, VerifierKey};
+use waag_schema::federation::{Ending, SiteTerms};
+use waag_schema::ledger::{Checkpoint, PackPath, TilePath, VerifierKey};
 use waag_schema::policy::place::Country;
 use waag_schema::wire::artifact::ChunksRequest;
 use waag_schema::wire::ledger::StreamView;
@@ -35,6 +37,8 @@ pub struct PeerSite {
     pub witness_key: VerifierKey,
     /// The namespaces that are its own: a name, or a prefix that ends in `*`.
     pub owns: Vec<String>,
+    /// The trees with which series of its ledger end, by series.
+    pub ends: BTreeMap<u32, Ending>,
 }
 
 impl PeerSite {
@@ -51,6 +55,7 @@ impl PeerSite {
             site_key: terms.site_key,
             witness_key: terms.witness_key.clone(),
             owns: terms.owns.iter().map(ToString::to_string).collect(),
+            ends: terms.ends().collect(),
         })
     }
 
@@ -67,6 +72,12 @@ impl PeerSite {
             owns: self.owns.clone(),
             ..followed.clone()
         }
+    }
+
+    /// Returns the tree with which this one's series ends, if it is none that leads there.
+    pub(super) fn end_before(&self, tree: &Checkpoint) -> Option<Ending> {
+        let end = *self.ends.get(&tree.origin.series())?;
+        (!end.takes(&tree.tree())).then_some(end)
     }
 
     /// Is this namespace its own?

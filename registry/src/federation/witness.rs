@@ -146,6 +146,13 @@ impl Federation {
         signed
             .verify(&[member.site.log_key], &[])
             .map_err(|error| WitnessError::Refused(error.to_string()))?;
+        if let Some(end) = member.site.end_before(signed.checkpoint()) {
+            let text = format!(
+                "the charter ends {origin} at {} entries, with another tree",
+                end.size
+            );
+            return Err(WitnessError::Refused(text));
+        }
         if submission.old > signed.checkpoint().size {
             return Err(WitnessError::Bad(format!(
                 "the old size {} is larger than the checkpoint's, {}",

@@ -1,8 +1,9 @@
 //! Following: what another site's ledger says is believed as far as it is signed, and never back.
 
-use waag_registry::federation::FollowError;
+use waag_registry::federation::{FollowError, WitnessError};
 use waag_registry::ledger::Standing;
-use waag_schema::ledger::{Checkpoint, Root, SignedCheckpoint};
+use waag_schema::federation::Ending;
+use waag_schema::ledger::{Checkpoint, Root, SignedCheckpoint, Submission};
 
 use super::bent::Bend;
 use super::{Sites, at, publish, publisher, rule, withdraw};
@@ -20,6 +21,51 @@ fn copied(sites: &Sites) -> Vec<String> {
     let dump = sites.members[1].store.dump();
     let tiles = |key: &String| key.contains("/tile/") && key.starts_with("federation/");
     dump.into_keys().filter(tiles).collect()
+}
+
+#[tokio::test]
+async fn a_ledger_that_the_charter_ends_is_followed_up_to_there_and_neither_followed_nor_cosigned_beyond() {
+    let mut sites = two().await;
+    sites.meet(0).await;
+    sites.meet(1).await;
+    let home = sites.members[0].terms.id.clone();
+    let acme = publisher(sites.world(0), "home-acme").await;
+    publish(sites.world(0), &acme, "home-acme/tiny", "v1", files(1), None).await;
+    let last = sites.world(0).site.ledger().checkpoint().checkpoint().clone();
+    let end = Ending {
+        size: last.size,
+        root: last.root,
+    };
+    sites.members[0].terms.ends.insert(last.origin.series(), end);
+    sites.meet(1).await;
+    sites.turn(1, 0).await;
+    let other = &sites.world(1).site;
+    let followed = || {
+        other
+            .catalogue()
+            .ledgers
+            .of(&home)
+            .unwrap()
+            .newest()
+            .unwrap()
+            .checkpoint()
+            .clone()
+    };
+    assert_eq!(followed(), last);
+
+    // Whoever has the key goes on.
+    publish(sites.world(0), &acme, "home-acme/tiny", "v2", files(2), None).await;
+    let error = other.federation().look(&home).await.unwrap_err();
+    assert!(error.to_string().contains("the charter ends"), "{error}");
+    assert_eq!(followed(), last);
+    assert_eq!(other.federation().witness(&home).await.unwrap(), Some(last.size));
+    let submission = Submission {
+        old: last.size,
+        proof: Vec::new(),
+        note: sites.world(0).site.ledger().checkpoint().note().clone(),
+    };
+    let error = other.federation().add_checkpoint(&submission).await.unwrap_err();
+    assert!(matches!(error, WitnessError::Refused(_)), "{error}");
 }
 
 #[tokio::test]

@@ -95,6 +95,7 @@ impl Sites {
                 site_key: world.site.site_key(),
                 witness_key: world.site.view().witness_key.parse().unwrap(),
                 owns: vec![format!("{site}*")],
+                ends: std::collections::BTreeMap::new(),
             };
             members.push(Member {
                 world,

@@ -24,7 +24,7 @@ use crate::base::digest::Sha256;
 use crate::base::key::PublicKey;
 use crate::base::name::SiteId;
 use crate::base::time::Timestamp;
-use crate::ledger::{KeyKind, Origin, Root, VerifierKey};
+use crate::ledger::{KeyKind, Origin, Root, Tree, VerifierKey};
 use crate::policy::{Country, GroupTerms};
 
 /// The most root keys.
@@ -119,6 +119,24 @@ pub struct Ending {
     /// The root of their tree.
     #[schema(value_type = String)]
     pub root: Root,
+}
+
+impl Ending {
+    /// May a tree be believed: is it shorter, or the last one itself? Of a shorter one it is not said here that it leads there.
+    #[must_use]
+    pub fn takes(&self, tree: &Tree) -> bool {
+        tree.size < self.size || (tree.size, tree.root) == (self.size, self.root)
+    }
+}
+
+impl SiteTerms {
+    /// Returns the last trees of those of its ledgers that have ended, by series.
+    pub fn ends(&self) -> impl Iterator<Item = (u32, Ending)> + '_ {
+        self.ledgers.iter().filter_map(|ledger| {
+            let origin: Origin = ledger.key.name().parse().ok()?;
+            Some((origin.series(), ledger.ends?))
+        })
+    }
 }
 
 /// When a checkpoint counts as witnessed.

@@ -34,6 +34,14 @@ impl Follower {
         signed
             .verify(&[self.site.log_key], &[])
             .map_err(|e| lies(format_args!("its checkpoint: {e}")))?;
+        // Whatever the key signs behind the end, somebody else may have it.
+        if let Some(end) = self.site.end_before(signed.checkpoint()) {
+            return Err(FollowError::Ended {
+                origin: origin.clone(),
+                end: end.size,
+                shown: signed.checkpoint().size,
+            });
+        }
         Ok(signed)
     }
 
