@@ -37,6 +37,15 @@ pub async fn add(site: &Site, rule: &MirrorRule) -> Result<()> {
     site.transport().bytes(ask, ANSWER_MAX).await.map(drop)
 }
 
+/// Takes away a rule that was added.
+///
+/// # Errors
+/// When the token is no admin's, or there is no such rule among those that were added.
+pub async fn remove(site: &Site, rule: &MirrorRule) -> Result<()> {
+    let ask = Ask::post("/api/v1/federation/mirrors/remove", rule);
+    site.transport().bytes(ask, ANSWER_MAX).await.map(drop)
+}
+
 /// Has the site look at others and mirror from them now.
 ///
 /// # Errors

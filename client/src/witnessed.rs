@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use waag_schema::base::bytes::Base64;
-use waag_schema::federation::Charter;
+use waag_schema::federation::{Charter, SiteTerms};
 use waag_schema::ledger::merkle::verify_consistency;
 use waag_schema::ledger::{Checkpoint, Hash, KeyKind, Note, VerifierKey, entry_place};
 use waag_schema::policy::Country;
@@ -84,6 +84,16 @@ pub(crate) struct Line {
     path: Vec<Base64>,
 }
 
+impl Line {
+    fn new(note: &str, path: &[Hash]) -> Self {
+        let hashes = path.iter().map(|hash| Base64(hash.as_bytes().to_vec()));
+        Self {
+            note: note.to_owned(),
+            path: hashes.collect(),
+        }
+    }
+}
+
 /// A line that is a witness's of the charter, on a tree of the proof's ledger that holds what is needed.
 struct Held {
     by: WitnessedBy,
@@ -116,13 +126,7 @@ fn read(charter: &Charter, proven: &Proven, note: &str) -> Result<Option<Held>> 
         return Ok(None);
     }
     let home = tree.origin.site();
-    let others = charter.terms().sites.iter().filter(|site| {
-        let elsewhere = charter
-            .site(home)
-            .is_some_and(|home| home.jurisdiction != site.jurisdiction);
-        elsewhere && site.witness_key.kind() == KeyKind::Witness
-    });
-    for site in others {
+    for site in others(charter, home) {
         let key: [VerifierKey; 1] = [site.witness_key.clone()];
         let named = |signature: &waag_schema::ledger::NoteSignature| {
             signature.name() == key[0].name() && signature.id() == key[0].id()
@@ -143,6 +147,20 @@ fn read(charter: &Charter, proven: &Proven, note: &str) -> Result<Option<Held>> 
         return Ok(Some(Held { by, tree: found }));
     }
     Ok(None)
+}
+
+/// The sites whose lines count for the ledger of this one: those in other jurisdictions.
+fn others<'c>(charter: &'c Charter, home: &SiteId) -> impl Iterator<Item = &'c SiteTerms> {
+    let home = charter.site(home).map(|home| home.jurisdiction);
+    charter.terms().sites.iter().filter(move |site| {
+        home.is_some_and(|home| home != site.jurisdiction) && site.witness_key.kind() == KeyKind::Witness
+    })
+}
+
+/// In how many other jurisdictions a ledger can be cosigned.
+fn possible(charter: &Charter, home: &SiteId) -> usize {
+    let countries: BTreeSet<Country> = others(charter, home).map(|site| site.jurisdiction).collect();
+    countries.len()
 }
 
 /// Checks that one of two trees is the beginning of the other.
@@ -236,8 +254,9 @@ pub(crate) fn check(
     Err(ClientError::verification(
         format_args!("witnesses of {what}"),
         format_args!(
-            "cosigned in {} other jurisdictions by {by}; {asked} are asked for",
-            countries.len()
+            "up to what is proven here it is cosigned in other jurisdictions: {} (by {by}); asked for: {asked}; the charter has: {}",
+            countries.len(),
+            possible(&charter, home)
         ),
     ))
 }
@@ -264,6 +283,10 @@ impl Site {
         let home = tree.origin.site();
         let what = &proven.artifact;
         let charter = charter_of(self.trust(), home)?;
+        // More than the charter has cannot be waited for.
+        let can_be = charter
+            .as_ref()
+            .is_some_and(|charter| quorum.of(charter) as usize <= possible(charter, home));
         let mut tried = 1;
         loop {
             let (lines, found) = match &charter {
@@ -272,13 +295,32 @@ impl Site {
             };
             match check(self.trust(), home, what, &found, quorum) {
                 Ok(()) => return Ok((lines, found)),
-                Err(error @ ClientError::Verification { .. }) if tried < TRIES => {
+                Err(error @ ClientError::Verification { .. }) if tried < TRIES && can_be => {
                     self.pause(tried, &error).await;
                     tried += 1;
                 }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Returns lines that were kept under an earlier proof of the same release, with what leads from them to this one.
+    pub(crate) async fn again(&self, proven: &Proven, lines: &[Line]) -> Result<Vec<Line>> {
+        let tree = proven.checkpoint.checkpoint();
+        let mut kept = Vec::new();
+        for line in lines.iter().take(LINES_MAX) {
+            let note = Note::parse(line.note.as_bytes()).ok();
+            let found: Option<Checkpoint> = note.and_then(|note| note.text().parse().ok());
+            let Some(found) = found.filter(|found| found.origin == tree.origin) else {
+                continue;
+            };
+            let (old, new) = in_order(&found, tree);
+            let path = self.consistency(old, new).await?;
+            if verify_consistency(&old.tree(), &new.tree(), &path).is_ok() {
+                kept.push(Line::new(&line.note, &path));
+            }
+        }
+        Ok(kept)
     }
 
     async fn lines(&self, charter: &Charter, proven: &Proven) -> Result<(Vec<Line>, Vec<WitnessedBy>)> {
@@ -295,10 +337,7 @@ impl Site {
             let (old, new) = in_order(&held.tree, tree);
             let path = self.consistency(old, new).await?;
             check_path(&held, tree, &path)?;
-            lines.push(Line {
-                note: witness.note.clone(),
-                path: path.iter().map(|hash| Base64(hash.as_bytes().to_vec())).collect(),
-            });
+            lines.push(Line::new(&witness.note, &path));
             found.push(held.by);
         }
         Ok((lines, once(found)))

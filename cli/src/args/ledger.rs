@@ -60,7 +60,7 @@ pub(crate) struct LedgerVerify {
 ///
 /// Everything is derived anew from the checkpoint that the site's key signed, and each damaged object is
 /// named. --repair writes again what can be derived, and takes away damaged chunks so that the next push
-/// heals them.
+/// heals them. Copies of other sites' releases are not gone through: holders ask each other for proof of those.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct LedgerFsck {

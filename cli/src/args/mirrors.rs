@@ -11,6 +11,11 @@ use crate::typed::rate;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Mirror {
     Add(MirrorAdd),
+    /// Take away a rule that was added, named by the same words
+    ///
+    /// Copies that it brought stay; `waag mirror drop` gives one up. Rules in the site's waag.toml are taken away there.
+    #[command(verbatim_doc_comment)]
+    Remove(MirrorAdd),
     List(MirrorList),
     Status(MirrorStatus),
     Compare(MirrorCompare),

@@ -136,7 +136,7 @@ pub(crate) struct Pull {
     #[arg(long)]
     pub(crate) withdrawn: bool,
     /// Only if so many other jurisdictions have cosigned the ledger that proves it, by the charter that is believed here
-    /// (`waag charter adopt`); without a number, as many as the charter asks for
+    /// (`waag charter adopt`); without a number, as many as the charter asks for and at least one
     #[arg(long, value_name = "NUMBER", num_args = 0..=1, default_missing_value = "charter", require_equals = true)]
     pub(crate) witnessed: Option<Quorum>,
     /// Where chunks are shared with other pulls [default: WAAG_HOME/cache/chunks]
@@ -165,7 +165,7 @@ pub(crate) struct Verify {
     #[arg(long)]
     pub(crate) withdrawn: bool,
     /// Fail unless so many other jurisdictions had cosigned the ledger when it was pulled with `--witnessed`; without a
-    /// number, as many as the charter asks for
+    /// number, as many as the charter asks for and at least one
     #[arg(long, value_name = "NUMBER", num_args = 0..=1, default_missing_value = "charter", require_equals = true)]
     pub(crate) witnessed: Option<Quorum>,
 }

@@ -18,7 +18,8 @@ use crate::typed::{DeviceArg, PrecisionArg};
 ///
 /// With --svr, the site also says, signed for whoever knows nothing of it, that the release passes all gates of its
 /// namespace: FILE is a DSSE envelope with an in-toto Simple Verification Result, FILE.key the note of the key that
-/// signed it. A release that does not pass (exit code 3), or has no gate to pass (5), leaves no file.
+/// signed it. A release that does not pass (exit code 3), or has no gate to pass (5), writes none; a file that is there already is not
+/// written over.
 ///
 /// With --against, another pinned site that holds the same release is asked what it has found: each section is
 /// confirmed, disputed (exit code 4), or cannot be compared.

@@ -23,6 +23,11 @@ pub(crate) async fn run(command: Mirror, config: &Config, ui: Ui) -> Result<(), 
             mirror::add(&site, &rule).await?;
             ui.report(&Added { added: rule })
         }
+        Mirror::Remove(args) => {
+            let rule = rule(args);
+            mirror::remove(&site, &rule).await?;
+            ui.report(&Removed { removed: rule })
+        }
         Mirror::List(_) => {
             let status = mirror::status(&site).await?;
             ui.report(&Rules(status))
@@ -38,7 +43,12 @@ pub(crate) async fn run(command: Mirror, config: &Config, ui: Ui) -> Result<(), 
         }
         Mirror::Compare(args) => {
             let found = mirror::compare(&site, &args.other, args.holder.as_deref()).await?;
-            ui.report(&Compared(found))
+            let complete = found.complete;
+            ui.report(&Compared(found))?;
+            match complete {
+                true => Ok(()),
+                false => Err(Failure::failed("not every release is held")),
+            }
         }
         Mirror::Run(args) => {
             let answer = mirror::run(&site, args.other).await?;
@@ -106,15 +116,33 @@ pub(crate) async fn holders(args: Whereabouts, config: &Config, ui: Ui) -> Resul
         Version::Tag(tag) if tag.moves() => None,
         Version::Tag(tag) => {
             let view = site.artifact(artifact).await?;
-            view.tags
-                .iter()
-                .find(|view| view.tag == *tag)
-                .map(|view| view.manifest)
+            let found = view.tags.iter().find(|view| view.tag == *tag);
+            let missing = || ClientError::NotFound(format!("there is no version `{tag}` of {artifact} here"));
+            Some(found.ok_or_else(missing)?.manifest)
         }
     };
     let mut holders = mirror::holders(&site, artifact).await?;
     holders.retain(|view| wanted.is_none_or(|wanted| view.manifest == wanted));
+    if holders.is_empty() {
+        let reference = &args.reference;
+        return Err(ClientError::NotFound(format!("no site says anything of {reference}")).into());
+    }
     ui.report(&Holders { holders })
+}
+
+#[derive(Serialize)]
+struct Removed {
+    removed: MirrorRule,
+}
+
+impl Report for Removed {
+    fn page(&self, page: &mut Page) {
+        page.fact("removed", described(&self.removed));
+    }
+
+    fn essential(&self) -> String {
+        self.removed.site.clone()
+    }
 }
 
 #[derive(Serialize)]

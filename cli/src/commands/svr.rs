@@ -1,6 +1,7 @@
 //! `waag scorecard --svr`: a site's word for others that a release passes its gates, in a file of theirs.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use waag_client::ClientError;
@@ -22,12 +23,29 @@ pub(super) async fn write(
     manifest: &Sha256,
     file: &Path,
 ) -> Result<(), Failure> {
+    let key = key_file(file);
+    // Looked at before anything is asked: a file of before would seem to say what the site says now.
+    for path in [file, &key] {
+        if path.symlink_metadata().is_ok() {
+            let text = format!("{} is there already, and is not written over", path.display());
+            return Err(Failure::failed(text).hint("name another file, or remove it first"));
+        }
+    }
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+        let text = format!(
+            "{} is no directory to write {} to",
+            directory.display(),
+            file.display()
+        );
+        return Err(ClientError::Absent(text).into());
+    }
     let found = svr::fetch(site, artifact, manifest).await.map_err(refused)?;
     let written = |path: &Path, bytes: &[u8]| {
-        std::fs::write(path, bytes)
-            .map_err(|e| Failure::failed(format!("cannot write {}: {e}", path.display())))
+        let made = std::fs::File::create_new(path).and_then(|mut made| made.write_all(bytes));
+        made.map_err(|e| Failure::failed(format!("cannot write {}: {e}", path.display())))
     };
-    written(&key_file(file), found.site_key.as_bytes())?;
+    written(&key, found.site_key.as_bytes())?;
     written(file, &found.envelope)
 }
 

@@ -40,8 +40,11 @@ pub(crate) async fn run(args: Verify, config: &Config, ui: Ui) -> Result<(), Fai
     }
     if let Some(quorum) = args.witnessed {
         let checked = verified.check_witnessed(&config.home, quorum);
-        checked.map_err(|e| {
-            Failure::from(e).hint("`waag pull --witnessed` again brings what witnesses say today")
+        checked.map_err(|e| match e {
+            ClientError::Verification { .. } => {
+                Failure::from(e).hint("`waag pull --witnessed` again brings what witnesses say today")
+            }
+            other => other.into(),
         })?;
     }
     ui.report(&Done {
@@ -77,7 +80,7 @@ async fn release(reference: &Reference, args: &Verify, config: &Config, ui: Ui) 
         entry: proven.entry,
         at: proven.at,
         signed_by: proven.signed_by,
-        site: site.pin().site.clone(),
+        site: proven.checkpoint.checkpoint().origin.site().clone(),
         withdrawn: proven.withdrawn,
         fresh_as_of: proven.fresh_as_of,
         witnessed_by,

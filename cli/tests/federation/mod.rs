@@ -195,6 +195,12 @@ fn a_release_is_mirrored_and_a_consumer_who_pulls_from_the_mirror_proves_it_by_i
         .find(|view| view["state"] == "home");
     assert!(home.unwrap()["checked"]["ok"].is_string(), "{holders}");
 
+    ben.run(["where", "acme/tiny:9.9"]).failed(5);
+    ben.run(["mirror", "remove", "stuttgart", "acme/*"]).ok();
+    ben.run(["mirror", "remove", "stuttgart", "acme/*"]).failed(5);
+    let home = ["mirror", "compare", "stuttgart", "bologna"];
+    assert!(ada.run(home).failed(1).contains("not every release"));
+
     // What has to go goes.
     ada.run([
         "withdraw",
@@ -247,9 +253,16 @@ fn a_consumer_who_demands_witnesses_gets_what_other_countries_have_cosigned_and_
         let shown = consumer.run(["verify", out, "--witnessed=1"]);
         assert!(shown.ok().contains("bologna (IT)"));
     }
+    // A pull that asks for no witnesses leaves what they said when they were asked.
+    consumer.run(["pull", "acme/tiny:1.0", out]).ok();
+    consumer.run(["verify", out, "--witnessed"]).ok();
     let two = consumer.run(["verify", out, "--witnessed=2"]);
     assert_eq!(two.code(), 4, "{}", two.stderr());
-    assert!(two.stderr().contains("2 are asked for"), "{}", two.stderr());
+    assert!(
+        two.stderr().contains("asked for: 2; the charter has: 1"),
+        "{}",
+        two.stderr()
+    );
 
     // Who changes what lies beside the files changes nothing of who has signed.
     let kept = Path::new(out).join(".waag/proof.json");

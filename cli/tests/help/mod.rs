@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Every command, by the words that lead to it.
-const COMMANDS: [&str; 65] = [
+const COMMANDS: [&str; 66] = [
     "",
     "serve",
     "login",
@@ -37,6 +37,7 @@ const COMMANDS: [&str; 65] = [
     "explain",
     "mirror",
     "mirror add",
+    "mirror remove",
     "mirror list",
     "mirror status",
     "mirror compare",

@@ -263,7 +263,14 @@ fn a_tag_moves_only_to_what_passes_its_gate() {
     assert_eq!(envelope["payloadType"], "application/vnd.in-toto+json");
     let note = fs::read_to_string(svr.with_file_name("svr.json.key")).unwrap();
     assert!(note.contains("\nsite ssh-ed25519 "), "{note}");
+    // A file of before is never taken for what is said now, nor is anybody's lost.
+    let there = asked("acme/fine:1.0").error(1);
+    assert!(
+        there["message"].as_str().unwrap().contains("is there already"),
+        "{there}"
+    );
     fs::remove_file(&svr).unwrap();
+    fs::remove_file(svr.with_file_name("svr.json.key")).unwrap();
 
     // The namespace's chain goes on, and everything verifies with a gate in it.
     let out = world.path().join("out");

@@ -72,16 +72,23 @@ pub(super) async fn prepare(
             reason: reason.clone(),
         });
     }
-    let witnesses = match request.witnessed {
+    let mut witnesses = match request.witnessed {
         Some(quorum) => {
             site.home_of(&proven.checkpoint)?
                 .witnessed(&proven, quorum)
                 .await?
         }
-        None => Default::default(),
+        None => (Vec::new(), Vec::new()),
     };
     let (root, name, force) = (request.target.clone(), artifact.clone(), request.force);
     let claim = Arc::new(blocking(move || Claim::of(&root, &name, force)).await?);
+    // What witnesses said when they were asked stays beside the same release.
+    if let (None, Some(kept)) = (request.witnessed, &claim.kept)
+        && kept.manifest == proven.manifest.bytes()
+    {
+        let home = site.home_of(&proven.checkpoint)?;
+        witnesses.0 = home.again(&proven, &kept.witnesses).await?;
+    }
     let listing = fetch_listing(site, &proven).await?;
     let mut wanted = whole_files(site, &proven, &listing, request).await?;
     let mut headers = Moved::default();

@@ -82,13 +82,19 @@ impl Federation {
             )));
         }
         let (challenge, expected) = self.drawn(site, manifest, &own).await?;
-        let failed = match member.peer.challenge(artifact, &challenge).await {
+        let answer = member.peer.challenge(artifact, &challenge).await;
+        let silent = matches!(answer, Err(PeerError::Unreachable(_)));
+        let failed = match answer {
             Ok(answer) if answer == expected => None,
             Ok(_) => Some("it answers for other bytes than were signed".to_owned()),
             Err(PeerError::Absent(what)) => Some(format!("it has no {what}")),
             Err(error) => Some(error.to_string()),
         };
-        let outcome = if failed.is_none() { "ok" } else { "failed" };
+        let outcome = match (&failed, silent) {
+            (None, _) => "ok",
+            (Some(_), true) => "unanswered",
+            (Some(_), false) => "failed",
+        };
         if let Some(reason) = &failed {
             tracing::warn!(%site, %artifact, %manifest, %reason, "a site did not prove that it has what it says");
         }

@@ -62,7 +62,9 @@ impl Federation {
 
     /// Finds a ledger that is folded here, this site's too.
     fn folded(&self, text: &str) -> Result<Folded, SitesError> {
-        if text == self.here.site.as_str() {
+        let charter = self.here.adopted.charter();
+        let own = charter.as_ref().and_then(|charter| charter.site(&self.here.site));
+        if text == self.here.site.as_str() || own.is_some_and(|terms| terms.name.to_string() == text) {
             return Ok(Folded {
                 site: self.here.site.clone(),
                 index: self.reader.clone(),

@@ -8,7 +8,8 @@
 //! same copy at once cannot both count on the other: each stops answering before it asks.
 //!
 //! What was given up stays away though a rule matches it: `dropped` is this site's newest word on it, and only a rule that is
-//! added after that, or somebody who asks for what is fetched on demand, has it fetched again. The home of a release has no
+//! added after that, or somebody who asks for what is fetched on demand, has it fetched again. So a copy that is not whole is
+//! mended. The home of a release has no
 //! such way: its own goes with a withdrawal that erases.
 
 use bytes::Bytes;
@@ -27,6 +28,10 @@ use crate::store::{Key, StoreError};
 const ROUNDS: usize = 4;
 /// The most sites that are asked.
 const ASKED_MAX: usize = 32;
+
+fn needed(copies: u32) -> usize {
+    usize::try_from(copies).unwrap_or(usize::MAX)
+}
 
 impl Federation {
     /// Gives up a copy, after as many other sites have proved that they have it.
@@ -51,7 +56,7 @@ impl Federation {
                 "{artifact} is at home here: its home gives nothing up; a withdrawal that erases deletes it"
             )));
         }
-        let not_held = || SitesError::NotHeld(format!("{version} of {artifact}"));
+        let not_held = || SitesError::NotHeld(format!("copy of {version} of {artifact}"));
         let (_, followed) = self.ledgers.home_of(&name).await?.ok_or_else(not_held)?;
         let manifest = self
             .named(&followed, artifact, version)
@@ -61,17 +66,26 @@ impl Federation {
         // From here on this site proves nothing about it to anybody.
         let hushed = self.answers.hush(artifact, &manifest);
         let hushed = hushed.ok_or_else(|| SitesError::Going(artifact.clone()))?;
-        let others = self.prove_elsewhere(artifact, &manifest, copies).await?;
+        let claims = self.claims(artifact, &manifest).await?;
+        let proved = self.prove_elsewhere((artifact, &manifest), &claims, copies).await;
+        // What is not whole is no copy, and nothing that others could be compared with: their word is all there is.
+        let (others, whole) = match proved {
+            Err(error) if error.is_damage() && claims.len() >= needed(copies) => (claims, false),
+            proved => (proved?, true),
+        };
         let member = self.member(&followed.site)?;
         let mut settled = member.mirroring.lock().await;
         // All is looked at again after this: it stays away until somebody asks for it.
         *settled = None;
         // A label or a withdrawal may have taken it away meanwhile.
         let release = self.held_here(artifact, &manifest).await?.ok_or_else(not_held)?;
-        let reason = match others.len() {
-            1 => "dropped by its operator; 1 other holds it".to_owned(),
-            number => format!("dropped by its operator; {number} others hold it"),
+        let others_hold = match (others.len(), whole) {
+            (1, true) => "1 other holds it".to_owned(),
+            (number, true) => format!("{number} others hold it"),
+            (1, false) => "it was not whole; 1 other says that it holds it".to_owned(),
+            (number, false) => format!("it was not whole; {number} others say that they hold it"),
         };
+        let reason = format!("dropped by its operator; {others_hold}");
         let (key, bytes) = (Key::giving_up(artifact, &manifest), Bytes::from(reason));
         let cell = followed.store.read_cell(&key).await?;
         let version = cell.as_ref().map(|cell| &cell.version);
@@ -152,14 +166,8 @@ impl Federation {
         Ok(view.map(|view| Wanted::of(artifact.clone(), view)))
     }
 
-    /// Has so many other sites that say that they have a release prove it; returns which did.
-    async fn prove_elsewhere(
-        &self,
-        artifact: &ArtifactName,
-        manifest: &Sha256,
-        copies: u32,
-    ) -> Result<Vec<SiteId>, SitesError> {
-        let needed = usize::try_from(copies).unwrap_or(usize::MAX);
+    /// Which other sites say that they have a release?
+    async fn claims(&self, artifact: &ArtifactName, manifest: &Sha256) -> Result<Vec<SiteId>, SitesError> {
         let mut claims: Vec<SiteId> = Vec::new();
         let views = self.holders(artifact).await?;
         let gone = |site: &SiteId| {
@@ -172,13 +180,24 @@ impl Federation {
                 claims.push(view.site.clone());
             }
         }
+        Ok(claims)
+    }
+
+    /// Has so many of the other sites that say that they have a release prove it; returns which did.
+    async fn prove_elsewhere(
+        &self,
+        (artifact, manifest): (&ArtifactName, &Sha256),
+        claims: &[SiteId],
+        copies: u32,
+    ) -> Result<Vec<SiteId>, SitesError> {
+        let needed = needed(copies);
         let (mut proved, mut reasons) = (Vec::new(), Vec::new());
-        for site in claims.into_iter().take(ASKED_MAX) {
+        for site in claims.iter().take(ASKED_MAX) {
             if proved.len() >= needed {
                 break;
             }
-            match self.proves(&site, artifact, manifest).await? {
-                None => proved.push(site),
+            match self.proves(site, artifact, manifest).await? {
+                None => proved.push(site.clone()),
                 Some(reason) => reasons.push(format!("{site}: {reason}")),
             }
         }
@@ -186,7 +205,10 @@ impl Federation {
             return Ok(proved);
         }
         if reasons.is_empty() {
-            reasons.push("no other site that is followed here says that it has it".to_owned());
+            let more = if proved.is_empty() { "other" } else { "further" };
+            reasons.push(format!(
+                "no {more} site that is followed here says that it has it"
+            ));
         }
         Err(SitesError::TooFew {
             artifact: artifact.clone(),

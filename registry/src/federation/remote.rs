@@ -185,7 +185,12 @@ async fn refusal(status: StatusCode, response: Response) -> PeerError {
             message,
             reasons,
         }) => PeerError::Denied { message, reasons },
-        Some(problem) if problem.code == Code::NotFound => PeerError::Absent(problem.message),
+        Some(problem) if problem.code == Code::NotFound => {
+            // Said of this site it is "there is no ... here"; of that one, "it has no ...".
+            let what = problem.message.strip_prefix("there is no ");
+            let what = what.map(|what| what.strip_suffix(" here").unwrap_or(what));
+            PeerError::Absent(what.unwrap_or(&problem.message).to_owned())
+        }
         Some(problem) => PeerError::Unreachable(format!("{status}: {}", problem.message)),
         None => PeerError::Unreachable(status.to_string()),
     }

@@ -142,6 +142,24 @@ impl AddedRules {
         }
     }
 
+    /// Takes a rule away; says whether it was there.
+    pub(super) async fn remove(&self, rule: &MirrorRule) -> Result<bool, RuleError> {
+        let cell = self.store.read_cell(&Key::mirror_rules()).await?;
+        let mut rules = self.all().await?;
+        let before = rules.len();
+        rules.retain(|known| known != rule);
+        if rules.len() == before {
+            return Ok(false);
+        }
+        let bytes = serde_json::to_vec(&rules).map_err(|e| RuleError::Bad(e.to_string()))?;
+        let version = cell.as_ref().map(|cell| &cell.version);
+        let key = Key::mirror_rules();
+        match self.store.swap_cell(&key, version, Bytes::from(bytes)).await? {
+            Swap::Swapped(_) => Ok(true),
+            Swap::Lost => Err(RuleError::Busy),
+        }
+    }
+
     pub(super) async fn add(&self, rule: MirrorRule) -> Result<(), RuleError> {
         check(&rule)?;
         let cell = self.store.read_cell(&Key::mirror_rules()).await?;

@@ -100,6 +100,20 @@ pub enum SitesError {
     },
 }
 
+impl SitesError {
+    /// Is it about bytes here that are not what they should be, or not there?
+    pub(super) const fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Content(
+                ContentError::Damaged { .. }
+                    | ContentError::MissingChunk { .. }
+                    | ContentError::Store(StoreError::NotFound(_))
+            ) | Self::Store(StoreError::NotFound(_))
+        )
+    }
+}
+
 /// Another site, with what follows it.
 pub(super) struct Member {
     pub(super) site: PeerSite,

@@ -78,6 +78,7 @@ fn native_routes() -> (Router<Arc<Site>>, OpenApi) {
         .routes(routes!(native::ledger::witnesses))
         .routes(routes!(native::ledger::witnesses_of))
         .routes(routes!(native::federation::status, native::federation::add))
+        .routes(routes!(native::federation::remove))
         .routes(routes!(native::federation::run))
         .routes(routes!(native::federation::trust))
         .routes(routes!(native::federation::held))

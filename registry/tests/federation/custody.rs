@@ -185,7 +185,7 @@ async fn a_holder_that_has_lost_a_chunk_or_makes_its_answers_up_is_found_out_and
     assert_eq!(state(sites.world(1)).await, State::Held);
     let text = sites.world(0).site.metrics().render();
     let failed = format!(
-        "waag_custody_challenges_total{{peer=\"{}\",outcome=\"failed\"}} 4",
+        "waag_custody_challenges_total{{peer=\"{}\",outcome=\"failed\"}} 3",
         sites.world(1).site.id()
     );
     assert!(text.contains(&failed), "{text}");
@@ -340,6 +340,31 @@ async fn a_copy_is_given_up_once_others_prove_that_they_have_it_and_comes_back_o
     let home = sites.world(0).site.federation();
     let refused = home.give_up(&tiny(), &version(), 1).await;
     assert!(matches!(refused, Err(SitesError::Drop(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_copy_that_is_not_whole_goes_by_the_word_of_others_and_comes_back_whole() {
+    let (sites, draft) = two(66).await;
+    let (store, mirror) = (&sites.members[1].store, sites.world(1));
+    let federation = mirror.site.federation();
+    for piece in draft.files.iter().flat_map(|file| file.recipe.pieces()) {
+        store.delete(&Key::chunk(&piece.chunk)).await.unwrap();
+    }
+    // Nobody else says that it has it, beside its home.
+    let refused = federation.give_up(&tiny(), &version(), 2).await.unwrap_err();
+    assert!(!matches!(refused, SitesError::Drop(_)), "{refused}");
+    assert_eq!(state(mirror).await, State::Held);
+    let dropped = federation.give_up(&tiny(), &version(), 1).await.unwrap();
+    assert_eq!(dropped.others, [sites.world(0).site.id().clone()]);
+    assert_eq!(sites.content(1), Vec::<String>::new());
+    let own = holders(mirror).await;
+    let own = own.iter().find(|view| view.site == *mirror.site.id()).unwrap();
+    let reason = "dropped by its operator; it was not whole; 1 other says that it holds it";
+    assert_eq!(own.reason.as_deref(), Some(reason));
+    federation.add_rule(rule("home")).await.unwrap();
+    sites.turn(1, 0).await;
+    assert_eq!(state(mirror).await, State::Held);
+    assert_eq!(challenge(&sites, 0, 1, &draft).await.failed, None);
 }
 
 #[tokio::test]

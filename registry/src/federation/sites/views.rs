@@ -37,6 +37,19 @@ impl Federation {
         self.ask_again(&rule).await
     }
 
+    /// Takes away a rule that was added by command. What it brought stays.
+    ///
+    /// # Errors
+    /// When there is no such rule among those that were added, or the store fails.
+    pub async fn remove_rule(&self, rule: &MirrorRule) -> Result<(), SitesError> {
+        if self.added.remove(rule).await? {
+            return Ok(());
+        }
+        Err(SitesError::NotHeld(
+            "rule of these words among those that were added".to_owned(),
+        ))
+    }
+
     /// Says how everything stands.
     ///
     /// # Errors

@@ -53,6 +53,19 @@ pub(in crate::http) async fn add(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Takes away a rule that was added by command, named by the same words. Needs an admin token.
+#[utoipa::path(post, path = "/api/v1/federation/mirrors/remove", tag = "federation", request_body = MirrorRule,
+    responses((status = 204), (status = "4XX", body = Problem)))]
+pub(in crate::http) async fn remove(
+    State(site): State<Arc<Site>>,
+    Asking(caller): Asking,
+    Body(rule): Body<MirrorRule>,
+) -> Result<StatusCode, Refusal> {
+    admin(&caller)?;
+    site.federation().remove_rule(&rule).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Looks at other sites and mirrors from them now, and answers when that is done. Needs an admin token.
 #[utoipa::path(post, path = "/api/v1/federation/run", tag = "federation", request_body = RunRequest,
     responses((status = 200, body = RunAnswer), (status = "4XX", body = Problem)))]
