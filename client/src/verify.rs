@@ -125,7 +125,8 @@ impl Verified {
     /// too few.
     pub fn check_witnessed(&self, home: &Home, quorum: Quorum) -> Result<()> {
         let trust = Trust::new(home.clone());
-        witnessed::check(&trust, &self.site, &self.name, &self.witnessed_by, quorum)
+        let charter = witnessed::judge(&trust, &self.site)?;
+        witnessed::check(&charter, &self.site, &self.name, &self.witnessed_by, quorum)
     }
 }
 

@@ -225,20 +225,26 @@ pub(crate) fn kept(trust: &Trust, proven: &Proven, lines: &[Line]) -> Result<Vec
     Ok(once(found))
 }
 
+/// Returns the charter that says whose witnesses count for the ledger of a site.
+///
+/// # Errors
+/// [`ClientError::NoCharter`] when none is believed that names the site.
+pub(crate) fn judge(trust: &Trust, home: &SiteId) -> Result<Charter> {
+    charter_of(trust, home)?.ok_or_else(|| ClientError::NoCharter { site: home.clone() })
+}
+
 /// Checks that enough jurisdictions have cosigned.
 ///
 /// # Errors
-/// [`ClientError::NoCharter`] when no charter is believed that names the site, [`ClientError::Verification`] when there are too
-/// few.
+/// [`ClientError::Verification`] when there are too few.
 pub(crate) fn check(
-    trust: &Trust,
+    charter: &Charter,
     home: &SiteId,
     what: &dyn std::fmt::Display,
     found: &[WitnessedBy],
     quorum: Quorum,
 ) -> Result<()> {
-    let charter = charter_of(trust, home)?.ok_or_else(|| ClientError::NoCharter { site: home.clone() })?;
-    let (asked, countries) = (quorum.of(&charter), countries(found));
+    let (asked, countries) = (quorum.of(charter), countries(found));
     if countries.len() as u64 >= u64::from(asked) {
         return Ok(());
     }
@@ -256,7 +262,7 @@ pub(crate) fn check(
         format_args!(
             "up to what is proven here it is cosigned in other jurisdictions: {} (by {by}); asked for: {asked}; the charter has: {}",
             countries.len(),
-            possible(&charter, home)
+            possible(charter, home)
         ),
     ))
 }
@@ -282,18 +288,13 @@ impl Site {
         let tree = proven.checkpoint.checkpoint();
         let home = tree.origin.site();
         let what = &proven.artifact;
-        let charter = charter_of(self.trust(), home)?;
+        let charter = judge(self.trust(), home)?;
         // More than the charter has cannot be waited for.
-        let can_be = charter
-            .as_ref()
-            .is_some_and(|charter| quorum.of(charter) as usize <= possible(charter, home));
+        let can_be = quorum.of(&charter) as usize <= possible(&charter, home);
         let mut tried = 1;
         loop {
-            let (lines, found) = match &charter {
-                Some(charter) => self.lines(charter, proven).await?,
-                None => (Vec::new(), Vec::new()),
-            };
-            match check(self.trust(), home, what, &found, quorum) {
+            let (lines, found) = self.lines(&charter, proven).await?;
+            match check(&charter, home, what, &found, quorum) {
                 Ok(()) => return Ok((lines, found)),
                 Err(error @ ClientError::Verification { .. }) if tried < TRIES && can_be => {
                     self.pause(tried, &error).await;

@@ -208,7 +208,7 @@ impl Uploads {
         Ok(raw.len() as u64)
     }
 
-    /// Returns the recipe of a file that is complete in this session or that the caller may read already.
+    /// Returns the recipe of a file that is complete in this upload or that the caller may read already.
     ///
     /// # Errors
     /// When the index or the store fails.
@@ -314,7 +314,7 @@ impl Uploads {
         move |namespace, labels| here.may_reuse(&caller, namespace, labels, now)
     }
 
-    /// Finds each chunk: staged in this session, or stored and readable by the caller, or neither.
+    /// Finds each chunk: staged in this upload, or stored and readable by the caller, or neither.
     pub(super) async fn locate(
         &self,
         caller: &Caller,

@@ -12,7 +12,7 @@ use waag_schema::release::kind::Kind;
 use waag_schema::wire::federation::{MirrorRule, When};
 
 use super::peer::PeerSite;
-use crate::store::{Key, Store, StoreError, Swap};
+use crate::store::{Key, Store, StoreError, Swap, Version};
 
 /// The most rules, and the most globs of one.
 const RULES_MAX: usize = 256;
@@ -135,35 +135,24 @@ impl AddedRules {
     }
 
     pub(super) async fn all(&self) -> Result<Vec<MirrorRule>, RuleError> {
-        match self.store.read_cell(&Key::mirror_rules()).await? {
-            Some(cell) => serde_json::from_slice(&cell.bytes)
-                .map_err(|e| RuleError::Bad(format!("the stored rules: {e}"))),
-            None => Ok(Vec::new()),
-        }
+        Ok(self.read().await?.0)
     }
 
     /// Takes a rule away; says whether it was there.
     pub(super) async fn remove(&self, rule: &MirrorRule) -> Result<bool, RuleError> {
-        let cell = self.store.read_cell(&Key::mirror_rules()).await?;
-        let mut rules = self.all().await?;
+        let (mut rules, version) = self.read().await?;
         let before = rules.len();
         rules.retain(|known| known != rule);
         if rules.len() == before {
             return Ok(false);
         }
-        let bytes = serde_json::to_vec(&rules).map_err(|e| RuleError::Bad(e.to_string()))?;
-        let version = cell.as_ref().map(|cell| &cell.version);
-        let key = Key::mirror_rules();
-        match self.store.swap_cell(&key, version, Bytes::from(bytes)).await? {
-            Swap::Swapped(_) => Ok(true),
-            Swap::Lost => Err(RuleError::Busy),
-        }
+        self.write(&rules, version).await?;
+        Ok(true)
     }
 
     pub(super) async fn add(&self, rule: MirrorRule) -> Result<(), RuleError> {
         check(&rule)?;
-        let cell = self.store.read_cell(&Key::mirror_rules()).await?;
-        let mut rules = self.all().await?;
+        let (mut rules, version) = self.read().await?;
         if rules.contains(&rule) {
             return Ok(());
         }
@@ -171,13 +160,25 @@ impl AddedRules {
             return Err(RuleError::Bad(format!("there are {RULES_MAX} rules already")));
         }
         rules.push(rule);
-        let bytes = serde_json::to_vec(&rules).map_err(|e| RuleError::Bad(e.to_string()))?;
-        let version = cell.as_ref().map(|cell| &cell.version);
-        match self
-            .store
-            .swap_cell(&Key::mirror_rules(), version, Bytes::from(bytes))
-            .await?
-        {
+        self.write(&rules, version).await
+    }
+
+    /// Reads the rules, and which version of the cell they are.
+    async fn read(&self) -> Result<(Vec<MirrorRule>, Option<Version>), RuleError> {
+        let Some(cell) = self.store.read_cell(&Key::mirror_rules()).await? else {
+            return Ok((Vec::new(), None));
+        };
+        let rules = serde_json::from_slice(&cell.bytes);
+        let rules = rules.map_err(|e| RuleError::Bad(format!("the stored rules: {e}")))?;
+        Ok((rules, Some(cell.version)))
+    }
+
+    /// Puts rules in the place of those that were read.
+    async fn write(&self, rules: &[MirrorRule], version: Option<Version>) -> Result<(), RuleError> {
+        let bytes = serde_json::to_vec(rules).map_err(|e| RuleError::Bad(e.to_string()))?;
+        let key = Key::mirror_rules();
+        let swapped = self.store.swap_cell(&key, version.as_ref(), Bytes::from(bytes));
+        match swapped.await? {
             Swap::Swapped(_) => Ok(()),
             Swap::Lost => Err(RuleError::Busy),
         }

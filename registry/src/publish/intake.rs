@@ -180,7 +180,7 @@ impl Intake {
             .await?)
     }
 
-    /// Publishes a manifest whose content was sent in this session, with the statements that say so. Another token
+    /// Publishes a manifest whose content was sent in this upload, with the statements that say so. Another token
     /// of the namespace may finish what one has sent.
     ///
     /// # Errors

@@ -54,7 +54,7 @@ pub struct PlanRequest {
 /// Answer to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PlanAnswer {
-    /// Files that need nothing more: sealed in this session, or readable by the caller already.
+    /// Files that need nothing more: sealed in this upload, or readable by the caller already.
     pub ready: Vec<Sha256>,
     /// Chunks to send for the others, each once, in the order of the recipes.
     pub missing: Vec<ChunkDigest>,
